@@ -1,2 +1,160 @@
-//! stub
-fn main() {}
+//! The program: arguments, configuration, server, signal, drain.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use http_body_util::{BodyExt, Full};
+use modelfn::config::{Arguments, Command, InvokeArguments, LogFormat, ModelArguments, ModelCommand, ServeArguments};
+use modelfn::host::{self, Capacity};
+use modelfn::metrics::Metrics;
+use modelfn::nn::{inspect, registry};
+use modelfn::server::admin::{self, Readiness};
+use modelfn::server::listen::{self, ConnectionLimits};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = start_log(&arguments).and_then(|()| match arguments.command {
+        Command::Serve(args) => runtime()?.block_on(serve(args)),
+        Command::Invoke(args) => runtime()?.block_on(invoke(args)),
+        Command::Compile(args) => print_lines(&host::compile(&args)?),
+        Command::Model { command: ModelCommand::Inspect { name, models, json } } => inspect(&name, &models, json),
+        Command::Model { command: ModelCommand::List { models, json } } => list(&models, json),
+    });
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "modelfn: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+async fn serve(args: ServeArguments) -> Result<ExitCode> {
+    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Arc::new(Readiness::default());
+    // Liveness can be seen from here on; readiness only when every model and function has been loaded.
+    let admin = listen::bind(args.admin_listen, "--admin-listen").await?;
+    let admin_address = admin.local_addr()?;
+    admin::spawn(admin.into_std()?, metrics.clone(), readiness.clone())?;
+    let listener = listen::bind(args.listen, "--listen").await?;
+    let address = listener.local_addr()?;
+
+    let capacity = Capacity { instances: args.max_instances.get(), waiting: args.max_waiting };
+    let service = tokio::task::block_in_place(|| host::open(&args.host, capacity, &metrics))?;
+    readiness.ready();
+    tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
+
+    let limits = ConnectionLimits { connections: args.max_connections.get(), header_timeout: args.header_timeout };
+    let shutdown = first_signal(signals, readiness);
+    let open = listen::serve((listener, Arc::new(service)), limits, metrics, (shutdown, args.drain_timeout)).await;
+    if open > 0 {
+        tracing::warn!("{open} connections were still open after {:?}", args.drain_timeout);
+    }
+    tracing::info!("drained, goodbye");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn first_signal((mut terminate, mut interrupt): (Signal, Signal), readiness: Arc<Readiness>) {
+    either(&mut terminate, &mut interrupt).await;
+    readiness.draining();
+    tracing::info!("draining: no new connections, requests in flight may end; a second signal ends at once");
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("second signal: ending at once");
+        std::process::exit(130);
+    });
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// One request through router, sandbox and model, as a client would see it.
+async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
+    let body = args.file.as_deref().map(read_input).transpose()?;
+    let capacity = Capacity { instances: 1, waiting: 0 };
+    let metrics = Arc::new(Metrics::new());
+    let service = tokio::task::block_in_place(|| host::open(&args.host, capacity, &metrics))?;
+    let request = http::Request::builder()
+        .method(if body.is_some() { http::Method::POST } else { http::Method::GET })
+        .uri(&args.route)
+        .header(http::header::HOST, "localhost")
+        .body(Full::from(body.unwrap_or_default()))
+        .context("the route must be a path, such as /classify?top_k=3")?;
+    let (head, body) = service.answer(request).await.into_parts();
+    let body = body.collect().await.map_err(|e| anyhow::anyhow!("the answer broke off: {e}"))?.to_bytes();
+    let mut out = std::io::stdout().lock();
+    if args.include {
+        writeln!(out, "{}", head.status)?;
+        for (name, value) in &head.headers {
+            writeln!(out, "{name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
+        }
+        writeln!(out)?;
+    }
+    out.write_all(&body)?;
+    Ok(if head.status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read_input(path: &std::path::Path) -> Result<Vec<u8>> {
+    if path.as_os_str() == "-" {
+        let mut body = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut body).context("stdin")?;
+        return Ok(body);
+    }
+    std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))
+}
+
+fn inspect(name: &str, models: &ModelArguments, json: bool) -> Result<ExitCode> {
+    let found = inspect::inspect(&models.models, name, &host::backends(models)?)?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &found)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{found}")?;
+    }
+    Ok(if found.disagreements.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn list(models: &ModelArguments, json: bool) -> Result<ExitCode> {
+    let names = registry::model_names(&models.models)?;
+    if json {
+        return print_lines(&[serde_json::to_string(&names)?]);
+    }
+    print_lines(&names)
+}
+
+fn print_lines(lines: &[String]) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")
+}
+
+/// Logs go to stderr, so that stdout is for answers.
+fn start_log(arguments: &Arguments) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).with_context(|| format!("--log \"{}\"", arguments.log))?;
+    let human = match arguments.log_format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if human {
+        log.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! From the bytes of a file to pixels: finds the format, refuses what is too large, decodes.
+//!
+//! The format is what the bytes say, never what a header says. Sizes are checked on the file's own
+//! header, before anything is allocated for its pixels. What the network needs of the pixels is not
+//! known here (`preprocess.rs`), but for how small a JPEG may be decoded (`jpeg.rs`).
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use crate::jpeg;
+use crate::preprocess::Window;
+use crate::problem::Problem;
+
+/// Most bytes that a picture may take in memory once decoded: 33 million RGB pixels.
+pub(crate) const MAX_DECODED_BYTES: u64 = 96 << 20;
+
+/// A decoded picture, as it lies in the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Picture {
+    /// Top row first; gray or color, with or without alpha, 8 or 16 bits a channel.
+    pub(crate) pixels: DynamicImage,
+    /// Width and height that the file declares.
+    pub(crate) size: (u32, u32),
+    /// `pixels` is smaller than `size` by this factor: 1, 2, 4 or 8.
+    pub(crate) reduction: u32,
+    /// What is left to do to see the picture upright.
+    pub(crate) orientation: Orientation,
+}
+
+/// Decodes a JPEG, PNG, GIF (its first frame), WebP or BMP.
+///
+/// `window` tells how much of the picture will be looked at, and at which size. Fails with 415
+/// (another format), 413 (too many pixels) or 400 (broken).
+pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Problem> {
+    match image::guess_format(file) {
+        Ok(ImageFormat::Jpeg) => jpeg::decode(file, window),
+        Ok(format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::WebP | ImageFormat::Bmp)) => {
+            decode_whole(file, format)
+        }
+        Ok(other) => Err(unsupported(&format!("{other:?} pictures are not read"))),
+        Err(_) => Err(unsupported("the bytes are no picture")),
+    }
+}
+
+/// Decodes every pixel of a file of a known format.
+pub(crate) fn decode_whole(file: &[u8], format: ImageFormat) -> Result<Picture, Problem> {
+    let mut reader = ImageReader::with_format(Cursor::new(file), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|error| refused(error, format))?;
+    let size = decoder.dimensions();
+    check_size(size, decoder.total_bytes())?;
+    // Broken metadata is no reason to refuse good pixels.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| refused(error, format))?;
+    Ok(Picture { pixels, size, reduction: 1, orientation })
+}
+
+/// Fails with 413 where a picture of `size` needs more than the allowed `bytes`, 400 where it is empty.
+pub(crate) fn check_size((width, height): (u32, u32), bytes: u64) -> Result<(), Problem> {
+    if width == 0 || height == 0 {
+        return Err(Problem::bad_request("the picture has no pixels"));
+    }
+    if bytes > MAX_DECODED_BYTES {
+        return Err(Problem::too_large(format!(
+            "a picture of {width} x {height} pixels would take {} MiB of memory; send one that takes at most {} MiB, such as 6000 x 4000",
+            bytes >> 20,
+            MAX_DECODED_BYTES >> 20
+        )));
+    }
+    Ok(())
+}
+
+/// 400 for a file that cannot be decoded, whatever the decoder's reason.
+pub(crate) fn broken(format: ImageFormat, reason: &str) -> Problem {
+    Problem::bad_request(format!("the {format:?} is broken or cut off ({reason}); send it again or save it anew"))
+}
+
+fn refused(error: ImageError, format: ImageFormat) -> Problem {
+    match error {
+        ImageError::Limits(_) => Problem::too_large(format!(
+            "the {format:?} needs more than {} MiB of memory; send a smaller one",
+            MAX_DECODED_BYTES >> 20
+        )),
+        ImageError::Unsupported(what) => unsupported(&format!("this kind of {format:?} is not read ({what})")),
+        other => broken(format, &other.to_string()),
+    }
+}
+
+fn unsupported(why: &str) -> Problem {
+    Problem::unsupported_media(format!("{why}; send a JPEG, PNG, GIF, WebP or BMP"))
+}

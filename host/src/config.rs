@@ -1,0 +1,279 @@
+//! What can be set: arguments as typed (also from `MODELFN_*` variables), and the checked configuration.
+//!
+//! Every limit of the host has its default here and nowhere else.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Machine-learning models as sandboxed WebAssembly functions.
+#[derive(Debug, Parser)]
+#[command(name = "modelfn", version, about, max_term_width = 100)]
+#[expect(missing_docs, reason = "clap shows the help texts of the fields")]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t, env = "MODELFN_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or a filter such as `warn,modelfn=debug`.
+    #[arg(long, global = true, default_value = "info", env = "MODELFN_LOG")]
+    pub log: String,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "clap shows the help texts of the variants")]
+pub enum Command {
+    /// Serve the functions of an application over HTTP.
+    #[command(after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz")]
+    Serve(ServeArguments),
+    /// Send one request through the whole path, without a server.
+    #[command(after_help = "Examples:\n  modelfn invoke /classify cat.jpg\n  modelfn invoke '/classify?top_k=3' - < cat.jpg\n  modelfn invoke /model\n\nPrints the answer's body to stdout, and exits 1 if its status is an error.")]
+    Invoke(InvokeArguments),
+    /// Compile an application's components ahead of time, for images.
+    #[command(after_help = "Example:\n  modelfn compile --out /var/lib/modelfn/code\n  modelfn serve --code-cache /var/lib/modelfn/code\n\nThe code fits this program, this version and this processor's features; elsewhere it is compiled again.")]
+    Compile(CompileArguments),
+    /// Look at models.
+    Model {
+        #[command(subcommand)]
+        command: ModelCommand,
+    },
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "clap shows the help texts of the variants")]
+pub enum ModelCommand {
+    /// Print a model's card, the graph's real inputs and outputs, and where they disagree.
+    #[command(after_help = "Examples:\n  modelfn model inspect efficientnet-lite0\n  modelfn model inspect efficientnet-lite0 --json\n\nExits 1 if card and graph disagree.")]
+    Inspect {
+        /// The model's folder name.
+        name: String,
+        #[command(flatten)]
+        models: ModelArguments,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the models of the folder.
+    List {
+        #[command(flatten)]
+        models: ModelArguments,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "clap shows the help texts of the fields")]
+pub struct ModelArguments {
+    /// The folder of model folders.
+    #[arg(long, default_value = "models", env = "MODELFN_MODELS", value_name = "FOLDER")]
+    pub models: PathBuf,
+    /// The ONNX Runtime library. Without it: ../lib/libonnxruntime.so* beside this program's folder.
+    #[arg(long, env = "MODELFN_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "clap shows the help texts of the fields")]
+pub struct HostArguments {
+    /// The application's manifest.
+    #[arg(long, default_value = "spin.toml", env = "MODELFN_APP", value_name = "FILE")]
+    pub app: PathBuf,
+    #[command(flatten)]
+    pub models: ModelArguments,
+    /// Load only this model (may be repeated). Without it: every model whose graph file is there.
+    #[arg(long, value_name = "NAME")]
+    pub load_model: Vec<String>,
+    /// Engine instances of a model whose card does not say: one a core when absent.
+    #[arg(long, env = "MODELFN_MODEL_INSTANCES", value_name = "N")]
+    pub model_instances: Option<NonZeroUsize>,
+    /// Where compiled components are kept; an empty string keeps none. Without it: ~/.cache/modelfn/code.
+    #[arg(long, env = "MODELFN_CODE_CACHE", value_name = "FOLDER")]
+    pub code_cache: Option<PathBuf>,
+    /// The longest that a request may take, from its head to the end of its answer.
+    #[arg(long, default_value = "30s", env = "MODELFN_REQUEST_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
+    pub request_timeout: Duration,
+    /// The largest request body.
+    #[arg(long, default_value = "16MiB", env = "MODELFN_MAX_BODY", value_name = "SIZE")]
+    pub max_body: ByteSize,
+    /// The most linear memory of one request.
+    #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_MEMORY", value_name = "SIZE")]
+    pub max_memory: ByteSize,
+    /// The most bytes of tensors that the host holds for one request.
+    #[arg(long, default_value = "64MiB", env = "MODELFN_MAX_TENSORS", value_name = "SIZE")]
+    pub max_tensors: ByteSize,
+    /// The most elements of one table of a component.
+    #[arg(long, default_value = "20000", env = "MODELFN_MAX_TABLE_ELEMENTS", value_name = "N")]
+    pub max_table_elements: NonZeroUsize,
+}
+
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "clap shows the help texts of the fields")]
+pub struct ServeArguments {
+    #[command(flatten)]
+    pub host: HostArguments,
+    /// Where clients connect: HTTP/1.1, and HTTP/2 without TLS.
+    #[arg(long, default_value = "127.0.0.1:8080", env = "MODELFN_LISTEN", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are.
+    #[arg(long, default_value = "127.0.0.1:8081", env = "MODELFN_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: SocketAddr,
+    /// Requests that have an instance at the same time.
+    #[arg(long, default_value = "64", env = "MODELFN_MAX_INSTANCES", value_name = "N")]
+    pub max_instances: NonZeroUsize,
+    /// Requests that wait for an instance; further ones get 503.
+    #[arg(long, default_value = "1024", env = "MODELFN_MAX_WAITING", value_name = "N")]
+    pub max_waiting: usize,
+    /// Open connections; further ones wait to be accepted.
+    #[arg(long, default_value = "4096", env = "MODELFN_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: NonZeroUsize,
+    /// How long a client may take to send a request's head.
+    #[arg(long, default_value = "10s", env = "MODELFN_HEADER_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
+    pub header_timeout: Duration,
+    /// How long requests in flight get to end after SIGTERM.
+    #[arg(long, default_value = "25s", env = "MODELFN_DRAIN_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
+    pub drain_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "clap shows the help texts of the fields")]
+pub struct InvokeArguments {
+    #[command(flatten)]
+    pub host: HostArguments,
+    /// Path and query, such as `/classify?top_k=3`.
+    pub route: String,
+    /// The request's body, `-` for stdin. Without it the request is a GET, with it a POST.
+    pub file: Option<PathBuf>,
+    /// Also print status and headers.
+    #[arg(short, long)]
+    pub include: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "clap shows the help texts of the fields")]
+pub struct CompileArguments {
+    /// The application's manifest.
+    #[arg(long, default_value = "spin.toml", env = "MODELFN_APP", value_name = "FILE")]
+    pub app: PathBuf,
+    /// Where the compiled code goes; `modelfn serve --code-cache` takes it from there.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// `human` on a terminal, `json` elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A number of bytes, written `16MiB`, `64kB` or `4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(usize);
+
+impl ByteSize {
+    /// As a number.
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed: bytesize::ByteSize =
+            text.parse().map_err(|_| anyhow::anyhow!("\"{text}\" is not a size; write 16MiB, 64kB or 4096"))?;
+        Ok(ByteSize(usize::try_from(parsed.as_u64()).context("the size does not fit this machine")?))
+    }
+}
+
+/// A duration, written `30s`, `250ms` or `1m 30s`.
+///
+/// # Errors
+///
+/// It's none, or zero.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let time = humantime::parse_duration(text).map_err(|_| anyhow::anyhow!("\"{text}\" is not a time; write 30s, 250ms or 1m"))?;
+    ensure!(!time.is_zero(), "a time must be above zero");
+    Ok(time)
+}
+
+impl ModelArguments {
+    /// The engine's library: what was asked for, else what lies beside this program.
+    ///
+    /// # Errors
+    ///
+    /// The library that was asked for is not a file, or nothing was asked for and none was found.
+    pub fn onnxruntime(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.onnxruntime {
+            ensure!(path.is_file(), "--onnxruntime {}: no such file", path.display());
+            return Ok(path.clone());
+        }
+        let program = std::env::current_exe().context("this program's own path")?;
+        let folder = program.parent().and_then(Path::parent).unwrap_or(Path::new("/")).join("lib");
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let library = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"));
+        files.filter(library).max().with_context(|| {
+            format!("no libonnxruntime.so in {}; run `make runtime`, or name it with --onnxruntime or MODELFN_ONNXRUNTIME", folder.display())
+        })
+    }
+}
+
+impl HostArguments {
+    /// Where compiled components are kept, if anywhere.
+    pub fn code_cache(&self) -> Option<PathBuf> {
+        match &self.code_cache {
+            Some(folder) if folder.as_os_str().is_empty() => None,
+            Some(folder) => Some(folder.clone()),
+            None => {
+                let home = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+                let cache = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|home| home.join(".cache")))?;
+                Some(cache.join("modelfn/code"))
+            }
+        }
+    }
+
+    /// Engine instances of a model whose card does not say.
+    pub fn model_instances(&self) -> NonZeroUsize {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.model_instances.unwrap_or_else(cores)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_with_their_units() {
+        assert_eq!("16MiB".parse::<ByteSize>().unwrap().bytes(), 16 << 20);
+        assert_eq!("64kB".parse::<ByteSize>().unwrap().bytes(), 64_000);
+        assert_eq!("4096".parse::<ByteSize>().unwrap().bytes(), 4096);
+        assert!("lots".parse::<ByteSize>().unwrap_err().to_string().contains("write 16MiB"));
+        assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
+        assert!(parse_duration("0s").unwrap_err().to_string().contains("above zero"));
+        assert!(parse_duration("soon").unwrap_err().to_string().contains("write 30s"));
+    }
+}

@@ -1,0 +1,220 @@
+//! Every metric, named and described once, and recorded through a method where its fact happens.
+//!
+//! Names follow Prometheus: base units, `_total` for counters. Label values come from closed sets: the
+//! manifest's components, the registry's models, and the enums here. Nothing of a request becomes a label.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The metrics of one server.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_duration: Family<FunctionLabels, Histogram>,
+    in_flight: Gauge,
+    connections: Gauge,
+    instantiate: Histogram,
+    guest: Histogram,
+    guest_memory: Histogram,
+    computations: Family<ComputationLabels, Counter>,
+    queue: Family<ModelLabels, Histogram>,
+    compute: Family<ModelLabels, Histogram>,
+    model_load: Family<ModelLabels, Gauge<f64, AtomicU64>>,
+}
+
+/// How a request ended: one word for each thing an operator would do something different about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the words are their description")]
+pub enum Outcome {
+    Answered,
+    ClientError,
+    FunctionError,
+    TimedOut,
+    OutOfMemory,
+    Shed,
+    ClientLeft,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    function: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FunctionLabels {
+    function: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ComputationLabels {
+    model: String,
+    succeeded: Succeeded,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Succeeded {
+    True,
+    False,
+}
+
+/// 50 µs to 52 s.
+fn seconds() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(50e-6, 2.0, 21))
+}
+
+/// 64 KiB to 2 GiB.
+fn bytes() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(65_536.0, 2.0, 16))
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let metrics = Metrics {
+            registry: Registry::with_prefix("modelfn"),
+            requests: Family::default(),
+            request_duration: Family::new_with_constructor(seconds),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            instantiate: seconds(),
+            guest: seconds(),
+            guest_memory: bytes(),
+            computations: Family::default(),
+            queue: Family::new_with_constructor(seconds),
+            compute: Family::new_with_constructor(seconds),
+            model_load: Family::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("requests", "Requests by function and outcome", self.requests.clone());
+        r.register_with_unit("request_duration", "From a request's head to its answer's head", Unit::Seconds, self.request_duration.clone());
+        r.register("requests_in_flight", "Requests that were admitted and have not ended", self.in_flight.clone());
+        r.register("connections", "Open client connections", self.connections.clone());
+        r.register_with_unit("guest_instantiate", "Making a request's instance", Unit::Seconds, self.instantiate.clone());
+        r.register_with_unit("guest_duration", "Life of a request's instance", Unit::Seconds, self.guest.clone());
+        r.register_with_unit("guest_memory_peak", "The most linear memory a request had", Unit::Bytes, self.guest_memory.clone());
+        r.register("computations", "Computations by model, and whether the engine succeeded", self.computations.clone());
+        r.register_with_unit("queue_duration", "A computation's wait for an engine thread", Unit::Seconds, self.queue.clone());
+        r.register_with_unit("compute_duration", "A computation's time in the engine", Unit::Seconds, self.compute.clone());
+        r.register_with_unit("model_load_duration", "Loading and warming a model", Unit::Seconds, self.model_load.clone());
+        self
+    }
+
+    /// A request's answer has a head, or there will be none.
+    pub fn request_ended(&self, function: &str, outcome: Outcome, elapsed: Duration) {
+        let function = function.to_owned();
+        self.requests.get_or_create(&RequestLabels { function: function.clone(), outcome }).inc();
+        self.request_duration.get_or_create(&FunctionLabels { function }).observe(elapsed.as_secs_f64());
+    }
+
+    /// A request was admitted; it has ended when the guard is dropped.
+    pub fn admitted(&self) -> Counted {
+        Counted::new(&self.in_flight)
+    }
+
+    /// A client connected; it has left when the guard is dropped.
+    pub fn connected(&self) -> Counted {
+        Counted::new(&self.connections)
+    }
+
+    /// An instance was dropped, after `lived`, having had `memory_peak` bytes.
+    pub fn guest_ended(&self, instantiate: Duration, lived: Duration, memory_peak: usize) {
+        self.instantiate.observe(instantiate.as_secs_f64());
+        self.guest.observe(lived.as_secs_f64());
+        self.guest_memory.observe(memory_peak as f64);
+    }
+
+    /// An engine thread answered.
+    pub fn computed(&self, model: &str, queued: Duration, computing: Duration) {
+        let labels = ModelLabels { model: model.to_owned() };
+        self.queue.get_or_create(&labels).observe(queued.as_secs_f64());
+        self.compute.get_or_create(&labels).observe(computing.as_secs_f64());
+        self.count_computation(model, Succeeded::True);
+    }
+
+    /// An engine failed, or its queue or deadline did.
+    pub fn not_computed(&self, model: &str) {
+        self.count_computation(model, Succeeded::False);
+    }
+
+    /// A model was loaded and warmed.
+    pub fn model_loaded(&self, model: &str, took: Duration) {
+        self.model_load.get_or_create(&ModelLabels { model: model.to_owned() }).set(took.as_secs_f64());
+    }
+
+    /// The text that Prometheus reads (OpenMetrics 1.0).
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        text
+    }
+
+    fn count_computation(&self, model: &str, succeeded: Succeeded) {
+        self.computations.get_or_create(&ComputationLabels { model: model.to_owned(), succeeded }).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+/// Counts one thing for as long as it exists.
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_units_and_gauges_follow_their_guards() {
+        let metrics = Metrics::new();
+        metrics.request_ended("classify", Outcome::Answered, Duration::from_millis(10));
+        metrics.computed("m", Duration::ZERO, Duration::from_millis(4));
+        metrics.model_loaded("m", Duration::from_secs(1));
+        let guard = metrics.admitted();
+        let text = metrics.text();
+        for line in [
+            "modelfn_requests_total{function=\"classify\",outcome=\"Answered\"} 1",
+            "modelfn_requests_in_flight 1",
+            "modelfn_compute_duration_seconds_count{model=\"m\"} 1",
+            "modelfn_model_load_duration_seconds{model=\"m\"} 1.0",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+        drop(guard);
+        assert!(metrics.text().contains("modelfn_requests_in_flight 0"));
+    }
+}

@@ -1,0 +1,88 @@
+//! The seam to inference engines: two traits, the errors they give, and the list of engines.
+//!
+//! Everything above speaks of tensors and signatures; everything an engine needs to know of itself stays in
+//! its own file below `backend/`. Devices are an engine's affair: a target that it can't give is refused,
+//! never replaced by another one.
+
+pub mod fake;
+pub mod onnx;
+
+use std::num::NonZeroUsize;
+
+use super::tensor::{Signature, Tensors};
+
+/// An inference engine that can load graphs.
+pub trait Backend: Send + Sync {
+    /// The word that a model card and a wasi-nn encoding use for it.
+    fn engine(&self) -> Engine;
+
+    /// Loads one graph from the bytes of its file. Each call makes an independent graph.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError>;
+}
+
+/// A loaded graph. It belongs to one thread at a time: engines aren't asked to be thread-safe.
+pub trait Graph: Send {
+    /// Inputs and outputs as the engine itself reports them.
+    fn signature(&self) -> &Signature;
+
+    /// Runs the graph once, blocking. `inputs` fit the signature (names, types and shapes were checked).
+    /// Outputs come in the signature's order.
+    ///
+    /// # Errors
+    ///
+    /// The engine failed; the graph stays usable.
+    fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError>;
+}
+
+/// The engines that a model card may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// ONNX Runtime.
+    Onnx,
+    /// No engine at all: sums its input, on command waits or fails. For tests.
+    Fake,
+}
+
+/// Where a graph runs, by wasi-nn's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are wasi-nn's own")]
+pub enum Target {
+    #[default]
+    Cpu,
+    Gpu,
+    Tpu,
+}
+
+/// How to load a graph.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// The device to run on.
+    pub target: Target,
+    /// Threads that one `compute` may use.
+    pub threads: NonZeroUsize,
+}
+
+/// Why a graph could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The engine itself is not there.
+    #[error("{0}")]
+    NoEngine(String),
+    /// The engine has no such device. Never replaced by another device.
+    #[error("target '{target:?}' is not available: the {engine:?} engine of this build runs on cpu only", target = .0, engine = .1)]
+    NoTarget(Target, Engine),
+    /// The bytes are not a graph that the engine can run.
+    #[error("not a graph that the engine can run: {0}")]
+    Invalid(String),
+}
+
+/// Why a computation failed, in the engine's own words.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the engine failed: {0}")]
+pub struct ComputeError(pub String);

@@ -1,0 +1,179 @@
+//! ONNX Runtime, through `ort`. The only file that knows this engine.
+//!
+//! The library is loaded from an explicit path when the first graph is loaded, so that a host without
+//! ONNX models needs none, and a missing one is an error with a remedy rather than a panic. Sessions have
+//! one intra-op thread by default and don't spin: on few cores, one session a core was the fastest layout.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use bytemuck::{NoUninit, PodCastError};
+use half::{bf16, f16};
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::session::SessionInputValue;
+use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
+
+use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
+use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
+
+/// Loads ONNX graphs with one ONNX Runtime library.
+pub struct Onnx {
+    library: Result<PathBuf, String>,
+    environment: OnceLock<Result<Environment, String>>,
+}
+
+impl Onnx {
+    /// An engine whose library is `library`, or that has none for the reason given. Nothing is loaded yet.
+    pub fn new(library: Result<PathBuf, String>) -> Self {
+        Onnx { library, environment: OnceLock::new() }
+    }
+
+    fn environment(&self) -> Result<&Environment, LoadError> {
+        self.environment
+            .get_or_init(|| open_library(self.library.as_deref().map_err(Clone::clone)?))
+            .as_ref()
+            .map_err(|reason| LoadError::NoEngine(reason.clone()))
+    }
+}
+
+impl Backend for Onnx {
+    fn engine(&self) -> Engine {
+        Engine::Onnx
+    }
+
+    fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
+        if options.target != Target::Cpu {
+            return Err(LoadError::NoTarget(options.target, Engine::Onnx));
+        }
+        let environment = self.environment()?;
+        let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
+        Ok(Box::new(OnnxGraph { session, signature }))
+    }
+}
+
+struct OnnxGraph {
+    session: Session,
+    signature: Signature,
+}
+
+impl Graph for OnnxGraph {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
+        let values = inputs
+            .iter()
+            .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
+            .collect::<ort::Result<Vec<_>>>()
+            .map_err(failed)?;
+        let outputs = self.session.run(values).map_err(failed)?;
+        self.signature
+            .outputs
+            .iter()
+            .map(|spec| {
+                let value = outputs.get(&spec.name).ok_or_else(|| ComputeError(format!("output {spec} is missing")))?;
+                Ok((spec.name.clone(), copy_out(spec, value)?))
+            })
+            .collect()
+    }
+}
+
+fn open_library(path: &Path) -> Result<Environment, String> {
+    let remedy = "run `make runtime`, or name the library with --onnxruntime or MODELFN_ONNXRUNTIME";
+    ort::init_from(path)
+        .map_err(|e| format!("ONNX Runtime could not be loaded from {}: {e}; {remedy}", path.display()))?
+        .with_name("modelfn")
+        .with_telemetry(false)
+        .build()
+        .map_err(|e| format!("ONNX Runtime at {} did not start: {e}; {remedy}", path.display()))
+}
+
+fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) -> ort::Result<Session> {
+    Session::builder(environment)?
+        .with_intra_threads(options.threads.get())?
+        .with_inter_threads(1)?
+        // A spinning pool would take the core from the sandboxes that prepare the next request.
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        .commit_from_memory(graph)
+}
+
+fn specs(outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
+    outlets.iter().map(|outlet| spec(outlet.name(), outlet.dtype())).collect()
+}
+
+fn spec(name: &str, value: &ValueType) -> Result<TensorSpec, LoadError> {
+    let unsupported = |what: String| LoadError::Invalid(format!("'{name}' is {what}, which modelfn can't carry"));
+    let ValueType::Tensor { ty, shape, .. } = value else {
+        return Err(unsupported(format!("{value}")));
+    };
+    let dtype = dtype(*ty).ok_or_else(|| unsupported(format!("a tensor of {ty}")))?;
+    Ok(TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() })
+}
+
+fn dtype(element: TensorElementType) -> Option<DType> {
+    Some(match element {
+        TensorElementType::Float16 => DType::Fp16,
+        TensorElementType::Bfloat16 => DType::Bf16,
+        TensorElementType::Float32 => DType::Fp32,
+        TensorElementType::Float64 => DType::Fp64,
+        TensorElementType::Uint8 => DType::U8,
+        TensorElementType::Int32 => DType::I32,
+        TensorElementType::Int64 => DType::I64,
+        _ => return None,
+    })
+}
+
+/// Views a tensor as an engine value; copies only where the bytes are not aligned for their type.
+fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
+    match tensor.dtype() {
+        DType::Fp16 => view::<f16>(tensor),
+        DType::Bf16 => view::<bf16>(tensor),
+        DType::Fp32 => view::<f32>(tensor),
+        DType::Fp64 => view::<f64>(tensor),
+        DType::U8 => view::<u8>(tensor),
+        DType::I32 => view::<i32>(tensor),
+        DType::I64 => view::<i64>(tensor),
+    }
+}
+
+fn view<T>(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>>
+where
+    T: PrimitiveTensorElementType + bytemuck::AnyBitPattern + NoUninit + std::fmt::Debug + Clone + 'static,
+{
+    let shape = tensor.shape().to_vec();
+    match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
+        Ok(elements) => Ok(TensorRef::from_array_view((shape, elements))?.into()),
+        Err(PodCastError::TargetAlignmentGreaterAndInputNotAligned) => {
+            let elements: Vec<T> = bytemuck::allocation::pod_collect_to_vec(tensor.data());
+            Ok(Value::from_array((shape, elements))?.into())
+        }
+        Err(e) => Err(ort::Error::new(e.to_string())),
+    }
+}
+
+fn copy_out(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
+    match spec.dtype {
+        DType::Fp16 => extract::<f16>(spec, value),
+        DType::Bf16 => extract::<bf16>(spec, value),
+        DType::Fp32 => extract::<f32>(spec, value),
+        DType::Fp64 => extract::<f64>(spec, value),
+        DType::U8 => extract::<u8>(spec, value),
+        DType::I32 => extract::<i32>(spec, value),
+        DType::I64 => extract::<i64>(spec, value),
+    }
+}
+
+fn extract<T: PrimitiveTensorElementType + NoUninit>(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
+    let (shape, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
+    let shape = shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(0)).collect();
+    let data = bytemuck::cast_slice::<T, u8>(elements).to_vec();
+    Tensor::new(spec.dtype, shape, data.into()).map_err(|e| ComputeError(format!("output '{}': {e}", spec.name)))
+}
+
+fn failed(error: ort::Error) -> ComputeError {
+    ComputeError(error.to_string())
+}

@@ -1,0 +1,83 @@
+//! Looking at a model without serving it: its card, its graph, and where they disagree.
+
+use std::fmt;
+use std::path::Path;
+
+use super::backend::{Backend, LoadError, LoadOptions};
+use super::card::Card;
+use super::registry::{RegistryError, model_names, read, read_card, read_graph, read_labels};
+use super::tensor::{Signature, TensorSpec};
+
+/// What `modelfn model inspect` shows of one model.
+#[derive(serde::Serialize)]
+pub struct Inspection {
+    /// As its author wrote it.
+    pub card: Card,
+    /// Bytes of the graph file.
+    pub graph_bytes: usize,
+    /// As the engine reports it.
+    pub signature: Signature,
+    /// Sentences; none when card and graph agree.
+    pub disagreements: Vec<String>,
+}
+
+/// Reads one model without serving it, and compares its card with its graph.
+///
+/// # Errors
+///
+/// The card or the graph can't be read at all. Disagreements between them are part of the result.
+pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
+    let present = model_names(folder)?;
+    if !present.iter().any(|have| have == name) {
+        return Err(RegistryError::Unknown { name: name.to_owned(), folder: folder.to_owned(), have: present.join(", ") });
+    }
+    let folder = folder.join(name);
+    let card = read_card(&folder, name)?;
+    let load_error = |source| RegistryError::Load { name: name.to_owned(), source };
+    let (graph, digest) = match read_graph(&folder, name, &card) {
+        Err(RegistryError::Digest { path, expected, actual, .. }) => {
+            let graph = read(name, &path)?;
+            (graph, Some(format!("sha256: the card says {expected}, the file has {actual}")))
+        }
+        read => (read?, None),
+    };
+    let backend = backends.iter().find(|backend| backend.engine() == card.graph.engine);
+    let backend = backend.ok_or_else(|| load_error(LoadError::NoEngine(format!("this build has no {:?} engine", card.graph.engine))))?;
+    let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
+    let signature = backend.load(&graph, &options).map_err(load_error)?.signature().clone();
+    let labels = read_labels(&folder, name, &card)?;
+    let mut disagreements = card.disagreements(&signature, labels.as_deref());
+    disagreements.extend(digest);
+    Ok(Inspection { card, graph_bytes: graph.len(), signature, disagreements })
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inspection { card, graph_bytes, signature, disagreements } = self;
+        let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
+        row(f, "model", &card.name)?;
+        row(f, "", &card.description)?;
+        row(f, "license", &card.license)?;
+        row(f, "source", &card.source)?;
+        let megabytes = *graph_bytes as f64 / 1e6;
+        row(f, "graph", &format_args!("{} ({megabytes:.1} MB), {:?} engine, {:?}", card.graph.file.display(), card.graph.engine, card.graph.target))?;
+        tensors(f, "inputs", &signature.inputs)?;
+        tensors(f, "outputs", &signature.outputs)?;
+        if let Some(p) = &card.preprocessing {
+            let [width, height] = p.size;
+            row(f, "picture", &format_args!("{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge", p.color, p.layout, p.filter, p.crop))?;
+            row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
+        }
+        if let Some(p) = &card.postprocessing {
+            row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), p.scores))?;
+        }
+        if disagreements.is_empty() {
+            return row(f, "check", &"card and graph agree");
+        }
+        disagreements.iter().try_for_each(|sentence| row(f, "DISAGREE", sentence))
+    }
+}
+
+fn tensors(f: &mut fmt::Formatter<'_>, key: &str, specs: &[TensorSpec]) -> fmt::Result {
+    specs.iter().enumerate().try_for_each(|(n, spec)| writeln!(f, "{:<12} {spec}", if n == 0 { key } else { "" }))
+}

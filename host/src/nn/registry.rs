@@ -1,0 +1,321 @@
+//! The model registry: a folder of model folders, loaded once and shared by every request.
+//!
+//! A model here is a card, the graph's real signature, and the threads that compute it. A model counts as
+//! loaded only when each instance has computed a warm-up. Names are looked up in a table and never become
+//! paths.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use crate::metrics::Metrics;
+
+use super::backend::{Backend, Engine, Graph, LoadError, LoadOptions, Target};
+use super::card::{CARD_FILE, Card};
+use super::tensor::{Signature, Tensor, Tensors};
+use super::workers::{Computed, Failure, Workers};
+
+/// Every model of this host, by name, and the engines that can load more.
+pub struct Registry {
+    models: BTreeMap<String, Arc<Model>>,
+    backends: Vec<Box<dyn Backend>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A loaded model.
+pub struct Model {
+    name: String,
+    signature: Signature,
+    max_batch_size: usize,
+    workers: Workers,
+    metrics: Arc<Metrics>,
+}
+
+/// What to load, and with what.
+pub struct Source<'a> {
+    /// The folder of model folders.
+    pub folder: &'a Path,
+    /// Load these and no others; every model whose graph file is there when empty.
+    pub only: &'a [String],
+    /// Models that must be there, beyond `only`.
+    pub required: &'a [String],
+    /// Instances of a model whose card does not say.
+    pub instances: NonZeroUsize,
+    /// Where loads and computations are recorded.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why the registry, or a model of it, could not be loaded. Every message tells the remedy.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what the variant is")]
+pub enum RegistryError {
+    #[error("the model folder {} can't be read: {source}; name another with --models", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("no model '{name}' in {}; have: {have}", folder.display())]
+    Unknown { name: String, folder: PathBuf, have: String },
+    #[error("model '{name}': {} can't be read: {source}", path.display())]
+    Unreadable { name: String, path: PathBuf, source: io::Error },
+    #[error("model '{name}': {} is missing; weights are produced, not committed: run `make models` or see the card's source", path.display())]
+    NoGraph { name: String, path: PathBuf },
+    #[error("model '{name}': {CARD_FILE}: {reason}")]
+    Card { name: String, reason: String },
+    #[error("model '{name}': {} has sha256 {actual}, the card says {expected}; delete the file and run `make models` again", path.display())]
+    Digest { name: String, path: PathBuf, expected: String, actual: String },
+    #[error("model '{name}': card and graph disagree: {reason}; `modelfn model inspect {name}` shows both")]
+    Disagree { name: String, reason: String },
+    #[error("model '{name}': {source}")]
+    Load { name: String, source: LoadError },
+    #[error("model '{name}': the warm-up failed: {reason}")]
+    WarmUp { name: String, reason: String },
+}
+
+/// Why a model gave no outputs.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The inputs don't fit the graph. Names the tensor, what it is and what it should be.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// Axis 0 is larger than the model's `max_batch_size`.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The inputs were right; the queue or the engine was not.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl Registry {
+    /// Loads the models of `source`. A model whose graph file is missing is left out with a warning, unless it
+    /// is asked for by name.
+    ///
+    /// # Errors
+    ///
+    /// The first model that can't be loaded.
+    pub fn load(source: &Source<'_>, backends: Vec<Box<dyn Backend>>) -> Result<Registry, RegistryError> {
+        let mut registry = Registry { models: BTreeMap::new(), backends, metrics: source.metrics.clone() };
+        let present = model_names(source.folder)?;
+        for name in source.only.iter().chain(source.required) {
+            if !present.contains(name) {
+                return Err(RegistryError::Unknown {
+                    name: name.clone(),
+                    folder: source.folder.to_owned(),
+                    have: present.join(", "),
+                });
+            }
+        }
+        for name in present {
+            let named = source.only.contains(&name) || source.required.contains(&name);
+            if !named && !source.only.is_empty() {
+                continue;
+            }
+            match registry.load_model(source, &name) {
+                Err(e @ RegistryError::NoGraph { .. }) if !named => tracing::warn!("left out: {e}"),
+                loaded => {
+                    registry.models.insert(name, Arc::new(loaded?));
+                }
+            }
+        }
+        Ok(registry)
+    }
+
+    /// The model of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.get(name)
+    }
+
+    /// All models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// Loads a graph that is in no folder, with one instance of one thread. Blocks for as long as the engine
+    /// takes.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub fn load_graph(&self, engine: Engine, target: Target, graph: &[u8]) -> Result<Model, LoadError> {
+        let options = LoadOptions { target, threads: NonZeroUsize::MIN };
+        let graph = self.backend(engine)?.load(graph, &options)?;
+        let signature = graph.signature().clone();
+        let workers = Workers::start("guest", vec![graph], 1).map_err(|e| LoadError::NoEngine(e.to_string()))?;
+        let metrics = self.metrics.clone();
+        Ok(Model { name: "(loaded by the guest)".to_owned(), signature, max_batch_size: usize::MAX, workers, metrics })
+    }
+
+    fn load_model(&self, source: &Source<'_>, name: &str) -> Result<Model, RegistryError> {
+        let started = Instant::now();
+        let folder = source.folder.join(name);
+        let card = read_card(&folder, name)?;
+        let graph = read_graph(&folder, name, &card)?;
+        let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
+        let instances = card.serving.instances.unwrap_or(source.instances).get();
+        let backend = self.backend(card.graph.engine).map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
+        let graphs = load_instances(name, instances, || backend.load(&graph, &options))?;
+        let signature = graphs[0].signature().clone();
+        let labels = read_labels(&folder, name, &card)?;
+        let disagreements = card.disagreements(&signature, labels.as_deref());
+        if !disagreements.is_empty() {
+            return Err(RegistryError::Disagree { name: name.to_owned(), reason: disagreements.join("; ") });
+        }
+        let workers = Workers::start(name, graphs, card.serving.queue_size.get())
+            .map_err(|e| RegistryError::WarmUp { name: name.to_owned(), reason: e.to_string() })?;
+        let load_time = started.elapsed();
+        tracing::info!(model = name, instances, engine = ?card.graph.engine, load_ms = load_time.as_millis(), "model loaded");
+        self.metrics.model_loaded(name, load_time);
+        let (max_batch_size, metrics) = (card.serving.max_batch_size.get(), self.metrics.clone());
+        Ok(Model { name: name.to_owned(), signature, max_batch_size, workers, metrics })
+    }
+
+    fn backend(&self, engine: Engine) -> Result<&dyn Backend, LoadError> {
+        let found = self.backends.iter().find(|backend| backend.engine() == engine);
+        found.map(Box::as_ref).ok_or_else(|| LoadError::NoEngine(format!("this build has no {engine:?} engine")))
+    }
+}
+
+impl Model {
+    /// The name guests load it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Inputs and outputs, as the engine reports them.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Computes `inputs`; any order of names is taken.
+    ///
+    /// # Errors
+    ///
+    /// See [`ModelError`].
+    pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, ModelError> {
+        self.check(&inputs)?;
+        let computed = self.workers.compute(inputs, deadline).await;
+        match &computed {
+            Ok(computed) => self.metrics.computed(&self.name, computed.queued, computed.computing),
+            Err(_) => self.metrics.not_computed(&self.name),
+        }
+        Ok(computed?)
+    }
+
+    fn check(&self, inputs: &Tensors) -> Result<(), ModelError> {
+        let specs = &self.signature.inputs;
+        let expected = || specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        for spec in specs {
+            if inputs.iter().filter(|(name, _)| *name == spec.name).count() != 1 {
+                let given: Vec<_> = inputs.iter().map(|(name, _)| name.as_str()).collect();
+                return Err(ModelError::InvalidInput(format!(
+                    "model '{}' wants each of its inputs once: {}; given: {}", self.name, expected(), given.join(", ")
+                )));
+            }
+        }
+        for (name, tensor) in inputs {
+            let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
+                return Err(ModelError::InvalidInput(format!("model '{}' has no input '{name}'; it has: {}", self.name, expected())));
+            };
+            self.check_tensor(spec, tensor)?;
+        }
+        Ok(())
+    }
+
+    fn check_tensor(&self, spec: &super::tensor::TensorSpec, tensor: &Tensor) -> Result<(), ModelError> {
+        if !spec.admits(tensor.dtype(), tensor.shape()) || tensor.data().is_empty() {
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            return Err(ModelError::InvalidInput(format!("input '{}' is {dtype} {shape:?}; the model wants {spec}", spec.name)));
+        }
+        match (spec.shape.first(), tensor.shape().first()) {
+            (Some(-1), Some(&batch)) if batch > self.max_batch_size => Err(ModelError::TooLarge(format!(
+                "input '{}' has a batch of {batch}; the largest that model '{}' takes at once is {}",
+                spec.name, self.name, self.max_batch_size
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The names of the folders in `folder` that have a card, sorted.
+///
+/// # Errors
+///
+/// The folder can't be listed.
+pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
+    let unreadable = |source| RegistryError::Folder { folder: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.path().join(CARD_FILE).is_file() {
+            names.extend(entry.file_name().into_string().ok());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub(super) fn read_card(folder: &Path, name: &str) -> Result<Card, RegistryError> {
+    let text = read_text(name, &folder.join(CARD_FILE))?;
+    Card::parse(name, &text).map_err(|reason| RegistryError::Card { name: name.to_owned(), reason })
+}
+
+pub(super) fn read_labels(folder: &Path, name: &str, card: &Card) -> Result<Option<String>, RegistryError> {
+    card.postprocessing.as_ref().map(|post| read_text(name, &folder.join(&post.labels))).transpose()
+}
+
+pub(super) fn read_graph(folder: &Path, name: &str, card: &Card) -> Result<Vec<u8>, RegistryError> {
+    let path = folder.join(&card.graph.file);
+    if !path.exists() {
+        return Err(RegistryError::NoGraph { name: name.to_owned(), path });
+    }
+    let graph = read(name, &path)?;
+    let expected = card.graph.sha256.clone();
+    let actual = if expected.is_empty() { String::new() } else { hex_sha256(&graph) };
+    if actual != expected {
+        return Err(RegistryError::Digest { name: name.to_owned(), path, expected, actual });
+    }
+    Ok(graph)
+}
+
+pub(super) fn read(name: &str, path: &Path) -> Result<Vec<u8>, RegistryError> {
+    std::fs::read(path).map_err(|source| RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), source })
+}
+
+fn read_text(name: &str, path: &Path) -> Result<String, RegistryError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), source })
+}
+
+/// Lower-case hex SHA-256 of `bytes`.
+pub fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Loads and warms `count` independent graphs side by side: start-up waits for one, not for their sum.
+fn load_instances(
+    name: &str,
+    count: usize,
+    load: impl Fn() -> Result<Box<dyn Graph>, LoadError> + Sync,
+) -> Result<Vec<Box<dyn Graph>>, RegistryError> {
+    let load_one = || {
+        let mut graph = load().map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
+        warm(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: name.to_owned(), reason })?;
+        Ok(graph)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(load_one)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// One real computation on zeros, so that no request pays for first-run work.
+fn warm(graph: &mut dyn Graph) -> Result<(), String> {
+    let inputs = graph.signature().inputs.clone();
+    let zeros = inputs
+        .iter()
+        .map(|spec| Ok((spec.name.clone(), Tensor::zeros(spec.dtype, spec.smallest_shape()).map_err(|e| e.to_string())?)))
+        .collect::<Result<Tensors, String>>()?;
+    graph.compute(&zeros).map(drop).map_err(|e| e.to_string())
+}

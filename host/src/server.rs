@@ -1,0 +1,15 @@
+//! HTTP: sockets, routes, admission, and what a client is told when something fails.
+//!
+//! The only layer that knows hyper and status codes.
+
+pub mod listen;
+
+pub mod router;
+
+pub mod function;
+
+mod drained;
+
+pub mod admin;
+
+pub mod error;

@@ -1,0 +1,230 @@
+//! A client's request to a function's answer: admission, the body's cap, the deadline, and the error mapping.
+//!
+//! Everything a request holds (permits, counters, the guest) lives in its future or its answer's body, so
+//! that a client who leaves frees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::drained::Drained;
+use super::error::Problem;
+use super::router::{Router, Target, static_response};
+use crate::metrics::{Metrics, Outcome};
+use crate::wasm::function::{Answer, Function, Phases, RequestBodyError};
+
+/// What the answer's body is made of, whoever made it.
+pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// All that a request needs, whichever way it comes.
+pub struct Service {
+    router: Router,
+    limits: RequestLimits,
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    metrics: Arc<Metrics>,
+}
+
+/// What requests may take of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// Instances that live at the same time.
+    pub instances: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+    /// Bytes of a body.
+    pub body: usize,
+    /// From the head of a request to the end of its answer.
+    pub timeout: Duration,
+}
+
+impl Service {
+    /// A service over `router`.
+    pub fn new(router: Router, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
+        Service { router, limits, slots: Arc::new(Semaphore::new(limits.instances)), waiting: AtomicUsize::new(0), metrics }
+    }
+
+    /// Answers one request; what fails becomes an answer too.
+    pub async fn answer<B>(&self, mut request: Request<B>) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let id = take_request_id(request.headers_mut());
+        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), method = %request.method(), path = request.uri().path());
+        let mut response = tracing::Instrument::instrument(self.route(request), span).await;
+        response.headers_mut().insert(REQUEST_ID.clone(), id);
+        response
+    }
+
+    async fn route<B>(&self, mut request: Request<B>) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match self.router.route(&mut request) {
+            Ok(Target::Static(response)) => static_response(&response).map(full),
+            Ok(Target::Function { function, timeout }) => {
+                let mut watch = Watch::start(&self.metrics, function.component());
+                let result = self.call(request, &function, timeout.unwrap_or(self.limits.timeout)).await;
+                watch.end(&result);
+                result.unwrap_or_else(|problem| problem.response().map(full))
+            }
+            Err(problem) => problem.response().map(full),
+        }
+    }
+
+    /// Admission comes before the body is read and before a sandbox exists.
+    async fn call<B>(&self, request: Request<B>, function: &Function, timeout: Duration) -> Result<Response<AnswerBody>, Problem>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let deadline = Instant::now() + timeout;
+        let request = request.map(Drained::new);
+        self.check_length(&request)?;
+        let slot = self.admit(deadline, timeout).await?;
+        let held = (slot, self.metrics.admitted());
+        let limit = self.limits.body;
+        let request = request.map(|body| Limited::new(body, limit).map_err(move |e| body_error(e, limit)).boxed_unsync());
+        let Answer { mut response, phases } = function.invoke(request, deadline, held).await?;
+        response.headers_mut().append(SERVER_TIMING.clone(), server_timing(&phases));
+        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    fn check_length<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let limit = self.limits.body as u64;
+        match announced {
+            Some(actual) if actual > limit => Err(Problem::BodyTooLarge { actual, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for a free instance, in line with at most `waiting` others and until the deadline at most.
+    async fn admit(&self, deadline: Instant, timeout: Duration) -> Result<OwnedSemaphorePermit, Problem> {
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            return Ok(slot);
+        }
+        let place = Place::take(&self.waiting, self.limits.waiting).ok_or(Problem::Shed(self.limits.waiting))?;
+        let slot = tokio::time::timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await;
+        drop(place);
+        match slot {
+            Ok(Ok(slot)) => Ok(slot),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(Problem::NoInstance(timeout)),
+        }
+    }
+}
+
+/// A place in the line of those who wait.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Place<'a>> {
+        let more = |n| (n < most).then_some(n + 1);
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Place(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Records how a request ended, also when its future is dropped because the client left.
+struct Watch<'a> {
+    metrics: &'a Metrics,
+    function: &'a str,
+    started: Instant,
+    ended: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn start(metrics: &'a Metrics, function: &'a str) -> Self {
+        Watch { metrics, function, started: Instant::now(), ended: false }
+    }
+
+    fn end(&mut self, result: &Result<Response<AnswerBody>, Problem>) {
+        self.ended = true;
+        let elapsed = self.started.elapsed();
+        let outcome = match result {
+            Ok(response) if response.status().is_server_error() => Outcome::FunctionError,
+            Ok(response) if response.status().is_client_error() => Outcome::ClientError,
+            Ok(_) => Outcome::Answered,
+            Err(problem) => problem.outcome(),
+        };
+        self.metrics.request_ended(self.function, outcome, elapsed);
+        match result {
+            Ok(response) => tracing::info!(status = response.status().as_u16(), ms = milliseconds(elapsed), "answered"),
+            Err(problem) => {
+                let status = problem.response().status().as_u16();
+                tracing::warn!(status, ms = milliseconds(elapsed), "not answered: {problem}");
+            }
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.metrics.request_ended(self.function, Outcome::ClientLeft, self.started.elapsed());
+            tracing::info!(ms = milliseconds(self.started.elapsed()), "the client left");
+        }
+    }
+}
+
+/// The client's own id when it is short and plain, else a new one.
+fn take_request_id(headers: &mut http::HeaderMap) -> HeaderValue {
+    let plain = |value: &HeaderValue| {
+        (1..=64).contains(&value.len()) && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    };
+    let id = headers.get(&REQUEST_ID).filter(|value| plain(value)).cloned().unwrap_or_else(new_request_id);
+    headers.insert(REQUEST_ID.clone(), id.clone());
+    id
+}
+
+/// Unique in this process, and hardly twice among others: start time and a counter.
+fn new_request_id() -> HeaderValue {
+    static COUNTER: AtomicUsize = AtomicUsize::new(0);
+    static START: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::from(since.subsec_nanos()) ^ since.as_secs().rotate_left(32) ^ u64::from(std::process::id())
+    });
+    let id = format!("{:016x}-{:x}", *START, COUNTER.fetch_add(1, Ordering::Relaxed));
+    HeaderValue::try_from(id).expect("hex digits make a header value")
+}
+
+/// The phase that the guest can't see, in milliseconds; guests that measure add their own. Phases don't
+/// overlap, so that they can be summed.
+fn server_timing(phases: &Phases) -> HeaderValue {
+    let text = format!("sandbox;dur={:.3}", milliseconds(phases.instantiate));
+    HeaderValue::try_from(text).expect("numbers make a header value")
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn body_error(error: Box<dyn std::error::Error + Send + Sync>, limit: usize) -> RequestBodyError {
+    if error.is::<LengthLimitError>() {
+        return RequestBodyError::TooLarge(limit as u64);
+    }
+    RequestBodyError::Broken(error.to_string())
+}
+
+fn full(body: Full<Bytes>) -> AnswerBody {
+    body.map_err(|never| match never {}).boxed_unsync()
+}

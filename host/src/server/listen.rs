@@ -1,0 +1,106 @@
+//! Sockets: bind, accept, hand connections to hyper, and drain.
+//!
+//! Listener and shutdown are arguments. Connections are bounded; when all are taken, further clients wait in
+//! the kernel's backlog instead of being turned away half-way.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::function::Service;
+use crate::metrics::Metrics;
+
+/// Requests that one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 256;
+
+/// What connections may take of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Open at the same time.
+    pub connections: usize,
+    /// For a request's head.
+    pub header_timeout: Duration,
+}
+
+/// Binds `address`.
+///
+/// # Errors
+///
+/// It is taken, or not this machine's. The message names the flag to change.
+pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    use anyhow::Context;
+    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}; choose another with {flag}"))
+}
+
+/// Serves until `shutdown` resolves, then lets requests in flight end for `drain` at most. Returns how many
+/// connections were still open then.
+pub async fn serve(
+    (listener, service): (TcpListener, Arc<Service>),
+    limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
+    (shutdown, drain): (impl Future<Output = ()>, Duration),
+) -> usize {
+    let server = http_server(limits);
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &permits) => accepted,
+            () = &mut shutdown => break,
+        };
+        let Some((stream, permit)) = accepted else { continue };
+        let held = (permit, metrics.connected());
+        let service = service.clone();
+        let service = service_fn(move |request| {
+            let service = service.clone();
+            async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
+        });
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(e) = connection.await {
+                tracing::debug!("connection: {e}");
+            }
+            drop(held);
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(drain, graceful.shutdown()).await;
+    limits.connections - permits.available_permits()
+}
+
+fn http_server(limits: ConnectionLimits) -> Builder<TokioExecutor> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout);
+    server
+}
+
+/// One connection with its permit. An accept that fails (out of file descriptors, say) is waited out.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            let _ = stream.set_nodelay(true);
+            Some((stream, permit))
+        }
+        Err(e) => {
+            tracing::warn!("accept: {e}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The two bodies of a request: what the server gives the guest, and what the guest gives back.
+//!
+//! A response's body owns the guest that writes it: when the body is dropped before its end (the client left),
+//! the guest ends; when it was read to its end, the guest may finish in peace until its deadline.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::function::InvokeError;
+
+/// The body of a request, as the server gives it: capped and with the server's own errors.
+pub type RequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;
+
+/// Why a request's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    /// It is larger than the server takes, in bytes.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(u64),
+    /// The client left or broke the protocol.
+    #[error("the client's body broke off: {0}")]
+    Broken(String),
+}
+
+/// The task of a running guest. Dropping it ends the guest.
+pub(super) struct Guest {
+    task: JoinHandle<Result<(), InvokeError>>,
+    may_finish: bool,
+}
+
+impl Guest {
+    /// Runs the guest within the current span.
+    pub(super) fn spawn(run: impl Future<Output = Result<(), InvokeError>> + Send + 'static) -> Guest {
+        Guest { task: tokio::spawn(run.in_current_span()), may_finish: false }
+    }
+
+    /// Why a guest that let go of its answer did so.
+    pub(super) async fn failure(mut self) -> InvokeError {
+        match (&mut self.task).await {
+            Ok(Ok(())) => InvokeError::NoAnswer,
+            Ok(Err(error)) => error,
+            Err(panic) => InvokeError::Trapped(format!("the host panicked: {panic}")),
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if !self.may_finish {
+            self.task.abort();
+        }
+    }
+}
+
+/// The body of a guest's answer.
+pub struct ResponseBody {
+    body: HyperOutgoingBody,
+    guest: Guest,
+    /// What `content-length` promises and has not been written yet: a server stops reading there, without
+    /// asking for the end.
+    left: Option<u64>,
+}
+
+impl ResponseBody {
+    pub(super) fn wrap(response: Response<HyperOutgoingBody>, guest: Guest) -> Response<ResponseBody> {
+        let length = response.headers().get(CONTENT_LENGTH);
+        let left = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        response.map(|body| ResponseBody { body, guest, left })
+    }
+
+    fn note(&mut self, frame: Option<&Frame<Bytes>>) {
+        let written = frame.and_then(Frame::data_ref).map_or(0, Bytes::len);
+        self.left = self.left.map(|left| left.saturating_sub(u64::try_from(written).unwrap_or(u64::MAX)));
+        self.guest.may_finish |= frame.is_none() || self.left == Some(0);
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => self.note(Some(frame)),
+            Poll::Ready(None) => self.note(None),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

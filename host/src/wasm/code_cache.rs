@@ -1,0 +1,208 @@
+//! Compiled components on disk, so that only the first start compiles.
+//!
+//! Compiled code is loaded without verification: whoever can write such a file can run anything as this
+//! process. So a file is used only if it and its folder belong to this user or to root and nobody else may
+//! write them. Its name is a digest of the component and of everything that influences compilation. The same
+//! files, written by `modelfn compile`, spare an image its first compilation. This is the only file with
+//! `unsafe` code.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// A folder of compiled components.
+#[derive(Clone, Debug)]
+pub struct CodeCache {
+    folder: Option<PathBuf>,
+}
+
+impl CodeCache {
+    /// A cache in `folder`; without one every load compiles.
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        CodeCache { folder }
+    }
+
+    /// Loads the compiled form of `wasm` from disk, or compiles it and tries to keep it there. A cache that
+    /// can't be used costs time and a warning, never the start.
+    ///
+    /// # Errors
+    ///
+    /// `wasm` is not a component that compiles.
+    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
+        let Some(path) = self.folder.as_ref().map(|folder| folder.join(file_name(engine, wasm))) else {
+            return Component::new(engine, wasm);
+        };
+        match read_trusted(&path) {
+            Ok(code) => match deserialize(engine, &code) {
+                Ok(component) => return Ok(component),
+                Err(e) => tracing::warn!("compiled code in {} is not usable, compiling again: {e:#}", path.display()),
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => tracing::warn!("compiled code in {} is not used: {e}", path.display()),
+        }
+        tracing::info!("compiling the component; the next start finds it in {}", path.display());
+        let code = engine.precompile_component(wasm)?;
+        if let Err(e) = write_atomically(&path, &code) {
+            tracing::warn!("the compiled component could not be kept in {}: {e}", path.display());
+        }
+        deserialize(engine, &code)
+    }
+
+    /// Compiles `wasm` into the cache and returns the file's path.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't compile, or the file can't be written.
+    pub fn store(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<PathBuf> {
+        let folder = self.folder.as_ref().ok_or_else(|| wasmtime::format_err!("no folder to write to"))?;
+        let path = folder.join(file_name(engine, wasm));
+        write_atomically(&path, &engine.precompile_component(wasm)?)?;
+        Ok(path)
+    }
+}
+
+/// What compilation depends on, as a file name: the component, the settings and version of the engine (which
+/// includes the processor's features).
+fn file_name(engine: &Engine, wasm: &[u8]) -> String {
+    struct Sha(Sha256);
+    impl Hasher for Sha {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut hasher = Sha(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.write(wasm);
+    let digest: String = hasher.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{digest}.cwasm")
+}
+
+fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `code` was compiled by this process just now, or comes from `read_trusted`, which takes only files
+    // that no other user could have written.
+    #[expect(unsafe_code, reason = "wasmtime can't verify machine code; see the module's comment")]
+    unsafe {
+        Component::deserialize(engine, code)
+    }
+}
+
+/// Reads a file that only this user or root can have written. What is checked is what is read: the open file,
+/// not its name. The folder counts too, since who can write there can put another file in its place.
+fn read_trusted(path: &Path) -> io::Result<Vec<u8>> {
+    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
+    check_trusted(&file.metadata()?, "the file")?;
+    let folder = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    check_trusted(&folder.metadata()?, "its folder")?;
+    let mut code = Vec::new();
+    file.read_to_end(&mut code)?;
+    Ok(code)
+}
+
+fn check_trusted(metadata: &fs::Metadata, what: &str) -> io::Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{what} {why}")));
+    if metadata.uid() != me && metadata.uid() != 0 {
+        return refused(format!("belongs to user {}, not to this user ({me}) or root; delete it", metadata.uid()));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return refused(format!("can be written by others (mode {:o}); `chmod go-w` it", metadata.mode() & 0o7777));
+    }
+    Ok(())
+}
+
+/// Readers see no file or the whole file, even when the process is killed or the disk fills.
+fn write_atomically(path: &Path, code: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(code).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn engine() -> Engine {
+        crate::wasm::engine::open(crate::wasm::engine::PoolSize { instances: 1, memory: 1 << 20, table_elements: 100 }).unwrap()
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("modelfn-cache-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        folder
+    }
+
+    #[test]
+    fn the_first_load_writes_what_the_second_reads() {
+        let folder = scratch("twice");
+        let engine = engine();
+        let cache = CodeCache::new(Some(folder.clone()));
+        cache.load(&engine, EMPTY).unwrap();
+        let path = folder.join(file_name(&engine, EMPTY));
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        cache.load(&engine, EMPTY).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no temporary file may stay");
+    }
+
+    #[test]
+    fn code_that_another_user_could_have_written_is_not_read() {
+        let folder = scratch("trust");
+        let path = folder.join("x.cwasm");
+        write_atomically(&path, b"code").unwrap();
+        assert_eq!(read_trusted(&path).unwrap(), b"code");
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(read_trusted(&path).unwrap_err().to_string().contains("the file can be written by others"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(read_trusted(&path).unwrap_err().to_string().contains("its folder can be written by others"));
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let link = folder.join("link.cwasm");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read_trusted(&link).is_err(), "a link must not be followed");
+    }
+
+    #[test]
+    fn broken_code_is_compiled_again() {
+        let folder = scratch("broken");
+        let engine = engine();
+        let path = folder.join(file_name(&engine, EMPTY));
+        write_atomically(&path, b"not code").unwrap();
+        CodeCache::new(Some(folder)).load(&engine, EMPTY).unwrap();
+        assert_ne!(fs::read(&path).unwrap(), b"not code");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_costs_only_time() {
+        let engine = engine();
+        CodeCache::new(Some("/proc/nowhere".into())).load(&engine, EMPTY).unwrap();
+    }
+}

@@ -1,0 +1,247 @@
+//! A function: one component, prepared once, and one fresh instance of it for each request.
+//!
+//! The guest runs in a task of its own, so that it can go on writing its body after the head was sent. Dropping
+//! the answer (the client left) ends the guest; so does its deadline.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+use wasmtime::component::{Component, Linker, Resource};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+
+use super::body::Guest;
+pub use super::body::{RequestBody, RequestBodyError, ResponseBody};
+pub use super::state::Phases;
+use super::state::State;
+use super::wasi_nn;
+use crate::metrics::Metrics;
+use crate::nn::registry::Registry;
+
+/// What a guest gets after its deadline to answer a `timeout` from wasi-nn by itself.
+pub const GRACE: Duration = Duration::from_millis(100);
+
+/// What the manifest says of a component.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its id.
+    pub component: Arc<str>,
+    /// Its whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Folders it sees, read-only.
+    pub mounts: Vec<Mount>,
+    /// Registry models that it may load by name.
+    pub models: Arc<[String]>,
+    /// Whether it may load graphs from its own bytes.
+    pub allow_load: bool,
+    /// What one request may use.
+    pub limits: Limits,
+}
+
+/// A folder of the host as a guest sees it.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// Where it is.
+    pub source: std::path::PathBuf,
+    /// The absolute path in the guest.
+    pub destination: String,
+}
+
+/// What one request may use, beyond time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Linear memory, in bytes, over all instances of the component.
+    pub memory: usize,
+    /// Elements of one table.
+    pub table_elements: usize,
+    /// Bytes of tensors that the host holds for the guest.
+    pub tensor_bytes: usize,
+}
+
+/// Why there is no answer from the guest: one variant for each different reaction.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// It ran into the wall-clock deadline.
+    #[error("the function did not answer within {0:?}")]
+    Deadline(Duration),
+    /// It wanted more memory, table or tensor space than a request may use.
+    #[error("the function ran out of memory: {0}")]
+    OutOfMemory(String),
+    /// No slot, or no place in a model's queue: come back later.
+    #[error("overloaded: {0}")]
+    Overloaded(String),
+    /// It trapped or failed to start. The text is for the log, not for the client.
+    #[error("the function failed: {0}")]
+    Trapped(String),
+    /// It ended without an answer.
+    #[error("the function ended without an answer")]
+    NoAnswer,
+    /// It answered with an error instead of a response.
+    #[error("the function answered with an error: {0}")]
+    Refused(String),
+}
+
+/// A component that is ready to answer.
+pub struct Function {
+    pre: ProxyPre<State>,
+    settings: Settings,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+}
+
+/// A guest's answer, and what it took until its head was there.
+pub struct Answer {
+    /// Its body goes on while the guest writes it.
+    pub response: Response<ResponseBody>,
+    /// Without what happens after the head.
+    pub phases: Phases,
+}
+
+impl Function {
+    /// Links `component` against what this host offers.
+    ///
+    /// # Errors
+    ///
+    /// It imports what this host doesn't have, or doesn't export `wasi:http/incoming-handler`.
+    pub fn load(
+        engine: &Engine,
+        component: &Component,
+        settings: Settings,
+        (registry, metrics): (Arc<Registry>, Arc<Metrics>),
+    ) -> wasmtime::Result<Function> {
+        let mut linker = Linker::<State>::new(engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasi_nn::add_to_linker(&mut linker)?;
+        let pre = ProxyPre::new(linker.instantiate_pre(component)?)?;
+        Ok(Function { pre, settings, registry, metrics })
+    }
+
+    /// The component's id in the manifest.
+    pub fn component(&self) -> &str {
+        &self.settings.component
+    }
+
+    /// Answers one request with a new instance, which holds `slot` until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`InvokeError`]. What fails after the head was sent breaks off the body and is logged here.
+    pub async fn invoke(
+        &self,
+        request: Request<RequestBody>,
+        deadline: Instant,
+        slot: impl Send + 'static,
+    ) -> Result<Answer, InvokeError> {
+        let head = Arc::new(Head::default());
+        let (run, receiver) = self.prepare(request, deadline, head.clone()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
+        let guest = Guest::spawn(async move {
+            let result = run.finish().await;
+            drop(slot);
+            result
+        });
+        match receiver.await {
+            Ok(Ok(response)) => {
+                let phases = *head.phases();
+                Ok(Answer { response: ResponseBody::wrap(response, guest), phases })
+            }
+            Ok(Err(code)) => Err(InvokeError::Refused(format!("{code:?}"))),
+            Err(_) => Err(guest.failure().await),
+        }
+    }
+
+    fn prepare(&self, request: Request<RequestBody>, deadline: Instant, head: Arc<Head>) -> wasmtime::Result<(Run, Answers)> {
+        let (sender, receiver) = oneshot::channel();
+        let mut store = Store::new(self.pre.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head.clone()))?);
+        store.limiter(|state| &mut state.limiter);
+        // A guest that computes gives its thread back at each tick; there its deadline finds it.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        let mut wasi = store.data_mut().http();
+        let request = wasi.new_incoming_request(Scheme::Http, request.map(|body| body.map_err(wasi_error)))?;
+        let sent = head.clone();
+        let answer = wasi.new_response_outparam_from_callback(move |answer| {
+            sent.sent.store(true, Ordering::Relaxed);
+            // The client may have left meanwhile; then nobody is to be told.
+            let _ = sender.send(answer);
+        })?;
+        let run = Run { pre: self.pre.clone(), store, request, answer, deadline, head, metrics: self.metrics.clone() };
+        Ok((run, receiver))
+    }
+}
+
+type Answers = oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>>;
+
+/// What a request's task and its caller both know of the answer's head.
+#[derive(Default)]
+pub(super) struct Head {
+    sent: AtomicBool,
+    phases: Mutex<Phases>,
+}
+
+impl Head {
+    pub(super) fn phases(&self) -> MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request's store, until it has ended.
+struct Run {
+    pre: ProxyPre<State>,
+    store: Store<State>,
+    request: Resource<HostIncomingRequest>,
+    answer: Resource<HostResponseOutparam>,
+    deadline: Instant,
+    head: Arc<Head>,
+    metrics: Arc<Metrics>,
+}
+
+impl Run {
+    async fn finish(self) -> Result<(), InvokeError> {
+        let Run { pre, mut store, request, answer, deadline, head, metrics } = self;
+        let started = Instant::now();
+        let call = async {
+            let instance = pre.instantiate_async(&mut store).await?;
+            head.phases().instantiate = started.elapsed();
+            instance.wasi_http_incoming_handler().call_handle(&mut store, request, answer).await
+        };
+        let ended = tokio::time::timeout_at((deadline + GRACE).into(), call).await;
+        let limiter = &store.data().limiter;
+        metrics.guest_ended(head.phases().instantiate, started.elapsed(), limiter.peak_memory);
+        let result = match ended {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Err(classify(error, limiter.refused)),
+            Err(_) => Err(InvokeError::Deadline(started.elapsed())),
+        };
+        if let (true, Err(error)) = (head.sent.load(Ordering::Relaxed), &result) {
+            tracing::warn!(error = %error, "the function failed after the head of its answer was sent");
+        }
+        result
+    }
+}
+
+fn classify(error: wasmtime::Error, refused: bool) -> InvokeError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return InvokeError::Overloaded(error.to_string());
+    }
+    match error.downcast::<InvokeError>() {
+        Ok(ours) => ours,
+        Err(error) if refused => InvokeError::OutOfMemory(format!("memory or table growth was refused; then: {error:#}")),
+        Err(error) => InvokeError::Trapped(format!("{error:#}")),
+    }
+}
+
+fn wasi_error(error: RequestBodyError) -> wasmtime_wasi_http::Error {
+    match error {
+        RequestBodyError::TooLarge(limit) => wasmtime_wasi_http::Error::HttpRequestBodySize(Some(limit)),
+        RequestBodyError::Broken(_) => wasmtime_wasi_http::Error::ConnectionTerminated,
+    }
+}

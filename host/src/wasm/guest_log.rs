@@ -1,0 +1,93 @@
+//! What a guest writes to stdout and stderr becomes log lines of its request.
+//!
+//! The amount is bounded: a guest that writes without end is cut off, not slowed and not failed.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Bytes of one request's output that are logged.
+const MAX_BYTES: usize = 16 << 10;
+
+/// One of a guest's output streams.
+#[derive(Clone)]
+pub(super) struct GuestLog {
+    span: tracing::Span,
+    left: usize,
+}
+
+impl GuestLog {
+    /// Logs below the span that is current now: the request's.
+    pub(super) fn new() -> Self {
+        GuestLog { span: tracing::Span::current(), left: MAX_BYTES }
+    }
+
+    fn log(&mut self, bytes: &[u8]) {
+        if self.left == 0 {
+            return;
+        }
+        let taken = bytes.len().min(self.left);
+        self.left -= taken;
+        for line in String::from_utf8_lossy(&bytes[..taken]).lines().filter(|line| !line.is_empty()) {
+            tracing::info!(target: "guest", parent: &self.span, "{line}");
+        }
+        if self.left == 0 {
+            tracing::warn!(target: "guest", parent: &self.span, "further output is dropped: over {MAX_BYTES} bytes");
+        }
+    }
+}
+
+impl IsTerminal for GuestLog {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestLog {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for GuestLog {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.log(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(MAX_BYTES)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestLog {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for GuestLog {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.log(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
