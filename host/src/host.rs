@@ -28,12 +28,13 @@ pub struct Capacity {
     pub waiting: usize,
 }
 
-/// Loads models and functions. Returns when all of them are ready to answer.
+/// Loads models and functions. Returns when all of them are ready to answer. Until then nothing else is to be
+/// done, so that it may block its thread.
 ///
 /// # Errors
 ///
 /// A message for the person who started the program, with the remedy.
-pub fn open(args: &HostArguments, capacity: Capacity, metrics: &Arc<Metrics>) -> Result<Service> {
+pub async fn open(args: &HostArguments, capacity: Capacity, metrics: &Arc<Metrics>) -> Result<Service> {
     let app = App::load(&args.app)?;
     // Models and code come from different files and engines: they are loaded side by side.
     let (registry, components) = std::thread::scope(|scope| {
@@ -49,6 +50,7 @@ pub fn open(args: &HostArguments, capacity: Capacity, metrics: &Arc<Metrics>) ->
         let shared = (registry.clone(), metrics.clone());
         let function = Function::load(&engine, &components[id], settings, shared);
         let function = function.map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+        function.warm().await.with_context(|| format!("component '{id}' can't be instantiated"))?;
         functions.insert(id.clone(), Arc::new(function));
     }
     let limits = RequestLimits {

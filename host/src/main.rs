@@ -43,7 +43,7 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let capacity = Capacity { instances: args.max_instances.get(), waiting: args.max_waiting };
-    let service = tokio::task::block_in_place(|| host::open(&args.host, capacity, &metrics))?;
+    let service = host::open(&args.host, capacity, &metrics).await?;
     readiness.ready();
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
 
@@ -80,7 +80,7 @@ async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
     let body = args.file.as_deref().map(read_input).transpose()?;
     let capacity = Capacity { instances: 1, waiting: 0 };
     let metrics = Arc::new(Metrics::new());
-    let service = tokio::task::block_in_place(|| host::open(&args.host, capacity, &metrics))?;
+    let service = host::open(&args.host, capacity, &metrics).await?;
     let request = http::Request::builder()
         .method(if body.is_some() { http::Method::POST } else { http::Method::GET })
         .uri(&args.route)

@@ -130,6 +130,18 @@ impl Function {
         &self.settings.component
     }
 
+    /// Makes an instance and drops it, as each request does: the first one pays for page faults, and finds a
+    /// component that can't be instantiated.
+    ///
+    /// # Errors
+    ///
+    /// See [`InvokeError`].
+    pub async fn warm(&self) -> Result<(), InvokeError> {
+        let mut store = self.store(Instant::now(), Arc::default()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
+        let result = self.pre.instantiate_async(&mut store).await;
+        result.map(drop).map_err(|error| classify(error, store.data().limiter.refused))
+    }
+
     /// Answers one request with a new instance, which holds `slot` until it has ended.
     ///
     /// # Errors
@@ -160,11 +172,7 @@ impl Function {
 
     fn prepare(&self, request: Request<RequestBody>, deadline: Instant, head: Arc<Head>) -> wasmtime::Result<(Run, Answers)> {
         let (sender, receiver) = oneshot::channel();
-        let mut store = Store::new(self.pre.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head.clone()))?);
-        store.limiter(|state| &mut state.limiter);
-        // A guest that computes gives its thread back at each tick; there its deadline finds it.
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        let mut store = self.store(deadline, head.clone())?;
         let mut wasi = store.data_mut().http();
         let request = wasi.new_incoming_request(Scheme::Http, request.map(|body| body.map_err(wasi_error)))?;
         let sent = head.clone();
@@ -175,6 +183,15 @@ impl Function {
         })?;
         let run = Run { pre: self.pre.clone(), store, request, answer, deadline, head, metrics: self.metrics.clone() };
         Ok((run, receiver))
+    }
+
+    fn store(&self, deadline: Instant, head: Arc<Head>) -> wasmtime::Result<Store<State>> {
+        let mut store = Store::new(self.pre.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head))?);
+        store.limiter(|state| &mut state.limiter);
+        // A guest that computes gives its thread back at each tick; there its deadline finds it.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        Ok(store)
     }
 }
 

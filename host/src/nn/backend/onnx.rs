@@ -48,6 +48,7 @@ impl Backend for Onnx {
         }
         let environment = self.environment()?;
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        release_free_memory();
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
         Ok(Box::new(OnnxGraph { session, signature }))
     }
@@ -99,6 +100,17 @@ fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) 
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
         .commit_from_memory(graph)
+}
+
+/// Parsing and optimising a graph leaves more free memory behind than the session keeps (20 MB for 18 MB of
+/// weights), and the allocator would hold on to it for good.
+fn release_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "the C library has no safe binding for it")]
+    // SAFETY: malloc_trim has no preconditions and is thread-safe (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn specs(outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {

@@ -1,0 +1,69 @@
+//! What a fresh sandbox for each request costs: store, instance, and dropping both, on one thread.
+//!
+//! `cargo bench -p modelfn --bench instantiate -- [COMPONENT.wasm ...]`; prints a JSON line for each component.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use modelfn::metrics::Metrics;
+use modelfn::nn::registry::{Registry, Source};
+use modelfn::wasm::code_cache::CodeCache;
+use modelfn::wasm::engine::{self, PoolSize};
+use modelfn::wasm::function::{Function, Limits, Mount, Settings};
+
+const ROUNDS: usize = 20_000;
+
+fn main() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let named: Vec<PathBuf> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).map(PathBuf::from).collect();
+    let components = if named.is_empty() { vec![root.join("target/guest/classify.wasm")] } else { named };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for component in components {
+        let function = load(&component, &root);
+        let mut times = runtime.block_on(measure(&function));
+        times.sort_unstable();
+        let at = |part: usize| times[ROUNDS * part / 1000].as_secs_f64() * 1e6;
+        println!(
+            "{}",
+            serde_json::json!({
+                "component": component.file_name().map(|name| name.to_string_lossy()),
+                "rounds": ROUNDS, "p50_us": at(500), "p90_us": at(900), "p99_us": at(990),
+            })
+        );
+    }
+}
+
+async fn measure(function: &Function) -> Vec<Duration> {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for round in 0..ROUNDS + ROUNDS / 10 {
+        let started = Instant::now();
+        function.warm().await.expect("the component can be instantiated");
+        if round >= ROUNDS / 10 {
+            times.push(started.elapsed());
+        }
+    }
+    times
+}
+
+fn load(component: &PathBuf, root: &std::path::Path) -> Function {
+    let limits = Limits { memory: 256 << 20, table_elements: 20_000, tensor_bytes: 64 << 20 };
+    let pool = PoolSize { instances: 64, memory: limits.memory, table_elements: limits.table_elements };
+    let engine = engine::open(pool).expect("an engine");
+    let wasm = std::fs::read(component).unwrap_or_else(|e| panic!("{}: {e}; run `make guest`", component.display()));
+    let compiled = CodeCache::new(None).load(&engine, &wasm).expect("a component");
+    let metrics = Arc::new(Metrics::new());
+    let models = root.join("tests/fixtures");
+    let source = Source { folder: &models, only: &[], required: &[], instances: std::num::NonZeroUsize::MIN, metrics: metrics.clone() };
+    let registry = Arc::new(Registry::load(&source, Vec::new()).expect("a registry without models"));
+    let mount = Mount { source: root.join("models/efficientnet-lite0"), destination: "/model".to_owned() };
+    let settings = Settings {
+        component: "bench".into(),
+        environment: Vec::new(),
+        mounts: vec![mount],
+        models: Arc::new([]),
+        allow_load: false,
+        limits,
+    };
+    Function::load(&engine, &compiled, settings, (registry, metrics)).expect("a function")
+}

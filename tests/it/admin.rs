@@ -1,0 +1,89 @@
+//! Probes, metrics, and how the server ends.
+
+use std::time::Duration;
+
+use crate::harness::{Setup, picture};
+
+#[tokio::test]
+async fn probes_answer_on_their_own_port() {
+    let server = Setup::example().start();
+    for (path, text) in [("/livez", "alive\n"), ("/readyz", "ready\n")] {
+        let answer = server.admin(path).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, text));
+    }
+    assert_eq!(server.admin("/nowhere").await.status, 404);
+    assert_eq!(server.get("/livez").await.status, 404, "the public port has no probes");
+    let post = server.client.post(format!("http://{}/readyz", server.admin));
+    assert_eq!(server.send(post).await.header("allow"), "GET, HEAD");
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let server = Setup::example().start();
+    server.post("/classify", picture("coffee.png")).await;
+    server.post("/classify", "text").await;
+    for (metric, value) in [
+        ("modelfn_requests_total{function=\"classify\",outcome=\"Answered\"}", 1.0),
+        ("modelfn_requests_total{function=\"classify\",outcome=\"ClientError\"}", 1.0),
+        ("modelfn_request_duration_seconds_count{function=\"classify\"}", 2.0),
+        ("modelfn_guest_instantiate_seconds_count", 2.0),
+        ("modelfn_computations_total{model=\"efficientnet-lite0\",succeeded=\"True\"}", 1.0),
+        ("modelfn_compute_duration_seconds_count{model=\"efficientnet-lite0\"}", 1.0),
+        ("modelfn_requests_in_flight", 0.0),
+    ] {
+        assert!((server.metric(metric).await - value).abs() < 1e-9, "{metric} is not {value}");
+    }
+    assert!(server.metric("modelfn_model_load_duration_seconds{model=\"efficientnet-lite0\"}").await > 0.0);
+    assert!(server.metric("modelfn_guest_memory_peak_bytes_sum").await > 65_536.0);
+}
+
+/// SIGTERM: unready at once, the request in flight gets its whole answer, then exit code 0.
+#[tokio::test]
+async fn a_drain_loses_no_request() {
+    let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
+    let gate = setup.path("gate");
+    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
+    let mut server = setup.fake_model("slow", "dtype = \"U8\", shape = [-1]", (&graph, "")).start();
+    let request = server.client.get(server.url("/nn/compute?model=slow&input=x&dtype=U8&shape=4&bytes=4"));
+    let in_flight = tokio::spawn(async move { request.send().await.unwrap().text().await.unwrap() });
+    while server.metric("modelfn_requests_in_flight").await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    server.signal("TERM");
+    server.wait_for_log("draining");
+    assert_eq!(server.admin("/readyz").await.status, 503);
+    assert_eq!(server.admin("/livez").await.status, 200);
+    std::fs::write(&gate, "").unwrap();
+    let body = in_flight.await.unwrap();
+    assert!(body.contains("\"ok\""), "{body}");
+    assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut server = Setup::probe("").args(&["--request-timeout", "60s"]).start();
+    let request = server.client.get(server.url("/never"));
+    let in_flight = tokio::spawn(request.send());
+    while server.metric("modelfn_requests_in_flight").await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    server.signal("TERM");
+    server.wait_for_log("draining");
+    server.signal("TERM");
+    assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(130));
+    assert!(in_flight.await.unwrap().is_err());
+}
+
+/// A request that never ends does not hold the process longer than the drain timeout.
+#[tokio::test]
+async fn the_drain_is_bounded() {
+    let mut server = Setup::probe("").args(&["--request-timeout", "60s", "--drain-timeout", "200ms"]).start();
+    let in_flight = tokio::spawn(server.client.get(server.url("/never")).send());
+    while server.metric("modelfn_requests_in_flight").await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    server.signal("TERM");
+    assert_eq!(server.wait(Duration::from_secs(5)).code(), Some(0));
+    server.wait_for_log("still open");
+    assert!(in_flight.await.unwrap().is_err());
+}

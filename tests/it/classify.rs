@@ -1,0 +1,254 @@
+//! The example as its users see it: pictures in, classes out, on the real model.
+
+use reqwest::multipart::{Form, Part};
+use serde_json::Value;
+
+use crate::harness::{Answer, Server, Setup, app, guest, picture, root};
+
+/// How far a probability may be from the independent reference (`tests/fixtures/golden/README.md`): another
+/// decoder and another resize, which crops to whole pixels where the function crops to fractions of them.
+const TOLERANCE: f64 = 0.06;
+
+fn lite0() -> Server {
+    Setup::example().start()
+}
+
+/// A server for the model `name` of `folder`, mounted as the function expects it.
+fn serve_model(folder: &str, name: &str) -> Server {
+    let card = root().join(folder).join(name);
+    let settings = format!(
+        "files = [{{ source = \"{}\", destination = \"/model\" }}]\n[component.it.tool.modelfn]\nmodels = [\"{name}\"]",
+        card.display()
+    );
+    Setup::app(&app(&guest("classify"), &settings)).models(root().join(folder)).args(&["--load-model", name]).start()
+}
+
+fn pictures(prefix: &str) -> Vec<String> {
+    let folder = root().join("target/pictures");
+    let files = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}; run `make pictures`", folder.display()));
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+/// The label is the last number of the name.
+fn label(name: &str) -> u64 {
+    name.rsplit_once('_').unwrap().1.split_once('.').unwrap().0.parse().unwrap()
+}
+
+fn top(answer: &Answer) -> (u64, f64) {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let best = &answer.json()["predictions"][0];
+    (best["index"].as_u64().unwrap(), best["probability"].as_f64().unwrap())
+}
+
+async fn count_right(server: &Server, prefix: &str) -> usize {
+    let mut right = 0;
+    for name in pictures(prefix) {
+        let found = top(&server.post("/classify", picture(&name)).await).0;
+        right += usize::from(found == label(&name));
+    }
+    right
+}
+
+async fn compare_with_golden(server: &Server, model: &str) {
+    let file = root().join("tests/fixtures/golden").join(format!("{model}.json"));
+    let golden: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let pictures = golden["pictures"].as_object().unwrap();
+    assert!(pictures.len() >= 8);
+    for (name, expected) in pictures {
+        let answer = server.post("/classify?top_k=10", picture(name)).await.json();
+        for class in expected["top"].as_array().unwrap() {
+            let (index, probability) = (&class["index"], class["probability"].as_f64().unwrap());
+            let ours = answer["predictions"].as_array().unwrap().iter().find(|p| p["index"] == *index);
+            let ours = ours.map_or(0.0, |p| p["probability"].as_f64().unwrap());
+            assert!((ours - probability).abs() <= TOLERANCE, "{model} {name}: class {index} is {ours}, the reference has {probability}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_photograph_gets_its_class() {
+    let server = lite0();
+    let answer = server.post("/classify", picture("coffee.png")).await;
+    let json = answer.json();
+    assert_eq!(json["class"], "espresso");
+    assert_eq!(json["model"], "efficientnet-lite0");
+    let predictions = json["predictions"].as_array().unwrap();
+    assert_eq!(predictions.len(), 5);
+    assert_eq!(predictions[0]["index"], 967);
+    assert!(predictions[0]["probability"].as_f64().unwrap() > 0.9);
+    let falling = predictions.windows(2).all(|pair| pair[0]["probability"].as_f64() >= pair[1]["probability"].as_f64());
+    assert!(falling, "{json}");
+    let timing: Vec<_> = answer.headers.get_all("server-timing").iter().map(|value| value.to_str().unwrap()).collect();
+    let timing = timing.join(", ");
+    for phase in ["decode", "preprocess", "compute", "sandbox"] {
+        assert!(timing.contains(&format!("{phase};dur=")), "{timing}");
+    }
+}
+
+#[tokio::test]
+async fn answers_agree_with_an_independent_reference() {
+    compare_with_golden(&lite0(), "efficientnet-lite0").await;
+}
+
+#[tokio::test]
+async fn labelled_pictures_are_recognised() {
+    let right = count_right(&lite0(), "imagenet_").await;
+    assert!(right >= 17, "{right} of 20");
+}
+
+/// Another folder is another model: 240 pixels, without a change to guest or host.
+#[tokio::test]
+async fn another_folder_is_another_model() {
+    let server = serve_model("models", "efficientnet-lite1");
+    compare_with_golden(&server, "efficientnet-lite1").await;
+    let right = count_right(&server, "imagenet_").await;
+    assert!(right >= 17, "{right} of 20");
+}
+
+/// Channels last, raw bytes, ten classes.
+#[tokio::test]
+async fn a_model_of_another_layout_works_too() {
+    let server = serve_model("tests/fixtures/models", "cifar10");
+    compare_with_golden(&server, "cifar10").await;
+    let right = count_right(&server, "cifar10_").await;
+    assert!(right >= 19, "{right} of 20");
+    let answer = server.post("/classify?top_k=10", picture("cifar10_00_3.png")).await.json();
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 10);
+    let too_many = server.post("/classify?top_k=11", picture("cifar10_00_3.png")).await.problem(400);
+    assert!(too_many.contains("10"), "{too_many}");
+}
+
+#[tokio::test]
+async fn a_form_and_raw_bytes_get_the_same_answer() {
+    let server = lite0();
+    let raw = server.post("/classify", picture("rocket.jpg")).await;
+    let part = Part::bytes(picture("rocket.jpg")).file_name("rocket.jpg").mime_str("image/jpeg").unwrap();
+    let form = Form::new().text("comment", "ignored").part("image", part);
+    let sent = server.send(server.client.post(server.url("/classify")).multipart(form)).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    assert_eq!(sent.body, raw.body);
+
+    let form = Form::new().text("file", "no image here");
+    let problem = server.send(server.client.post(server.url("/classify")).multipart(form)).await.problem(400);
+    assert!(problem.contains("image"), "{problem}");
+}
+
+/// What curl sends with --data-binary, and other content types that people send.
+#[tokio::test]
+async fn the_content_type_need_not_be_right() {
+    let server = lite0();
+    for content_type in ["image/jpeg", "image/png", "application/octet-stream", "application/x-www-form-urlencoded", ""] {
+        let mut request = server.client.post(server.url("/classify")).body(picture("rocket.jpg"));
+        if !content_type.is_empty() {
+            request = request.header("content-type", content_type);
+        }
+        assert_eq!(top(&server.send(request).await).0, 657, "{content_type}");
+    }
+    let request = server.client.post(server.url("/classify")).header("content-type", "application/pdf").body(picture("rocket.jpg"));
+    assert!(!server.send(request).await.problem(415).is_empty());
+}
+
+#[tokio::test]
+async fn top_k_is_obeyed_and_checked() {
+    let server = lite0();
+    for k in [1, 3, 1000] {
+        let answer = server.post(&format!("/classify?top_k={k}"), picture("coffee.png")).await.json();
+        assert_eq!(answer["predictions"].as_array().unwrap().len(), k);
+    }
+    for k in ["0", "1001", "-1", "many", ""] {
+        let problem = server.post(&format!("/classify?top_k={k}"), picture("coffee.png")).await.problem(400);
+        assert!(problem.contains("top_k"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn bad_pictures_get_a_clear_error_and_harm_nothing() {
+    let server = lite0();
+    assert!(!server.post("/classify", "").await.problem(400).is_empty());
+    assert!(!server.post("/classify", "just some text").await.problem(415).is_empty());
+    let whole = picture("imagenet_00_243.jpg");
+    for cut in [20, 200, whole.len() / 2] {
+        assert!(!server.post("/classify", whole[..cut].to_vec()).await.problem(400).is_empty());
+    }
+    // A PNG whose header promises 65,000 x 65,000 pixels.
+    let mut bomb = picture("coffee.png");
+    bomb[16..20].copy_from_slice(&65_000_u32.to_be_bytes());
+    bomb[20..24].copy_from_slice(&65_000_u32.to_be_bytes());
+    let crc = crc32(&bomb[12..29]);
+    bomb[29..33].copy_from_slice(&crc.to_be_bytes());
+    let problem = server.post("/classify", bomb).await.problem(413);
+    assert!(problem.contains("65000"), "{problem}");
+    assert_eq!(top(&server.post("/classify", picture("coffee.png")).await).0, 967);
+}
+
+/// The checksum of a PNG chunk.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}
+
+#[tokio::test]
+async fn paths_and_methods_are_checked() {
+    let server = lite0();
+    assert!(!server.get("/nowhere").await.problem(404).is_empty());
+    let answer = server.get("/classify").await;
+    answer.problem(405);
+    assert!(answer.header("allow").contains("POST"), "{:?}", answer.headers);
+    let answer = server.post("/", "x").await;
+    answer.problem(405);
+    assert!(answer.header("allow").contains("GET"), "{:?}", answer.headers);
+}
+
+#[tokio::test]
+async fn the_page_comes_from_the_function_and_uses_nothing_from_outside() {
+    let server = lite0();
+    let page = server.get("/").await;
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    assert!(!page.text().contains("src=\"http") && !page.text().contains("href=\"http"));
+    let head = server.send(server.client.head(server.url("/"))).await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    let model = server.get("/model").await.json();
+    assert_eq!((&model["name"], &model["classes"]), (&"efficientnet-lite0".into(), &1000.into()));
+}
+
+/// Under a prefix the function sees its own paths, whatever the client claims.
+#[tokio::test]
+async fn a_function_can_be_mounted_anywhere() {
+    let lite0 = root().join("models/efficientnet-lite0");
+    let manifest = app(
+        &guest("classify"),
+        &format!(
+            "files = [{{ source = \"{}\", destination = \"/model\" }}]\n[component.it.tool.modelfn]\nmodels = [\"efficientnet-lite0\"]",
+            lite0.display()
+        ),
+    )
+    .replace("\"/...\"", "\"/vision/:tenant/...\"");
+    let server = Setup::app(&manifest).models(root().join("models")).args(&["--load-model", "efficientnet-lite0"]).start();
+    assert_eq!(top(&server.post("/vision/acme/classify", picture("coffee.png")).await).0, 967);
+    assert_eq!(server.get("/vision/acme/").await.status, 200);
+    assert!(server.post("/classify", picture("coffee.png")).await.problem(404).contains("/classify"));
+}
+
+#[tokio::test]
+async fn two_hundred_requests_at_once_are_answered_like_single_ones() {
+    let server = lite0();
+    let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg", "imagenet_05_853.jpg"];
+    let mut alone = Vec::new();
+    for name in names {
+        alone.push(server.post("/classify", picture(name)).await.body);
+    }
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let requests = (0..200).map(|n| {
+        let client = if n % 2 == 0 { &server.client } else { &http2 };
+        let request = client.post(server.url("/classify")).body(picture(names[n % names.len()]));
+        async move { (n, Answer::read(request.send().await.unwrap()).await.unwrap()) }
+    });
+    for (n, answer) in futures::future::join_all(requests).await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.body, alone[n % names.len()], "request {n}");
+    }
+}

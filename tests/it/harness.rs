@@ -1,0 +1,292 @@
+//! Starts the program under test, talks to it, and shows its log when a test fails.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A picture that `make pictures` produced.
+pub fn picture(name: &str) -> Vec<u8> {
+    let path = root().join("target/pictures").join(name);
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `make pictures`", path.display()))
+}
+
+/// A component that `make guest` produced.
+pub fn guest(name: &str) -> PathBuf {
+    let path = root().join("target/guest").join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is missing; run `make test-guests`", path.display());
+    path
+}
+
+/// Skips a test (by returning true) when a prerequisite is missing, with the reason; in CI that is a failure.
+pub fn skip(missing: bool, reason: &str) -> bool {
+    assert!(!(missing && std::env::var_os("CI").is_some()), "missing in CI: {reason}");
+    if missing {
+        eprintln!("skipped: {reason}");
+    }
+    missing
+}
+
+/// A folder that is removed with the test.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("modelfn-it-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program, with a log that a test can read and no environment of the developer's.
+pub fn modelfn() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MODELFN_")) {
+        command.env_remove(name);
+    }
+    command.args(["--log-format", "json"]);
+    command
+}
+
+/// The manifest of one component at `/...`. `settings` are further lines of its table.
+pub fn app(component: &Path, settings: &str) -> String {
+    format!(
+        "spin_manifest_version = 2\napplication.name = \"test\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"it\"\n\
+         [component.it]\nsource = \"{}\"\n{settings}\n",
+        component.display()
+    )
+}
+
+/// What to start. The default is the application of this repository with `efficientnet-lite0`.
+pub struct Setup {
+    scratch: Scratch,
+    app: PathBuf,
+    models: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Setup {
+    /// The example: `spin.toml` and `models/`.
+    pub fn example() -> Setup {
+        let arguments = vec!["--load-model".to_owned(), "efficientnet-lite0".to_owned()];
+        Setup { scratch: Scratch::new(), app: root().join("spin.toml"), models: root().join("models"), arguments }
+    }
+
+    /// The manifest `text`, with no models.
+    pub fn app(text: &str) -> Setup {
+        let scratch = Scratch::new();
+        let app = scratch.write("spin.toml", text);
+        std::fs::create_dir(scratch.path().join("models")).unwrap();
+        Setup { models: scratch.path().join("models"), app, scratch, arguments: Vec::new() }
+    }
+
+    /// The misbehaving guest of `tests/guests`, with further settings of its component.
+    pub fn probe(settings: &str) -> Setup {
+        Setup::app(&app(&guest("probe"), settings))
+    }
+
+    /// Takes models from `folder`.
+    pub fn models(mut self, folder: impl Into<PathBuf>) -> Setup {
+        self.models = folder.into();
+        self
+    }
+
+    /// Adds a model of the fake engine: `input` to `output`, as `graph` says (see `nn/backend/fake.rs`).
+    pub fn fake_model(self, name: &str, tensor: &str, (graph, serving): (&str, &str)) -> Setup {
+        let (input, output) = (format!("[{{ name = \"x\", {tensor} }}]"), format!("[{{ name = \"y\", {tensor} }}]"));
+        let card = format!(
+            "name = \"{name}\"\ndescription = \"\"\nlicense = \"MIT\"\nsource = \"\"\n\
+             graph = {{ file = \"fake.toml\", engine = \"fake\" }}\ninputs = {input}\noutputs = {output}\n[serving]\n{serving}\n"
+        );
+        self.scratch.write(&format!("models/{name}/model.toml"), card);
+        self.scratch.write(&format!("models/{name}/fake.toml"), format!("{graph}\ninputs = {input}\noutputs = {output}\n"));
+        self
+    }
+
+    /// Adds arguments of `modelfn serve`.
+    pub fn args(mut self, arguments: &[&str]) -> Setup {
+        self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// A path in the folder that the server's files are in.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start(self) -> Server {
+        let mut command = modelfn();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.arg("--app").arg(&self.app).arg("--models").arg(&self.models).args(&self.arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (ready, on_ready) = std::sync::mpsc::channel();
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Ok(Value::Object(entry)) = serde_json::from_str(&line)
+                    && let (Some(address), Some(admin)) = (entry.get("address"), entry.get("admin"))
+                {
+                    let _ = ready.send((address.as_str().unwrap().to_owned(), admin.as_str().unwrap().to_owned()));
+                }
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let Ok((address, admin)) = on_ready.recv_timeout(Duration::from_secs(60)) else {
+            let _ = child.kill();
+            panic!("the server did not start:\n{}", log.lock().unwrap().join("\n"));
+        };
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        Server { child, address, admin, log, client, _scratch: self.scratch }
+    }
+}
+
+/// A running server. Dropping it ends it, and shows its log if the test is failing.
+pub struct Server {
+    child: Child,
+    pub address: String,
+    pub admin: String,
+    log: Arc<Mutex<Vec<String>>>,
+    pub client: reqwest::Client,
+    _scratch: Scratch,
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Server {
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.client.get(self.url(path))).await
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.client.post(self.url(path)).body(body)).await
+    }
+
+    pub async fn admin(&self, path: &str) -> Answer {
+        self.send(self.client.get(format!("http://{}{path}", self.admin))).await
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        Answer::read(request.send().await.unwrap()).await.unwrap()
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self, at_most: Duration) -> ExitStatus {
+        let until = Instant::now() + at_most;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "the server did not end within {at_most:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until a line of the log contains `text`.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if let Some(line) = self.log.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no log line has {text:?}");
+    }
+
+    /// The value of a metric line that starts with `name` (labels included), 0 when it's not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = String::from_utf8(self.admin("/metrics").await.body).unwrap();
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the server:\n{}", self.log.lock().unwrap().join("\n"));
+        }
+    }
+}
+
+impl Answer {
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Answer> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Checks that this is a problem document with `status`, and gives its detail.
+    pub fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text());
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+}
