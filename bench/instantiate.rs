@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p modelfn --bench instantiate -- [COMPONENT.wasm ...]`; prints a JSON line for each component.
 
+#![expect(clippy::print_stdout, reason = "its output is its result")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +56,13 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
     let compiled = CodeCache::new(None).load(&engine, &wasm).expect("a component");
     let metrics = Arc::new(Metrics::new());
     let models = root.join("tests/fixtures");
-    let source = Source { folder: &models, only: &[], required: &[], instances: std::num::NonZeroUsize::MIN, metrics: metrics.clone() };
+    let source = Source {
+        folder: &models,
+        only: &[],
+        required: &[],
+        instances: std::num::NonZeroUsize::MIN,
+        metrics: metrics.clone(),
+    };
     let registry = Arc::new(Registry::load(&source, Vec::new()).expect("a registry without models"));
     let mount = Mount { source: root.join("models/efficientnet-lite0"), destination: "/model".to_owned() };
     let settings = Settings {

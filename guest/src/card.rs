@@ -42,7 +42,11 @@ pub(crate) struct Card {
 
 /// The labels file as it was read: an answer needs a few lines of a thousand, so none is copied.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Labels(String);
+pub(crate) struct Labels {
+    text: String,
+    /// Where each line ends, without its line feed.
+    ends: Vec<usize>,
+}
 
 /// One input or output of the graph.
 #[derive(Debug, Clone, Deserialize)]
@@ -55,14 +59,13 @@ pub(crate) struct Port {
     pub(crate) shape: Vec<i64>,
 }
 
-/// Element types, by the names of the Open Inference Protocol.
+/// Element types, by their wasi-nn names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum DataType {
     Fp16,
     Fp32,
     Fp64,
-    #[serde(rename = "UINT8", alias = "U8")]
     U8,
 }
 
@@ -151,7 +154,7 @@ impl Card {
 
     /// Adds the labels, one a line.
     pub(crate) fn with_labels(mut self, text: String) -> Result<Self, Problem> {
-        self.labels = Labels(text);
+        self.labels = Labels::new(text);
         let (top_k, classes) = (self.postprocessing.top_k, self.labels.len());
         if (1..=classes).contains(&top_k) {
             Ok(self)
@@ -190,7 +193,7 @@ impl Card {
             return Err(broken("preprocessing.mean and .std must be finite, and .std not 0"));
         }
         if !matches!(input.dtype, DataType::Fp32 | DataType::U8) {
-            return Err(broken("inputs.dtype must be FP32 or UINT8"));
+            return Err(broken("inputs.dtype must be FP32 or U8"));
         }
         self.check_shape(&input.shape)
     }
@@ -210,17 +213,33 @@ impl Card {
 }
 
 impl Labels {
+    /// One label a line; the last line may lack its line feed.
+    fn new(text: String) -> Self {
+        let mut ends: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+        if !text.is_empty() && !text.ends_with('\n') {
+            ends.push(text.len());
+        }
+        Self { text, ends }
+    }
+
     /// Number of classes.
     pub(crate) fn len(&self) -> usize {
-        self.0.lines().count()
+        self.ends.len()
     }
 
     /// The name of class `index`, counted from 0; empty behind the last.
     pub(crate) fn name(&self, index: usize) -> &str {
-        self.0.lines().nth(index).unwrap_or_default()
+        let Some(&end) = self.ends.get(index) else {
+            return "";
+        };
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] + 1);
+        self.text[start..end].trim_end_matches('\r')
     }
 }
 
 fn broken(why: &str) -> Problem {
     Problem::internal(format!("the model's card {FOLDER}/{FILE} is broken: {why}"))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -37,9 +37,9 @@ impl Folder {
     /// The whole text of one file of the folder.
     pub(crate) fn read_text(&self, name: &str) -> Result<String, String> {
         let shown = format!("{}/{name}", self.path);
-        let bytes = self
-            .read(&format!("{}{name}", self.prefix))
-            .map_err(|code| format!("{shown} cannot be read ({}): mount the model's folder at {}", code.name(), self.path))?;
+        let bytes = self.read(&format!("{}{name}", self.prefix)).map_err(|code| {
+            format!("{shown} cannot be read ({}): mount the model's folder at {}", code.name(), self.path)
+        })?;
         String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))
     }
 

@@ -23,6 +23,9 @@ const READ_BYTES: u64 = 256 << 10;
 /// What `blocking-write-and-flush` takes at once, by its documentation.
 const WRITE_BYTES: usize = 4096;
 
+/// Where a host puts the part of the path that a route's `...` stands for.
+const PATH_HEADER: &str = "spin-path-info";
+
 /// The form field that holds the picture.
 const FIELD: &str = "image";
 
@@ -32,7 +35,7 @@ pub(crate) struct Request {
     inner: IncomingRequest,
     /// GET, HEAD, POST and so on.
     pub(crate) method: Method,
-    /// Path without the query.
+    /// Path below the function's route, without the query.
     pub(crate) path: String,
     query: String,
 }
@@ -57,19 +60,26 @@ impl Request {
     pub(crate) fn new(inner: IncomingRequest) -> Self {
         let target = inner.path_with_query().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        Self { method: inner.method(), path: path.to_owned(), query: query.to_owned(), inner }
+        // A host that mounts functions on routes says what the route left of the path, as Spin does.
+        let below = header(&inner, PATH_HEADER);
+        let path = below.map_or_else(|| path.to_owned(), |path| if path.is_empty() { "/".to_owned() } else { path });
+        Self { method: inner.method(), path, query: query.to_owned(), inner }
     }
 
     /// The value of the first query parameter of that name, as it was written.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+        self.query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// Reads the body, after its type and declared length were found fit.
     pub(crate) fn upload(&self) -> Result<Upload, Problem> {
-        let content_type = self.header("content-type").unwrap_or_default();
+        let content_type = header(&self.inner, "content-type").unwrap_or_default();
         check_content_type(&content_type)?;
-        let declared = self.header("content-length").and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+        let declared = header(&self.inner, "content-length").and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
         let declared = usize::try_from(declared).ok().filter(|&bytes| bytes <= MAX_BODY_BYTES).ok_or_else(too_large)?;
         let bytes = self.read_body(declared)?;
         if bytes.is_empty() {
@@ -78,17 +88,17 @@ impl Request {
         Ok(Upload { bytes, content_type })
     }
 
-    fn header(&self, name: &str) -> Option<String> {
-        let value = self.inner.headers().get(name).into_iter().next()?;
-        Some(String::from_utf8_lossy(&value).into_owned())
-    }
-
     fn read_body(&self, declared: usize) -> Result<Vec<u8>, Problem> {
         let unreadable = |()| Problem::internal("the host gave no body to read");
         let body = self.inner.consume().map_err(unreadable)?;
         let stream = body.stream().map_err(unreadable)?;
         read(&stream, declared)
     }
+}
+
+fn header(request: &IncomingRequest, name: &str) -> Option<String> {
+    let value = request.headers().get(name).into_iter().next()?;
+    Some(String::from_utf8_lossy(&value).into_owned())
 }
 
 impl Upload {
@@ -109,7 +119,9 @@ fn read(stream: &InputStream, declared: usize) -> Result<Vec<u8>, Problem> {
             Ok(chunk) if bytes.len() + chunk.len() > MAX_BODY_BYTES => return Err(too_large()),
             Ok(chunk) => bytes.extend_from_slice(&chunk),
             Err(StreamError::Closed) => return Ok(bytes),
-            Err(StreamError::LastOperationFailed(error)) => return Err(broken_off(http_error_code(&error))),
+            Err(StreamError::LastOperationFailed(error)) => {
+                return Err(broken_off(http_error_code(&error)));
+            }
         }
     }
 }

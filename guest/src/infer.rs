@@ -46,7 +46,9 @@ fn problem(card: &Card, error: &Error) -> Problem {
     let (name, said) = (&card.name, error.data());
     match error.code() {
         ErrorCode::NotFound => Problem::unavailable(format!("model '{name}' is not loaded by this host")),
-        ErrorCode::Timeout => Problem::gateway_timeout(format!("model '{name}' took too long; try again later ({said})")),
+        ErrorCode::Timeout => {
+            Problem::gateway_timeout(format!("model '{name}' took too long; try again later ({said})"))
+        }
         ErrorCode::TooLarge => {
             Problem::insufficient_storage(format!("the host has no room for model '{name}' ({said})"))
         }
@@ -54,8 +56,8 @@ fn problem(card: &Card, error: &Error) -> Problem {
         code @ (ErrorCode::InvalidArgument
         | ErrorCode::InvalidEncoding
         | ErrorCode::UnsupportedOperation
-        | ErrorCode::Security) => {
-            Problem::internal(format!("the host refused model '{name}' ({code:?}): {said}; compare its card with the graph"))
-        }
+        | ErrorCode::Security) => Problem::internal(format!(
+            "the host refused model '{name}' ({code:?}): {said}; compare its card with the graph"
+        )),
     }
 }

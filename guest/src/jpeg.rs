@@ -3,10 +3,11 @@
 //! A large photograph is decoded no larger than the network's picture, which saves most of the time
 //! and memory. Colors that need care (CMYK) and odd files are left to the general decoder.
 
+use image::ImageFormat;
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use jpeg_decoder::{Decoder, PixelFormat};
 
+use crate::flatten::Samples;
 use crate::picture::{Picture, broken, check_size, decode_whole};
 use crate::preprocess::Window;
 use crate::problem::Problem;
@@ -43,8 +44,8 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Problem> {
     if reduction > 1 && header.reducible() {
         let reduced = (size.0.div_ceil(reduction), size.1.div_ceil(reduction));
         check_size(size, header.bytes(reduced))?;
-        if let Some(pixels) = decode_reduced(file, reduced)? {
-            return Ok(Picture { pixels, size, reduction, orientation: header.orientation });
+        if let Some(samples) = decode_reduced(file, reduced)? {
+            return Ok(Picture { samples, size, reduction, orientation: header.orientation });
         }
     }
     check_size(size, header.bytes(size))?;
@@ -52,27 +53,33 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Problem> {
     Ok(Picture { orientation: header.orientation, ..picture })
 }
 
-/// The pixels at exactly `size`, or `None` where this decoder does not know the kind of file.
-fn decode_reduced(file: &[u8], (width, height): (u32, u32)) -> Result<Option<DynamicImage>, Problem> {
-    let (Ok(wide), Ok(high)) = (u16::try_from(width), u16::try_from(height)) else { return Ok(None) };
+/// The samples at exactly `size`, or `None` where this decoder does not know the kind of file.
+fn decode_reduced(file: &[u8], size: (u32, u32)) -> Result<Option<Samples>, Problem> {
+    let (Ok(width), Ok(height)) = (u16::try_from(size.0), u16::try_from(size.1)) else {
+        return Ok(None);
+    };
     let mut decoder = Decoder::new(file);
-    if decoder.scale(wide, high).ok() != Some((wide, high)) {
+    if decoder.scale(width, height).ok() != Some((width, height)) {
         return Ok(None);
     }
     let bytes = decoder.decode().map_err(|error| damaged(&error.to_string()))?;
-    let pixels = match decoder.info().map(|info| info.pixel_format) {
-        Some(PixelFormat::RGB24) => RgbImage::from_raw(width, height, bytes).map(DynamicImage::from),
-        Some(PixelFormat::L8) => GrayImage::from_raw(width, height, bytes).map(DynamicImage::from),
+    Ok(match decoder.info().map(|info| info.pixel_format) {
+        Some(PixelFormat::RGB24) => Some(Samples::Rgb(bytes)),
+        Some(PixelFormat::L8) => Some(Samples::Gray(bytes)),
         _ => None,
-    };
-    Ok(pixels)
+    })
 }
 
 impl Header {
     /// Walks the segments up to the first scan; `None` where there is no scan or no frame before it.
     fn read(file: &[u8]) -> Option<Self> {
-        let mut header =
-            Self { size: (0, 0), process: Process::Other, sampling: vec![], orientation: Orientation::NoTransforms, scan: 0 };
+        let mut header = Self {
+            size: (0, 0),
+            process: Process::Other,
+            sampling: vec![],
+            orientation: Orientation::NoTransforms,
+            scan: 0,
+        };
         let mut at = 2;
         loop {
             at += memchr::memchr(0xFF, file.get(at..)?)?;

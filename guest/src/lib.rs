@@ -9,18 +9,26 @@
 //! This file reads as the story of a request. Hosts start a fresh instance for each one: nothing is
 //! kept between requests, and a panic (of which none is known) costs one request.
 
+// The edges.
 mod bindings;
 mod http;
 mod multipart;
+// The model's card.
 mod card;
 mod files;
-mod picture;
+// A file becomes pixels.
+mod flatten;
 mod jpeg;
+mod picture;
+// Pixels become a tensor, the tensor scores, the scores labels.
 mod preprocess;
+
 mod infer;
+
 mod postprocess;
-mod timing;
+// For all of them.
 mod problem;
+mod timing;
 
 use bindings::exports::wasi::http::incoming_handler::Guest;
 use bindings::wasi::http::types::{IncomingRequest, Method, ResponseOutparam};
@@ -117,7 +125,7 @@ fn classify(request: &Request) -> Result<Response, Problem> {
     let picture = picture::decode(file, card.preprocessing.window())?;
     stopwatch.lap("decode");
 
-    let tensor = preprocess::tensor(picture, &card)?;
+    let tensor = preprocess::tensor(&picture, &card)?;
     stopwatch.lap("preprocess");
 
     let scores = infer::compute(&card, &tensor)?;
@@ -129,14 +137,14 @@ fn classify(request: &Request) -> Result<Response, Problem> {
     // top_k is at least 1.
     let class = predictions.first().map_or("", |best| best.class);
     let answer = Answer { class, model: &card.name, predictions: &predictions };
-    Ok(Response::json(&answer)
-        .header("server-timing", stopwatch.into_header())
-        .header("cache-control", "no-store"))
+    Ok(Response::json(&answer).header("server-timing", stopwatch.into_header()).header("cache-control", "no-store"))
 }
 
 /// How many classes to name: what the request says, else what the card says.
 fn top_k(request: &Request, card: &Card) -> Result<usize, Problem> {
-    let Some(asked) = request.parameter("top_k") else { return Ok(card.postprocessing.top_k) };
+    let Some(asked) = request.parameter("top_k") else {
+        return Ok(card.postprocessing.top_k);
+    };
     let classes = card.labels.len();
     asked
         .parse()

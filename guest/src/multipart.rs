@@ -15,9 +15,9 @@ const MAX_HEADERS: usize = 16;
 /// `content_type` is the request's header, which carries the boundary. Fails with 400 where the
 /// form is broken, cut off, or has no such part.
 pub(crate) fn part<'a>(body: &'a [u8], content_type: &str, name: &str) -> Result<&'a [u8], Problem> {
-    let boundary = parameter(content_type, "boundary")
-        .filter(|boundary| !boundary.is_empty())
-        .ok_or_else(|| Problem::bad_request("the multipart Content-Type has no boundary; let the HTTP client set it"))?;
+    let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty()).ok_or_else(|| {
+        Problem::bad_request("the multipart Content-Type has no boundary; let the HTTP client set it")
+    })?;
     let delimiter = format!("--{boundary}");
     let mut rest = after_first_delimiter(body, delimiter.as_bytes())?;
     let next = format!("\r\n{delimiter}");
@@ -98,3 +98,6 @@ fn split_headers(part: &[u8]) -> Result<(String, &[u8]), Problem> {
 fn cut_off() -> Problem {
     Problem::bad_request("the form is cut off: its closing boundary is missing; send it again")
 }
+
+#[cfg(test)]
+mod tests;

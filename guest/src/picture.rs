@@ -9,6 +9,7 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use crate::flatten::{Samples, flatten};
 use crate::jpeg;
 use crate::preprocess::Window;
 use crate::problem::Problem;
@@ -19,11 +20,11 @@ pub(crate) const MAX_DECODED_BYTES: u64 = 96 << 20;
 /// A decoded picture, as it lies in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Picture {
-    /// Top row first; gray or color, with or without alpha, 8 or 16 bits a channel.
-    pub(crate) pixels: DynamicImage,
+    /// Top row first.
+    pub(crate) samples: Samples,
     /// Width and height that the file declares.
     pub(crate) size: (u32, u32),
-    /// `pixels` is smaller than `size` by this factor: 1, 2, 4 or 8.
+    /// The samples' width and height are `size` divided by this, rounded up: 1, 2, 4 or 8.
     pub(crate) reduction: u32,
     /// What is left to do to see the picture upright.
     pub(crate) orientation: Orientation,
@@ -56,7 +57,14 @@ pub(crate) fn decode_whole(file: &[u8], format: ImageFormat) -> Result<Picture, 
     // Broken metadata is no reason to refuse good pixels.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(|error| refused(error, format))?;
-    Ok(Picture { pixels, size, reduction: 1, orientation })
+    Ok(Picture { samples: flatten(pixels), size, reduction: 1, orientation })
+}
+
+impl Picture {
+    /// Width and height in samples.
+    pub(crate) fn decoded_size(&self) -> (u32, u32) {
+        (self.size.0.div_ceil(self.reduction), self.size.1.div_ceil(self.reduction))
+    }
 }
 
 /// Fails with 413 where a picture of `size` needs more than the allowed `bytes`, 400 where it is empty.
@@ -93,3 +101,6 @@ fn refused(error: ImageError, format: ImageFormat) -> Problem {
 fn unsupported(why: &str) -> Problem {
     Problem::unsupported_media(format!("{why}; send a JPEG, PNG, GIF, WebP or BMP"))
 }
+
+#[cfg(test)]
+mod tests;

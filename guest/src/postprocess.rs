@@ -36,7 +36,8 @@ pub(crate) fn rank<'a>(card: &'a Card, scores: Vec<f32>, top_k: usize) -> Result
     if !probabilities.iter().all(|probability| probability.is_finite()) {
         return Err(Problem::bad_gateway(format!("model '{}' computed scores that are not numbers", card.name)));
     }
-    let prediction = |index: usize| Prediction { class: card.labels.name(index), index, probability: probabilities[index] };
+    let prediction =
+        |index: usize| Prediction { class: card.labels.name(index), index, probability: probabilities[index] };
     Ok(top(&probabilities, top_k).into_iter().map(prediction).collect())
 }
 
@@ -87,3 +88,6 @@ fn half(bits: u16) -> f32 {
         _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,16 @@
-//! From pixels to the input tensor: crop, scale, turn upright, normalise, lay out.
+//! From a picture to the input tensor: crop, scale, turn upright, normalise, lay out.
 //!
 //! Pure. Every number that depends on the model comes from its card. The crop is centred to a
 //! fraction of a pixel, so that it commutes with turning: the small result is turned, not the photo.
 
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use image::DynamicImage;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
+use image::{RgbImage, imageops};
 
 use crate::card::{Card, Color, DataType, Filter, Layout, Preprocessing};
+use crate::flatten::Samples;
 use crate::picture::Picture;
 use crate::problem::Problem;
 
@@ -30,9 +33,9 @@ pub(crate) struct CropBox {
 }
 
 /// The input tensor of one picture: row-major, little-endian, of the card's type and layout.
-pub(crate) fn tensor(picture: Picture, card: &Card) -> Result<Vec<u8>, Problem> {
+pub(crate) fn tensor(picture: &Picture, card: &Card) -> Result<Vec<u8>, Problem> {
     let preprocessing = &card.preprocessing;
-    let upright = scale(picture, preprocessing)?.into_rgb8();
+    let upright = scale(picture, preprocessing)?;
     let fp32 = card.inputs.first().is_none_or(|input| input.dtype == DataType::Fp32);
     Ok(if fp32 {
         lay_out(&upright, preprocessing, f32::to_le_bytes)
@@ -41,8 +44,8 @@ pub(crate) fn tensor(picture: Picture, card: &Card) -> Result<Vec<u8>, Problem> 
     })
 }
 
-/// The window of a picture at the network's size, upright and opaque.
-pub(crate) fn scale(mut picture: Picture, preprocessing: &Preprocessing) -> Result<DynamicImage, Problem> {
+/// The window of a picture at the network's size, upright.
+fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, Problem> {
     let window = preprocessing.window().before(picture.orientation);
     let crop = window.crop_box(picture.size);
     let part = f64::from(picture.reduction);
@@ -50,18 +53,58 @@ pub(crate) fn scale(mut picture: Picture, preprocessing: &Preprocessing) -> Resu
         Filter::Bicubic => FilterType::CatmullRom,
         Filter::Bilinear => FilterType::Bilinear,
     };
-    // The alpha channel is gone by then: asking for it would only cost a copy.
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(filter))
         .crop(crop.left / part, crop.top / part, crop.width / part, crop.height / part)
         .use_alpha(false);
-    compose_over_white(&mut picture.pixels);
-    let mut small = DynamicImage::new(window.size.0, window.size.1, picture.pixels.color());
-    Resizer::new()
-        .resize(&picture.pixels, &mut small, &options)
-        .map_err(|error| Problem::internal(format!("the picture cannot be scaled: {error}")))?;
-    small.apply_orientation(picture.orientation);
-    Ok(small)
+    let from = picture.decoded_size();
+    let rgb = match &picture.samples {
+        Samples::Rgb(rgb) => resize::<U8x3, 3>(rgb, from, window.size, &options),
+        Samples::Gray(gray) => resize::<U8, 1>(gray, from, window.size, &options)
+            .map(|gray| gray.into_iter().flat_map(|sample| [sample; 3]).collect()),
+    };
+    rgb.and_then(|rgb| RgbImage::from_raw(window.size.0, window.size.1, rgb))
+        .map(|small| turn(small, picture.orientation))
+        .ok_or_else(|| Problem::internal("the picture cannot be scaled"))
+}
+
+/// Scales the crop of `options`; `None` where samples and sizes contradict each other.
+///
+/// Typed, since a resize that takes any pixel type brings 700 KB of code and tables along.
+fn resize<P: PixelTrait, const BYTES: usize>(
+    samples: &[u8],
+    (width, height): (u32, u32),
+    to: (u32, u32),
+    options: &ResizeOptions,
+) -> Option<Vec<u8>> {
+    let source = TypedImageRef::<P>::from_buffer(width, height, samples).ok()?;
+    let mut resized = vec![0; to.0 as usize * to.1 as usize * BYTES];
+    let mut target = TypedImage::<P>::from_buffer(to.0, to.1, &mut resized).ok()?;
+    Resizer::new().resize_typed(&source, &mut target, options).ok()?;
+    drop(target);
+    Some(resized)
+}
+
+/// What the camera asked for, done to the small picture.
+fn turn(mut picture: RgbImage, orientation: Orientation) -> RgbImage {
+    use imageops::{flip_horizontal_in_place, flip_vertical_in_place, rotate90, rotate180_in_place, rotate270};
+    match orientation {
+        Orientation::NoTransforms => {}
+        Orientation::FlipHorizontal => flip_horizontal_in_place(&mut picture),
+        Orientation::FlipVertical => flip_vertical_in_place(&mut picture),
+        Orientation::Rotate180 => rotate180_in_place(&mut picture),
+        Orientation::Rotate90 => picture = rotate90(&picture),
+        Orientation::Rotate270 => picture = rotate270(&picture),
+        Orientation::Rotate90FlipH => {
+            picture = rotate90(&picture);
+            flip_horizontal_in_place(&mut picture);
+        }
+        Orientation::Rotate270FlipH => {
+            picture = rotate270(&picture);
+            flip_horizontal_in_place(&mut picture);
+        }
+    }
+    picture
 }
 
 impl Preprocessing {
@@ -95,38 +138,9 @@ impl Window {
     pub(crate) fn reduction(self, size: (u32, u32), orientation: Orientation) -> u32 {
         let window = self.before(orientation);
         let crop = window.crop_box(size);
-        let suffices = |by: u32| {
-            crop.width >= f64::from(by * window.size.0) && crop.height >= f64::from(by * window.size.1)
-        };
+        let suffices =
+            |by: u32| crop.width >= f64::from(by * window.size.0) && crop.height >= f64::from(by * window.size.1);
         [8, 4, 2].into_iter().find(|&by| suffices(by)).unwrap_or(1)
-    }
-}
-
-/// Makes every pixel opaque, as a browser shows it on a white page.
-fn compose_over_white(pixels: &mut DynamicImage) {
-    match pixels {
-        DynamicImage::ImageLumaA8(gray) => compose(gray, 2, u8::MAX, |sample| sample as u8),
-        DynamicImage::ImageRgba8(color) => compose(color, 4, u8::MAX, |sample| sample as u8),
-        DynamicImage::ImageLumaA16(gray) => compose(gray, 2, u16::MAX, |sample| sample as u16),
-        DynamicImage::ImageRgba16(color) => compose(color, 4, u16::MAX, |sample| sample as u16),
-        _ => {}
-    }
-}
-
-/// `narrow` gets values from 0 to `white` only. 16 bits fit: 65535 * 65535 + 32767 < 2^32.
-fn compose<T: Copy + PartialEq + Into<u32>>(samples: &mut [T], channels: usize, white: T, narrow: fn(u32) -> T) {
-    let full: u32 = white.into();
-    for pixel in samples.chunks_exact_mut(channels) {
-        let Some((alpha, colors)) = pixel.split_last_mut() else { continue };
-        if *alpha == white {
-            continue;
-        }
-        let opacity: u32 = (*alpha).into();
-        for color in colors {
-            let ink: u32 = (*color).into();
-            *color = narrow((ink * opacity + full * (full - opacity) + full / 2) / full);
-        }
-        *alpha = white;
     }
 }
 
@@ -162,3 +176,6 @@ fn lay_out<const N: usize>(rgb: &[u8], card: &Preprocessing, encode: fn(f32) -> 
     }
     tensor
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! that only this host knows stand where the format has room for them: `[component.<id>.tool.modelfn]`.
 //! Format: <https://spinframework.dev/manifest-reference>.
 
+mod syntax;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use toml::Value;
 
+use self::syntax::{ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings};
 use crate::config::{ByteSize, parse_duration};
 use crate::route::Route;
 
@@ -91,9 +94,18 @@ impl App {
     /// As [`App::load`].
     pub fn parse(text: &str, folder: &Path) -> Result<App> {
         let manifest: Manifest = toml::from_str(text)?;
-        ensure!(manifest.spin_manifest_version == 2, "spin_manifest_version = {}: only version 2 is read", manifest.spin_manifest_version);
+        ensure!(
+            manifest.spin_manifest_version == 2,
+            "spin_manifest_version = {}: only version 2 is read",
+            manifest.spin_manifest_version
+        );
         refuse_rest("the manifest", &manifest.rest, &["variables"], &[])?;
-        refuse_rest("[application]", &manifest.application.rest, &["trigger"], &["version", "description", "authors", "tool"])?;
+        refuse_rest(
+            "[application]",
+            &manifest.application.rest,
+            &["trigger"],
+            &["version", "description", "authors", "tool"],
+        )?;
         refuse_rest("[trigger]", &manifest.trigger.rest, &["redis", "sqs", "mqtt", "cron", "command"], &[])?;
         let components = manifest
             .component
@@ -103,7 +115,8 @@ impl App {
                 Ok((id, checked))
             })
             .collect::<Result<BTreeMap<_, _>>>()?;
-        let routes = manifest.trigger.http.into_iter().map(|trigger| trigger.check(&components)).collect::<Result<Vec<_>>>()?;
+        let routes =
+            manifest.trigger.http.into_iter().map(|trigger| trigger.check(&components)).collect::<Result<Vec<_>>>()?;
         ensure!(!routes.is_empty(), "no [[trigger.http]]: nothing would be served");
         for (n, (route, _)) in routes.iter().enumerate() {
             ensure!(!routes[..n].iter().any(|(other, _)| other == route), "route \"{route}\" stands there twice");
@@ -113,121 +126,36 @@ impl App {
 
     /// The models that the components name, each once.
     pub fn models(&self) -> Vec<String> {
-        let mut models: Vec<_> = self.components.values().flat_map(|component| component.models.iter().cloned()).collect();
+        let mut models: Vec<_> =
+            self.components.values().flat_map(|component| component.models.iter().cloned()).collect();
         models.sort();
         models.dedup();
         models
     }
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    spin_manifest_version: i64,
-    application: Application,
-    #[serde(default)]
-    trigger: Triggers,
-    #[serde(default)]
-    component: BTreeMap<String, ComponentTable>,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct Application {
-    name: String,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct Triggers {
-    #[serde(default)]
-    http: Vec<HttpTrigger>,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct HttpTrigger {
-    route: RouteSyntax,
-    component: HandlerSyntax,
-    executor: Option<Executor>,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RouteSyntax {
-    Path(String),
-    Private { private: bool },
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum HandlerSyntax {
-    Id(String),
-    Static { static_response: StaticResponse },
-    Inline(serde::de::IgnoredAny),
-}
-
-#[derive(Deserialize)]
-struct Executor {
-    r#type: String,
-}
-
-#[derive(Deserialize)]
-struct ComponentTable {
-    source: Source,
-    #[serde(default)]
-    environment: BTreeMap<String, String>,
-    #[serde(default)]
-    files: Vec<Files>,
-    #[serde(default)]
-    tool: BTreeMap<String, Value>,
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Source {
-    Path(String),
-    Url { url: String, digest: String },
-    Registry { registry: String, package: String },
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Files {
-    Pattern(String),
-    Placement { source: String, destination: String },
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ToolSettings {
-    models: Vec<String>,
-    allow_load: bool,
-    timeout: Option<String>,
-    memory: Option<String>,
-    digest: Option<String>,
-}
-
 impl HttpTrigger {
     fn check(self, components: &BTreeMap<String, Component>) -> Result<(Route, Handler)> {
         refuse_rest("[[trigger.http]]", &self.rest, &[], &["id"])?;
         if let Some(executor) = self.executor {
-            ensure!(executor.r#type == "http" || executor.r#type == "spin", "executor type \"{}\" is not supported by modelfn; it has: http", executor.r#type);
+            ensure!(
+                executor.r#type == "http" || executor.r#type == "spin",
+                "executor type \"{}\" is not supported by modelfn; it has: http",
+                executor.r#type
+            );
         }
         let path = match self.route {
             RouteSyntax::Path(path) => path,
-            RouteSyntax::Private { private } => bail!("route = {{ private = {private} }}: private routes are not supported by modelfn; components can't call each other here"),
+            RouteSyntax::Private { private } => bail!(
+                "route = {{ private = {private} }}: private routes are not supported by modelfn; components can't call each other here"
+            ),
         };
         let route = path.parse().with_context(|| format!("route = \"{path}\""))?;
         let handler = match self.component {
             HandlerSyntax::Static { static_response } => Handler::Static(static_response),
-            HandlerSyntax::Inline(_) => bail!("route \"{path}\": inline components are not supported by modelfn; give it a [component.<id>] of its own"),
+            HandlerSyntax::Inline(_) => bail!(
+                "route \"{path}\": inline components are not supported by modelfn; give it a [component.<id>] of its own"
+            ),
             HandlerSyntax::Id(id) => {
                 let have = || components.keys().cloned().collect::<Vec<_>>().join(", ");
                 ensure!(components.contains_key(&id), "route \"{path}\": no component \"{id}\"; have: {}", have());
@@ -240,8 +168,16 @@ impl HttpTrigger {
 
 /// Component keys of Spin that this host can't honour.
 const UNSUPPORTED: &[&str] = &[
-    "allowed_http_hosts", "allowed_outbound_hosts", "ai_models", "dependencies", "dependencies_inherit_configuration",
-    "exclude_files", "key_value_stores", "profile", "sqlite_databases", "variables",
+    "allowed_http_hosts",
+    "allowed_outbound_hosts",
+    "ai_models",
+    "dependencies",
+    "dependencies_inherit_configuration",
+    "exclude_files",
+    "key_value_stores",
+    "profile",
+    "sqlite_databases",
+    "variables",
 ];
 
 impl ComponentTable {
@@ -254,7 +190,10 @@ impl ComponentTable {
             digest = Some(sha256_of(own)?);
         }
         let files = self.files.into_iter().map(|files| files.check(folder)).collect::<Result<_>>()?;
-        let memory = tool.memory.map(|size| size.parse::<ByteSize>().with_context(|| format!("memory = \"{size}\""))).transpose()?;
+        let memory = tool
+            .memory
+            .map(|size| size.parse::<ByteSize>().with_context(|| format!("memory = \"{size}\"")))
+            .transpose()?;
         Ok(Component {
             source,
             sha256: digest,
@@ -262,7 +201,10 @@ impl ComponentTable {
             files,
             models: tool.models,
             allow_load: tool.allow_load,
-            timeout: tool.timeout.map(|time| parse_duration(&time).with_context(|| format!("timeout = \"{time}\""))).transpose()?,
+            timeout: tool
+                .timeout
+                .map(|time| parse_duration(&time).with_context(|| format!("timeout = \"{time}\"")))
+                .transpose()?,
             memory: memory.map(ByteSize::bytes),
         })
     }
@@ -274,10 +216,14 @@ impl Source {
             Source::Path(path) => Ok((folder.join(path), None)),
             Source::Url { url, digest } => match url.strip_prefix("file://") {
                 Some(path) => Ok((folder.join(path), Some(sha256_of(&digest)?))),
-                None => bail!("source url \"{url}\": modelfn fetches nothing; download it and write source = \"<file>\", with digest in tool.modelfn"),
+                None => bail!(
+                    "source url \"{url}\": modelfn fetches nothing; download it and write source = \"<file>\", with digest in tool.modelfn"
+                ),
             },
             Source::Registry { registry, package } => {
-                bail!("source package \"{package}\" of registry \"{registry}\": modelfn fetches nothing; download it (`wkg get`) and write source = \"<file>\"")
+                bail!(
+                    "source package \"{package}\" of registry \"{registry}\": modelfn fetches nothing; download it (`wkg get`) and write source = \"<file>\""
+                )
             }
         }
     }
@@ -286,7 +232,9 @@ impl Source {
 impl Files {
     fn check(self, folder: &Path) -> Result<(PathBuf, String)> {
         match self {
-            Files::Pattern(pattern) => bail!("files = [\"{pattern}\"]: patterns are not supported by modelfn; write {{ source = \"<folder>\", destination = \"/<path>\" }}"),
+            Files::Pattern(pattern) => bail!(
+                "files = [\"{pattern}\"]: patterns are not supported by modelfn; write {{ source = \"<folder>\", destination = \"/<path>\" }}"
+            ),
             Files::Placement { source, destination } => {
                 ensure!(destination.starts_with('/'), "files: destination \"{destination}\" must be an absolute path");
                 let path = folder.join(&source);
@@ -311,7 +259,10 @@ fn refuse_rest(place: &str, rest: &BTreeMap<String, Value>, unsupported: &[&str]
         match key.as_str() {
             key if harmless.contains(&key) => {}
             key if unsupported.contains(&key) => {
-                ensure!(asks_for_nothing(value), "{place} has `{key}`, which modelfn does not support; remove it, or use a host that does");
+                ensure!(
+                    asks_for_nothing(value),
+                    "{place} has `{key}`, which modelfn does not support; remove it, or use a host that does"
+                );
             }
             key => bail!("{place} has `{key}`, which the manifest format does not know"),
         }
@@ -395,7 +346,10 @@ mod tests {
             (format!("{component}files = [{{ source = \"nowhere\", destination = \"/x\" }}]"), "is not a folder"),
             (format!("{component}[component.c.tool.modelfn]\nmodel = \"m\""), "unknown field `model`"),
             (format!("{component}[component.c.tool.modelfn]\nmemory = \"lots\""), "memory = \"lots\""),
-            (format!("{HTTP}[component.c]\nsource = {{ url = \"https://a/c.wasm\", digest = \"sha256:00\" }}"), "fetches nothing"),
+            (
+                format!("{HTTP}[component.c]\nsource = {{ url = \"https://a/c.wasm\", digest = \"sha256:00\" }}"),
+                "fetches nothing",
+            ),
             (format!("{HTTP}[component.d]\nsource = \"c.wasm\""), "no component \"c\"; have: d"),
             (format!("{component}{HTTP}"), "stands there twice"),
             ("[[trigger.http]]\nroute = { private = true }\ncomponent = \"c\"\n".to_owned(), "private routes"),
@@ -406,7 +360,10 @@ mod tests {
             let error = error(&manifest);
             assert!(error.contains(says), "{error:?} does not say {says:?}");
         }
-        let error = format!("{:#}", App::parse("spin_manifest_version = 1\napplication.name = \"a\"", Path::new(".")).unwrap_err());
+        let error = format!(
+            "{:#}",
+            App::parse("spin_manifest_version = 1\napplication.name = \"a\"", Path::new(".")).unwrap_err()
+        );
         assert!(error.contains("only version 2"), "{error}");
     }
 }

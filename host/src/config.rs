@@ -31,13 +31,19 @@ pub struct Arguments {
 #[expect(missing_docs, reason = "clap shows the help texts of the variants")]
 pub enum Command {
     /// Serve the functions of an application over HTTP.
-    #[command(after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz")]
+    #[command(
+        after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz"
+    )]
     Serve(ServeArguments),
     /// Send one request through the whole path, without a server.
-    #[command(after_help = "Examples:\n  modelfn invoke /classify cat.jpg\n  modelfn invoke '/classify?top_k=3' - < cat.jpg\n  modelfn invoke /model\n\nPrints the answer's body to stdout, and exits 1 if its status is an error.")]
+    #[command(
+        after_help = "Examples:\n  modelfn invoke /classify cat.jpg\n  modelfn invoke '/classify?top_k=3' - < cat.jpg\n  modelfn invoke /model\n\nPrints the answer's body to stdout, and exits 1 if its status is an error."
+    )]
     Invoke(InvokeArguments),
     /// Compile an application's components ahead of time, for images.
-    #[command(after_help = "Example:\n  modelfn compile --out /var/lib/modelfn/code\n  modelfn serve --code-cache /var/lib/modelfn/code\n\nThe code fits this program, this version and this processor's features; elsewhere it is compiled again.")]
+    #[command(
+        after_help = "Example:\n  modelfn compile --out /var/lib/modelfn/code\n  modelfn serve --code-cache /var/lib/modelfn/code\n\nThe code fits this program, this version and this processor's features; elsewhere it is compiled again."
+    )]
     Compile(CompileArguments),
     /// Look at models.
     Model {
@@ -51,7 +57,9 @@ pub enum Command {
 #[expect(missing_docs, reason = "clap shows the help texts of the variants")]
 pub enum ModelCommand {
     /// Print a model's card, the graph's real inputs and outputs, and where they disagree.
-    #[command(after_help = "Examples:\n  modelfn model inspect efficientnet-lite0\n  modelfn model inspect efficientnet-lite0 --json\n\nExits 1 if card and graph disagree.")]
+    #[command(
+        after_help = "Examples:\n  modelfn model inspect efficientnet-lite0\n  modelfn model inspect efficientnet-lite0 --json\n\nExits 1 if card and graph disagree."
+    )]
     Inspect {
         /// The model's folder name.
         name: String,
@@ -208,7 +216,8 @@ impl FromStr for ByteSize {
 ///
 /// It's none, or zero.
 pub fn parse_duration(text: &str) -> Result<Duration> {
-    let time = humantime::parse_duration(text).map_err(|_| anyhow::anyhow!("\"{text}\" is not a time; write 30s, 250ms or 1m"))?;
+    let time = humantime::parse_duration(text)
+        .map_err(|_| anyhow::anyhow!("\"{text}\" is not a time; write 30s, 250ms or 1m"))?;
     ensure!(!time.is_zero(), "a time must be above zero");
     Ok(time)
 }
@@ -227,9 +236,14 @@ impl ModelArguments {
         let program = std::env::current_exe().context("this program's own path")?;
         let folder = program.parent().and_then(Path::parent).unwrap_or(Path::new("/")).join("lib");
         let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let library = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"));
+        let library = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"))
+        };
         files.filter(library).max().with_context(|| {
-            format!("no libonnxruntime.so in {}; run `make runtime`, or name it with --onnxruntime or MODELFN_ONNXRUNTIME", folder.display())
+            format!(
+                "no libonnxruntime.so in {}; run `make runtime`, or name it with --onnxruntime or MODELFN_ONNXRUNTIME",
+                folder.display()
+            )
         })
     }
 }

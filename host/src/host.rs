@@ -114,13 +114,19 @@ fn load_components(args: &HostArguments, capacity: Capacity, app: &App) -> Resul
         memory: args.max_memory.bytes(),
         table_elements: args.max_table_elements.get(),
     };
-    let engine = wasmtime_engine::open(pool).map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}; lower --max-instances or --max-memory"))?;
+    let engine = wasmtime_engine::open(pool)
+        .map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}; lower --max-instances or --max-memory"))?;
     let cache = CodeCache::new(args.code_cache());
     let mut components = Components::new();
     for (id, component) in &app.components {
         let wasm = read_component(id, component)?;
         let loaded = cache.load(&engine, &wasm);
-        let loaded = loaded.map_err(|e| anyhow::anyhow!("component '{id}': {} is not a component that this host can run: {e:#}", component.source.display()))?;
+        let loaded = loaded.map_err(|e| {
+            anyhow::anyhow!(
+                "component '{id}': {} is not a component that this host can run: {e:#}",
+                component.source.display()
+            )
+        })?;
         components.insert(id.clone(), loaded);
     }
     Ok((engine, components))
@@ -128,7 +134,8 @@ fn load_components(args: &HostArguments, capacity: Capacity, app: &App) -> Resul
 
 fn read_component(id: &str, component: &app::Component) -> Result<Vec<u8>> {
     let path = component.source.display();
-    let wasm = std::fs::read(&component.source).with_context(|| format!("component '{id}': {path} can't be read; build it with `make guest`"))?;
+    let wasm = std::fs::read(&component.source)
+        .with_context(|| format!("component '{id}': {path} can't be read; build it with `make guest`"))?;
     if let Some(expected) = &component.sha256 {
         let actual = registry::hex_sha256(&wasm);
         ensure!(actual == *expected, "component '{id}': {path} has sha256 {actual}, the manifest says {expected}");
@@ -140,20 +147,29 @@ fn settings(args: &HostArguments, id: &str, component: &app::Component) -> Resul
     let most = args.max_memory.bytes();
     let memory = component.memory.unwrap_or(most);
     ensure!(memory <= most, "component '{id}' wants {memory} bytes of memory, but --max-memory is {most}");
-    let mount = |(source, destination): &(std::path::PathBuf, String)| Mount { source: source.clone(), destination: destination.clone() };
+    let mount = |(source, destination): &(std::path::PathBuf, String)| Mount {
+        source: source.clone(),
+        destination: destination.clone(),
+    };
     Ok(Settings {
         component: id.into(),
         environment: component.environment.clone().into_iter().collect(),
         mounts: component.files.iter().map(mount).collect(),
         models: component.models.clone().into(),
         allow_load: component.allow_load,
-        limits: Limits { memory, table_elements: args.max_table_elements.get(), tensor_bytes: args.max_tensors.bytes() },
+        limits: Limits {
+            memory,
+            table_elements: args.max_table_elements.get(),
+            tensor_bytes: args.max_tensors.bytes(),
+        },
     })
 }
 
 fn router(app: &App, functions: &BTreeMap<String, Arc<Function>>) -> Router {
     let target = |handler: &Handler| match handler {
-        Handler::Component(id) => Target::Function { function: functions[id].clone(), timeout: app.components[id].timeout },
+        Handler::Component(id) => {
+            Target::Function { function: functions[id].clone(), timeout: app.components[id].timeout }
+        }
         Handler::Static(response) => Target::Static(response.clone()),
     };
     Router::new(app.routes.iter().map(|(route, handler)| (route.clone(), target(handler))).collect())

@@ -144,7 +144,8 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Logs go to stderr, so that stdout is for answers.
 fn start_log(arguments: &Arguments) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).with_context(|| format!("--log \"{}\"", arguments.log))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
+        .with_context(|| format!("--log \"{}\"", arguments.log))?;
     let human = match arguments.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,

@@ -104,16 +104,50 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
         r.register("requests", "Requests by function and outcome", self.requests.clone());
-        r.register_with_unit("request_duration", "From a request's head to its answer's head", Unit::Seconds, self.request_duration.clone());
+        r.register_with_unit(
+            "request_duration",
+            "From a request's head to its answer's head",
+            Unit::Seconds,
+            self.request_duration.clone(),
+        );
         r.register("requests_in_flight", "Requests that were admitted and have not ended", self.in_flight.clone());
         r.register("connections", "Open client connections", self.connections.clone());
-        r.register_with_unit("guest_instantiate", "Making a request's instance", Unit::Seconds, self.instantiate.clone());
+        r.register_with_unit(
+            "guest_instantiate",
+            "Making a request's instance",
+            Unit::Seconds,
+            self.instantiate.clone(),
+        );
         r.register_with_unit("guest_duration", "Life of a request's instance", Unit::Seconds, self.guest.clone());
-        r.register_with_unit("guest_memory_peak", "The most linear memory a request had", Unit::Bytes, self.guest_memory.clone());
-        r.register("computations", "Computations by model, and whether the engine succeeded", self.computations.clone());
-        r.register_with_unit("queue_duration", "A computation's wait for an engine thread", Unit::Seconds, self.queue.clone());
-        r.register_with_unit("compute_duration", "A computation's time in the engine", Unit::Seconds, self.compute.clone());
-        r.register_with_unit("model_load_duration", "Loading and warming a model", Unit::Seconds, self.model_load.clone());
+        r.register_with_unit(
+            "guest_memory_peak",
+            "The most linear memory a request had",
+            Unit::Bytes,
+            self.guest_memory.clone(),
+        );
+        r.register(
+            "computations",
+            "Computations by model, and whether the engine succeeded",
+            self.computations.clone(),
+        );
+        r.register_with_unit(
+            "queue_duration",
+            "A computation's wait for an engine thread",
+            Unit::Seconds,
+            self.queue.clone(),
+        );
+        r.register_with_unit(
+            "compute_duration",
+            "A computation's time in the engine",
+            Unit::Seconds,
+            self.compute.clone(),
+        );
+        r.register_with_unit(
+            "model_load_duration",
+            "Loading and warming a model",
+            Unit::Seconds,
+            self.model_load.clone(),
+        );
         self
     }
 

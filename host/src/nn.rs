@@ -9,6 +9,8 @@ pub mod card;
 
 pub mod registry;
 
+pub mod model;
+
 pub mod inspect;
 
 pub mod workers;

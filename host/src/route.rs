@@ -48,7 +48,8 @@ impl Route {
 
     /// Sorts before the routes that are less specific.
     pub fn specificity(&self) -> impl Ord + use<> {
-        let kinds: Vec<u8> = self.segments.iter().map(|segment| u8::from(matches!(segment, Segment::Name(_)))).collect();
+        let kinds: Vec<u8> =
+            self.segments.iter().map(|segment| u8::from(matches!(segment, Segment::Name(_)))).collect();
         (self.rest, std::cmp::Reverse(kinds.len()), kinds)
     }
 }
@@ -75,7 +76,10 @@ impl FromStr for Route {
 }
 
 fn segment(text: &str) -> anyhow::Result<Segment> {
-    anyhow::ensure!(!text.is_empty() && !text.contains("..."), "segments are not empty, and `...` stands only at the end");
+    anyhow::ensure!(
+        !text.is_empty() && !text.contains("..."),
+        "segments are not empty, and `...` stands only at the end"
+    );
     match text.strip_prefix(':') {
         Some("") => anyhow::bail!("`:` wants a name"),
         Some(name) => Ok(Segment::Name(name.to_owned())),
@@ -137,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_most_specific_route_sorts_first() {
-        let mut routes: Vec<Route> = ["/...", "/a/...", "/:x", "/a/:x", "/a/b", "/a"].iter().map(|r| r.parse().unwrap()).collect();
+        let mut routes: Vec<Route> =
+            ["/...", "/a/...", "/:x", "/a/:x", "/a/b", "/a"].iter().map(|r| r.parse().unwrap()).collect();
         routes.sort_by_key(Route::specificity);
         let sorted: Vec<_> = routes.iter().map(ToString::to_string).collect();
         assert_eq!(sorted, ["/a/b", "/a/:x", "/a", "/:x", "/a/...", "/..."]);

@@ -70,7 +70,11 @@ fn wrong_card(from: &str, to: &str) -> Scratch {
 #[test]
 fn inspect_says_where_card_and_graph_disagree_and_serve_refuses() {
     for (from, to, says) in [
-        ("[-1, 3, 224, 224]", "[-1, 3, 240, 240]", "input: the card says 'input' FP32 [-1, 3, 240, 240], the graph has 'input' FP32 [-1, 3, 224, 224]"),
+        (
+            "[-1, 3, 224, 224]",
+            "[-1, 3, 240, 240]",
+            "input: the card says 'input' FP32 [-1, 3, 240, 240], the graph has 'input' FP32 [-1, 3, 224, 224]",
+        ),
         ("[-1, 1000]", "[-1, 999]", "the label file has 1000 lines, but the output has 999 classes"),
         ("size = [224, 224]", "size = [192, 224]", "preprocessing makes"),
         ("sha256 = \"", "sha256 = \"00", "sha256"),
@@ -79,7 +83,15 @@ fn inspect_says_where_card_and_graph_disagree_and_serve_refuses() {
         let (code, out, error) = run(&["model", "inspect", "efficientnet-lite0", "--models", path(models.path())]);
         assert_eq!(code, 1, "{error}");
         assert!(out.contains("DISAGREE") && out.contains(says), "{out}");
-        let error = fails(&["serve", "--models", path(models.path()), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        let error = fails(&[
+            "serve",
+            "--models",
+            path(models.path()),
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ]);
         assert!(error.contains("model 'efficientnet-lite0'"), "{error}");
     }
 }
@@ -92,14 +104,29 @@ fn start_up_errors_tell_the_remedy() {
         fails(&["serve", "--app", path(&manifest), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
     };
     let component = guest("classify");
-    assert!(fails(&["serve", "--app", "no-such.toml", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).contains("name another with --app"));
+    assert!(
+        fails(&["serve", "--app", "no-such.toml", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .contains("name another with --app")
+    );
     assert!(serve(&app(Path::new("missing.wasm"), "")).contains("build it with `make guest`"));
     assert!(serve(&app(&scratch.write("text.wasm", "text"), "")).contains("is not a component"));
-    assert!(serve(&app(&scratch.write("empty.wasm", b"\0asm\x0d\0\x01\0"), "")).contains("must export wasi:http/incoming-handler"));
-    assert!(serve(&app(&component, "sqlite_databases = [\"default\"]")).contains("`sqlite_databases`, which modelfn does not support"));
+    assert!(
+        serve(&app(&scratch.write("empty.wasm", b"\0asm\x0d\0\x01\0"), ""))
+            .contains("must export wasi:http/incoming-handler")
+    );
+    assert!(
+        serve(&app(&component, "sqlite_databases = [\"default\"]"))
+            .contains("`sqlite_databases`, which modelfn does not support")
+    );
     let wrong = "0".repeat(64);
-    assert!(serve(&app(&component, &format!("[component.it.tool.modelfn]\ndigest = \"sha256:{wrong}\""))).contains("the manifest says 0000"));
-    assert!(serve(&app(&component, "[component.it.tool.modelfn]\nmodels = [\"resnet\"]")).contains("no model 'resnet' in models; have:"));
+    assert!(
+        serve(&app(&component, &format!("[component.it.tool.modelfn]\ndigest = \"sha256:{wrong}\"")))
+            .contains("the manifest says 0000")
+    );
+    assert!(
+        serve(&app(&component, "[component.it.tool.modelfn]\nmodels = [\"resnet\"]"))
+            .contains("no model 'resnet' in models; have:")
+    );
     assert!(serve(&app(&component, "[component.it.tool.modelfn]\nmemory = \"1TiB\"")).contains("but --max-memory is"));
     assert!(fails(&["serve", "--models", "no-such"]).contains("name another with --models"));
     assert!(fails(&["serve", "--onnxruntime", "no-such.so"]).contains("--onnxruntime no-such.so: no such file"));
@@ -138,13 +165,20 @@ fn compiled_components_spare_the_first_start_its_compilation() {
     assert_eq!(status, 0, "{log}");
     assert!(!log.contains("compiling"), "{log}");
 
-    let (_, _, log) = run(&["invoke", "/model", "--code-cache", path(&scratch.path().join("empty")), LITE0[0], LITE0[1]]);
+    let (_, _, log) =
+        run(&["invoke", "/model", "--code-cache", path(&scratch.path().join("empty")), LITE0[0], LITE0[1]]);
     assert!(log.contains("compiling the component"), "{log}");
 }
 
 #[test]
 fn help_has_examples() {
-    for command in [&["--help"][..], &["serve", "--help"], &["invoke", "--help"], &["compile", "--help"], &["model", "inspect", "--help"]] {
+    for command in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["invoke", "--help"],
+        &["compile", "--help"],
+        &["model", "inspect", "--help"],
+    ] {
         let (code, out, _) = run(command);
         assert_eq!(code, 0);
         assert!(command.len() == 1 || out.contains("Example"), "{command:?}: {out}");

@@ -1,6 +1,7 @@
 //! Starts the program under test, talks to it, and shows its log when a test fails.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,7 +129,8 @@ impl Setup {
              graph = {{ file = \"fake.toml\", engine = \"fake\" }}\ninputs = {input}\noutputs = {output}\n[serving]\n{serving}\n"
         );
         self.scratch.write(&format!("models/{name}/model.toml"), card);
-        self.scratch.write(&format!("models/{name}/fake.toml"), format!("{graph}\ninputs = {input}\noutputs = {output}\n"));
+        self.scratch
+            .write(&format!("models/{name}/fake.toml"), format!("{graph}\ninputs = {input}\noutputs = {output}\n"));
         self
     }
 
@@ -207,6 +209,19 @@ impl Server {
         self.send(self.client.get(format!("http://{}{path}", self.admin))).await
     }
 
+    /// The request for `path`, on its way while the test does something else.
+    pub fn start_get(&self, path: &str) -> tokio::task::JoinHandle<Answer> {
+        let request = self.client.get(self.url(path));
+        tokio::spawn(async move { Answer::read(request.send().await.unwrap()).await.unwrap() })
+    }
+
+    /// A connection on which the test says every byte itself.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         Answer::read(request.send().await.unwrap()).await.unwrap()
     }
@@ -251,6 +266,46 @@ impl Server {
         let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
+
+    /// Waits until a metric is as `wanted`; clients of the test go on meanwhile.
+    pub async fn wait_for_metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let value = self.metric(name).await;
+            if wanted(value) {
+                return;
+            }
+            assert!(Instant::now() < until, "{name} is {value}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the number of requests that have an instance is as `wanted`.
+    pub async fn wait_for_in_flight(&self, wanted: impl Fn(f64) -> bool) {
+        self.wait_for_metric("modelfn_requests_in_flight", wanted).await;
+    }
+
+    /// The lines of the log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+/// A client that speaks HTTP/2 from the first byte.
+pub fn http2_client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));
+    builder.http2_prior_knowledge().build().unwrap()
+}
+
+/// Reads an answer's status line and headers, and nothing beyond them.
+pub fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&head)));
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
 }
 
 impl Drop for Server {

@@ -36,7 +36,11 @@ fn code(path: &Path) -> String {
 
 fn mentions(path: &Path, forbidden: &[&str]) -> Vec<String> {
     let code = code(path);
-    forbidden.iter().filter(|word| code.contains(*word)).map(|word| format!("{} mentions {word}", path.display())).collect()
+    forbidden
+        .iter()
+        .filter(|word| code.contains(*word))
+        .map(|word| format!("{} mentions {word}", path.display()))
+        .collect()
 }
 
 #[test]
@@ -49,7 +53,10 @@ fn each_layer_keeps_to_its_technology_and_direction() {
         broken.extend(files.iter().flat_map(|file| mentions(file, forbidden)));
     }
     for leaf in LEAVES {
-        broken.extend(mentions(&src.join(leaf), &["crate::server", "crate::wasm", "crate::nn", "wasmtime", "hyper", "ort::"]));
+        broken.extend(mentions(
+            &src.join(leaf),
+            &["crate::server", "crate::wasm", "crate::nn", "wasmtime", "hyper", "ort::"],
+        ));
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
@@ -58,13 +65,17 @@ fn each_layer_keeps_to_its_technology_and_direction() {
 fn only_the_onnx_backend_knows_the_engine() {
     let src = root().join("host/src");
     let others = sources(&src).into_iter().filter(|path| !path.ends_with("nn/backend/onnx.rs"));
-    let broken: Vec<_> = others.flat_map(|file| mentions(&file, &["ort::"])).filter(|line| !line.contains("export::")).collect();
+    let broken: Vec<_> =
+        others.flat_map(|file| mentions(&file, &["ort::"])).filter(|line| !line.contains("export::")).collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]
 fn unsafe_code_is_where_the_engines_are() {
-    let files = [root().join("host/src"), root().join("guest/src")].iter().flat_map(|folder| sources(folder)).collect::<Vec<_>>();
+    let files = [root().join("host/src"), root().join("guest/src")]
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .collect::<Vec<_>>();
     let product = files.iter().filter(|file| !file.ends_with("tests.rs"));
     let with: Vec<_> = product.filter(|file| code(file).contains("unsafe {")).collect();
     let allowed = ["nn/backend/onnx.rs", "wasm/code_cache.rs"].map(|file| root().join("host/src").join(file));

@@ -160,7 +160,10 @@ fn compare(kind: &str, card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<String>
         return vec![format!("the card has {} {kind}(s), the graph has {}", card.len(), graph.len())];
     }
     let pairs = card.iter().zip(graph);
-    pairs.filter(|(card, graph)| card != graph).map(|(c, g)| format!("{kind}: the card says {c}, the graph has {g}")).collect()
+    pairs
+        .filter(|(card, graph)| card != graph)
+        .map(|(c, g)| format!("{kind}: the card says {c}, the graph has {g}"))
+        .collect()
 }
 
 fn inside(path: &Path, key: &str) -> Result<(), String> {

@@ -29,7 +29,11 @@ pub struct Inspection {
 pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
     let present = model_names(folder)?;
     if !present.iter().any(|have| have == name) {
-        return Err(RegistryError::Unknown { name: name.to_owned(), folder: folder.to_owned(), have: present.join(", ") });
+        return Err(RegistryError::Unknown {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            have: present.join(", "),
+        });
     }
     let folder = folder.join(name);
     let card = read_card(&folder, name)?;
@@ -42,7 +46,8 @@ pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Resu
         read => (read?, None),
     };
     let backend = backends.iter().find(|backend| backend.engine() == card.graph.engine);
-    let backend = backend.ok_or_else(|| load_error(LoadError::NoEngine(format!("this build has no {:?} engine", card.graph.engine))))?;
+    let backend = backend
+        .ok_or_else(|| load_error(LoadError::NoEngine(format!("this build has no {:?} engine", card.graph.engine))))?;
     let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
     let signature = backend.load(&graph, &options).map_err(load_error)?.signature().clone();
     let labels = read_labels(&folder, name, &card)?;
@@ -60,12 +65,28 @@ impl fmt::Display for Inspection {
         row(f, "license", &card.license)?;
         row(f, "source", &card.source)?;
         let megabytes = *graph_bytes as f64 / 1e6;
-        row(f, "graph", &format_args!("{} ({megabytes:.1} MB), {:?} engine, {:?}", card.graph.file.display(), card.graph.engine, card.graph.target))?;
+        row(
+            f,
+            "graph",
+            &format_args!(
+                "{} ({megabytes:.1} MB), {:?} engine, {:?}",
+                card.graph.file.display(),
+                card.graph.engine,
+                card.graph.target
+            ),
+        )?;
         tensors(f, "inputs", &signature.inputs)?;
         tensors(f, "outputs", &signature.outputs)?;
         if let Some(p) = &card.preprocessing {
             let [width, height] = p.size;
-            row(f, "picture", &format_args!("{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge", p.color, p.layout, p.filter, p.crop))?;
+            row(
+                f,
+                "picture",
+                &format_args!(
+                    "{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge",
+                    p.color, p.layout, p.filter, p.crop
+                ),
+            )?;
             row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
         }
         if let Some(p) = &card.postprocessing {

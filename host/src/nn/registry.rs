@@ -17,22 +17,14 @@ use crate::metrics::Metrics;
 
 use super::backend::{Backend, Engine, Graph, LoadError, LoadOptions, Target};
 use super::card::{CARD_FILE, Card};
-use super::tensor::{Signature, Tensor, Tensors};
-use super::workers::{Computed, Failure, Workers};
+use super::model::Model;
+use super::tensor::{Tensor, Tensors};
+use super::workers::Workers;
 
 /// Every model of this host, by name, and the engines that can load more.
 pub struct Registry {
     models: BTreeMap<String, Arc<Model>>,
     backends: Vec<Box<dyn Backend>>,
-    metrics: Arc<Metrics>,
-}
-
-/// A loaded model.
-pub struct Model {
-    name: String,
-    signature: Signature,
-    max_batch_size: usize,
-    workers: Workers,
     metrics: Arc<Metrics>,
 }
 
@@ -72,20 +64,6 @@ pub enum RegistryError {
     Load { name: String, source: LoadError },
     #[error("model '{name}': the warm-up failed: {reason}")]
     WarmUp { name: String, reason: String },
-}
-
-/// Why a model gave no outputs.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// The inputs don't fit the graph. Names the tensor, what it is and what it should be.
-    #[error("{0}")]
-    InvalidInput(String),
-    /// Axis 0 is larger than the model's `max_batch_size`.
-    #[error("{0}")]
-    TooLarge(String),
-    /// The inputs were right; the queue or the engine was not.
-    #[error(transparent)]
-    Failure(#[from] Failure),
 }
 
 impl Registry {
@@ -154,7 +132,8 @@ impl Registry {
         let graph = read_graph(&folder, name, &card)?;
         let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
         let instances = card.serving.instances.unwrap_or(source.instances).get();
-        let backend = self.backend(card.graph.engine).map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
+        let backend =
+            self.backend(card.graph.engine).map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
         let graphs = load_instances(name, instances, || backend.load(&graph, &options))?;
         let signature = graphs[0].signature().clone();
         let labels = read_labels(&folder, name, &card)?;
@@ -174,67 +153,6 @@ impl Registry {
     fn backend(&self, engine: Engine) -> Result<&dyn Backend, LoadError> {
         let found = self.backends.iter().find(|backend| backend.engine() == engine);
         found.map(Box::as_ref).ok_or_else(|| LoadError::NoEngine(format!("this build has no {engine:?} engine")))
-    }
-}
-
-impl Model {
-    /// The name guests load it by.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Inputs and outputs, as the engine reports them.
-    pub fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    /// Computes `inputs`; any order of names is taken.
-    ///
-    /// # Errors
-    ///
-    /// See [`ModelError`].
-    pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, ModelError> {
-        self.check(&inputs)?;
-        let computed = self.workers.compute(inputs, deadline).await;
-        match &computed {
-            Ok(computed) => self.metrics.computed(&self.name, computed.queued, computed.computing),
-            Err(_) => self.metrics.not_computed(&self.name),
-        }
-        Ok(computed?)
-    }
-
-    fn check(&self, inputs: &Tensors) -> Result<(), ModelError> {
-        let specs = &self.signature.inputs;
-        let expected = || specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        for spec in specs {
-            if inputs.iter().filter(|(name, _)| *name == spec.name).count() != 1 {
-                let given: Vec<_> = inputs.iter().map(|(name, _)| name.as_str()).collect();
-                return Err(ModelError::InvalidInput(format!(
-                    "model '{}' wants each of its inputs once: {}; given: {}", self.name, expected(), given.join(", ")
-                )));
-            }
-        }
-        for (name, tensor) in inputs {
-            let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
-                return Err(ModelError::InvalidInput(format!("model '{}' has no input '{name}'; it has: {}", self.name, expected())));
-            };
-            self.check_tensor(spec, tensor)?;
-        }
-        Ok(())
-    }
-
-    fn check_tensor(&self, spec: &super::tensor::TensorSpec, tensor: &Tensor) -> Result<(), ModelError> {
-        if !spec.admits(tensor.dtype(), tensor.shape()) || tensor.data().is_empty() {
-            let (dtype, shape) = (tensor.dtype(), tensor.shape());
-            return Err(ModelError::InvalidInput(format!("input '{}' is {dtype} {shape:?}; the model wants {spec}", spec.name)));
-        }
-        match (spec.shape.first(), tensor.shape().first()) {
-            (Some(-1), Some(&batch)) if batch > self.max_batch_size => Err(ModelError::TooLarge(format!(
-                "input '{}' has a batch of {batch}; the largest that model '{}' takes at once is {}",
-                spec.name, self.name, self.max_batch_size
-            ))),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -280,12 +198,19 @@ pub(super) fn read_graph(folder: &Path, name: &str, card: &Card) -> Result<Vec<u
 }
 
 pub(super) fn read(name: &str, path: &Path) -> Result<Vec<u8>, RegistryError> {
-    std::fs::read(path).map_err(|source| RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| RegistryError::Unreadable {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_text(name: &str, path: &Path) -> Result<String, RegistryError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| RegistryError::Unreadable {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Lower-case hex SHA-256 of `bytes`.
@@ -306,7 +231,10 @@ fn load_instances(
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..count).map(|_| scope.spawn(load_one)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     })
 }
 
@@ -315,7 +243,9 @@ fn warm(graph: &mut dyn Graph) -> Result<(), String> {
     let inputs = graph.signature().inputs.clone();
     let zeros = inputs
         .iter()
-        .map(|spec| Ok((spec.name.clone(), Tensor::zeros(spec.dtype, spec.smallest_shape()).map_err(|e| e.to_string())?)))
+        .map(|spec| {
+            Ok((spec.name.clone(), Tensor::zeros(spec.dtype, spec.smallest_shape()).map_err(|e| e.to_string())?))
+        })
         .collect::<Result<Tensors, String>>()?;
     graph.compute(&zeros).map(drop).map_err(|e| e.to_string())
 }

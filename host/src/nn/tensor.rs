@@ -37,7 +37,12 @@ impl Tensor {
     ///
     /// The byte size of `shape` overflows.
     pub fn zeros(dtype: DType, shape: Vec<usize>) -> Result<Self, WrongLength> {
-        let len = byte_len(dtype, &shape).ok_or_else(|| WrongLength { dtype, shape: shape.clone(), expected: None, actual: 0 })?;
+        let len = byte_len(dtype, &shape).ok_or_else(|| WrongLength {
+            dtype,
+            shape: shape.clone(),
+            expected: None,
+            actual: 0,
+        })?;
         Tensor::new(dtype, shape, vec![0; len].into())
     }
 

@@ -66,7 +66,9 @@ impl Problem {
             Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(InvokeError::Overloaded(_)) => Outcome::Shed,
             Problem::Invoke(InvokeError::Deadline(_)) => Outcome::TimedOut,
             Problem::Invoke(InvokeError::OutOfMemory(_)) => Outcome::OutOfMemory,
-            Problem::Invoke(InvokeError::Trapped(_) | InvokeError::NoAnswer | InvokeError::Refused(_)) => Outcome::FunctionError,
+            Problem::Invoke(InvokeError::Trapped(_) | InvokeError::NoAnswer | InvokeError::Refused(_)) => {
+                Outcome::FunctionError
+            }
         }
     }
 
@@ -78,7 +80,9 @@ impl Problem {
             Problem::Invoke(InvokeError::Overloaded(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Invoke(InvokeError::Deadline(_)) => StatusCode::GATEWAY_TIMEOUT,
             Problem::Invoke(InvokeError::OutOfMemory(_)) => StatusCode::INSUFFICIENT_STORAGE,
-            Problem::Invoke(InvokeError::Trapped(_) | InvokeError::NoAnswer | InvokeError::Refused(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Problem::Invoke(InvokeError::Trapped(_) | InvokeError::NoAnswer | InvokeError::Refused(_)) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 

@@ -52,7 +52,13 @@ pub struct RequestLimits {
 impl Service {
     /// A service over `router`.
     pub fn new(router: Router, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
-        Service { router, limits, slots: Arc::new(Semaphore::new(limits.instances)), waiting: AtomicUsize::new(0), metrics }
+        Service {
+            router,
+            limits,
+            slots: Arc::new(Semaphore::new(limits.instances)),
+            waiting: AtomicUsize::new(0),
+            metrics,
+        }
     }
 
     /// Answers one request; what fails becomes an answer too.
@@ -86,7 +92,12 @@ impl Service {
     }
 
     /// Admission comes before the body is read and before a sandbox exists.
-    async fn call<B>(&self, request: Request<B>, function: &Function, timeout: Duration) -> Result<Response<AnswerBody>, Problem>
+    async fn call<B>(
+        &self,
+        request: Request<B>,
+        function: &Function,
+        timeout: Duration,
+    ) -> Result<Response<AnswerBody>, Problem>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -97,14 +108,16 @@ impl Service {
         let slot = self.admit(deadline, timeout).await?;
         let held = (slot, self.metrics.admitted());
         let limit = self.limits.body;
-        let request = request.map(|body| Limited::new(body, limit).map_err(move |e| body_error(e, limit)).boxed_unsync());
+        let request =
+            request.map(|body| Limited::new(body, limit).map_err(move |e| body_error(e, limit)).boxed_unsync());
         let Answer { mut response, phases } = function.invoke(request, deadline, held).await?;
         response.headers_mut().append(SERVER_TIMING.clone(), server_timing(&phases));
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
     fn check_length<B>(&self, request: &Request<B>) -> Result<(), Problem> {
-        let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let announced =
+            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let limit = self.limits.body as u64;
         match announced {
             Some(actual) if actual > limit => Err(Problem::BodyTooLarge { actual, limit }),
@@ -189,7 +202,8 @@ impl Drop for Watch<'_> {
 /// The client's own id when it is short and plain, else a new one.
 fn take_request_id(headers: &mut http::HeaderMap) -> HeaderValue {
     let plain = |value: &HeaderValue| {
-        (1..=64).contains(&value.len()) && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+        (1..=64).contains(&value.len())
+            && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
     };
     let id = headers.get(&REQUEST_ID).filter(|value| plain(value)).cloned().unwrap_or_else(new_request_id);
     headers.insert(REQUEST_ID.clone(), id.clone());

@@ -90,7 +90,10 @@ fn http_server(limits: ConnectionLimits) -> Builder<TokioExecutor> {
 }
 
 /// One connection with its permit. An accept that fails (out of file descriptors, say) is waited out.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {

@@ -148,7 +148,8 @@ mod tests {
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
     fn engine() -> Engine {
-        crate::wasm::engine::open(crate::wasm::engine::PoolSize { instances: 1, memory: 1 << 20, table_elements: 100 }).unwrap()
+        crate::wasm::engine::open(crate::wasm::engine::PoolSize { instances: 1, memory: 1 << 20, table_elements: 100 })
+            .unwrap()
     }
 
     fn scratch(name: &str) -> PathBuf {

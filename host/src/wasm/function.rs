@@ -137,7 +137,8 @@ impl Function {
     ///
     /// See [`InvokeError`].
     pub async fn warm(&self) -> Result<(), InvokeError> {
-        let mut store = self.store(Instant::now(), Arc::default()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
+        let mut store =
+            self.store(Instant::now(), Arc::default()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
         let result = self.pre.instantiate_async(&mut store).await;
         result.map(drop).map_err(|error| classify(error, store.data().limiter.refused))
     }
@@ -154,7 +155,8 @@ impl Function {
         slot: impl Send + 'static,
     ) -> Result<Answer, InvokeError> {
         let head = Arc::new(Head::default());
-        let (run, receiver) = self.prepare(request, deadline, head.clone()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
+        let (run, receiver) =
+            self.prepare(request, deadline, head.clone()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
         let guest = Guest::spawn(async move {
             let result = run.finish().await;
             drop(slot);
@@ -170,7 +172,12 @@ impl Function {
         }
     }
 
-    fn prepare(&self, request: Request<RequestBody>, deadline: Instant, head: Arc<Head>) -> wasmtime::Result<(Run, Answers)> {
+    fn prepare(
+        &self,
+        request: Request<RequestBody>,
+        deadline: Instant,
+        head: Arc<Head>,
+    ) -> wasmtime::Result<(Run, Answers)> {
         let (sender, receiver) = oneshot::channel();
         let mut store = self.store(deadline, head.clone())?;
         let mut wasi = store.data_mut().http();
@@ -186,7 +193,8 @@ impl Function {
     }
 
     fn store(&self, deadline: Instant, head: Arc<Head>) -> wasmtime::Result<Store<State>> {
-        let mut store = Store::new(self.pre.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head))?);
+        let mut store =
+            Store::new(self.pre.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head))?);
         store.limiter(|state| &mut state.limiter);
         // A guest that computes gives its thread back at each tick; there its deadline finds it.
         store.set_epoch_deadline(1);
@@ -251,7 +259,9 @@ fn classify(error: wasmtime::Error, refused: bool) -> InvokeError {
     }
     match error.downcast::<InvokeError>() {
         Ok(ours) => ours,
-        Err(error) if refused => InvokeError::OutOfMemory(format!("memory or table growth was refused; then: {error:#}")),
+        Err(error) if refused => {
+            InvokeError::OutOfMemory(format!("memory or table growth was refused; then: {error:#}"))
+        }
         Err(error) => InvokeError::Trapped(format!("{error:#}")),
     }
 }

@@ -37,7 +37,11 @@ impl State {
     /// # Errors
     ///
     /// A mounted folder can't be opened.
-    pub(super) fn new(settings: &Settings, registry: Arc<Registry>, (deadline, head): (Instant, Arc<Head>)) -> wasmtime::Result<State> {
+    pub(super) fn new(
+        settings: &Settings,
+        registry: Arc<Registry>,
+        (deadline, head): (Instant, Arc<Head>),
+    ) -> wasmtime::Result<State> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         let mut http = WasiHttpCtx::new();

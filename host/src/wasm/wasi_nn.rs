@@ -19,10 +19,13 @@ use self::bindings::wasi::nn::inference;
 use self::bindings::wasi::nn::tensor::{self, TensorType};
 use super::function::{Head, InvokeError, Settings};
 use super::state::State;
-use crate::nn::backend::{Engine, LoadError, Target};
-use crate::nn::registry::{Model, ModelError, Registry};
-use crate::nn::tensor::{DType, Tensor};
+use crate::nn::backend::{Engine, Target};
+use crate::nn::model::{Model, ModelError};
+use crate::nn::registry::Registry;
+use crate::nn::tensor::Tensor;
 use crate::nn::workers::Failure;
+
+mod convert;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -99,11 +102,15 @@ impl Nn {
             let have = if models.is_empty() { "none".to_owned() } else { models.join(", ") };
             return Err(NnError::new(
                 ErrorCode::NotFound,
-                format!("component '{component}' is granted no model '{name}' (granted: {have}); name it in `models` of [component.{component}.tool.modelfn]"),
+                format!(
+                    "component '{component}' is granted no model '{name}' (granted: {have}); name it in `models` of [component.{component}.tool.modelfn]"
+                ),
             ));
         }
         let model = self.registry.get(name);
-        model.map(|model| Loaded(model.clone())).ok_or_else(|| NnError::new(ErrorCode::NotFound, format!("model '{name}' is not loaded")))
+        model
+            .map(|model| Loaded(model.clone()))
+            .ok_or_else(|| NnError::new(ErrorCode::NotFound, format!("model '{name}' is not loaded")))
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), usize> {
@@ -155,7 +162,11 @@ impl State {
         outputs.into_iter().map(give).collect::<wasmtime::Result<_>>().map(Ok)
     }
 
-    async fn compute(&mut self, model: &Model, inputs: Vec<(String, GuestTensor)>) -> wasmtime::Result<Result<Vec<(String, Tensor)>, NnError>> {
+    async fn compute(
+        &mut self,
+        model: &Model,
+        inputs: Vec<(String, GuestTensor)>,
+    ) -> wasmtime::Result<Result<Vec<(String, Tensor)>, NnError>> {
         let mut tensors = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             match tensor.checked(&name) {
@@ -171,23 +182,38 @@ impl State {
                 Ok(Ok(computed.outputs))
             }
             // wasi-nn has no word for "come back later": the guest ends here and the server says it.
-            Err(ModelError::Failure(error @ Failure::Overloaded(_))) => Err(InvokeError::Overloaded(error.to_string()).into()),
+            Err(ModelError::Failure(error @ Failure::Overloaded(_))) => {
+                Err(InvokeError::Overloaded(error.to_string()).into())
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
 }
 
 impl graph::Host for State {
-    async fn load(&mut self, builders: Vec<GraphBuilder>, encoding: GraphEncoding, target: ExecutionTarget) -> Reply<Resource<Loaded>> {
+    async fn load(
+        &mut self,
+        builders: Vec<GraphBuilder>,
+        encoding: GraphEncoding,
+        target: ExecutionTarget,
+    ) -> Reply<Resource<Loaded>> {
         if !self.nn.settings.load {
             let component = &self.nn.settings.component;
-            let text = format!("component '{component}' may not load graphs from bytes; use load-by-name, or set allow_load in [component.{component}.tool.modelfn]");
+            let text = format!(
+                "component '{component}' may not load graphs from bytes; use load-by-name, or set allow_load in [component.{component}.tool.modelfn]"
+            );
             return self.reply(Err(NnError::new(ErrorCode::Security, text)));
         }
         let loaded = match (engine(encoding), builders.len()) {
             (Some(engine), 1) => load_graph(self.nn.registry.clone(), engine, target.into(), builders).await,
-            (Some(_), count) => Err(NnError::new(ErrorCode::InvalidArgument, format!("a graph of this encoding is one builder, not {count}"))),
-            (None, _) => Err(NnError::new(ErrorCode::InvalidEncoding, format!("no engine for {encoding:?}; this host has: onnx"))),
+            (Some(_), count) => Err(NnError::new(
+                ErrorCode::InvalidArgument,
+                format!("a graph of this encoding is one builder, not {count}"),
+            )),
+            (None, _) => Err(NnError::new(
+                ErrorCode::InvalidEncoding,
+                format!("no engine for {encoding:?}; this host has: onnx"),
+            )),
         };
         match loaded {
             Ok(loaded) => Ok(Ok(self.table.push(loaded)?)),
@@ -218,7 +244,11 @@ impl graph::HostGraph for State {
 impl inference::Host for State {}
 
 impl inference::HostGraphExecutionContext for State {
-    async fn compute(&mut self, context: Resource<Loaded>, inputs: Vec<inference::NamedTensor>) -> Reply<Vec<inference::NamedTensor>> {
+    async fn compute(
+        &mut self,
+        context: Resource<Loaded>,
+        inputs: Vec<inference::NamedTensor>,
+    ) -> Reply<Vec<inference::NamedTensor>> {
         let Loaded(model) = self.table.get(&context)?.clone();
         let inputs = self.take_inputs(inputs)?;
         let bytes = inputs.iter().map(|(_, tensor)| tensor.data.len()).sum();
@@ -243,7 +273,9 @@ impl tensor::HostTensor for State {
         let bytes = data.len();
         self.nn.charge(bytes).map_err(|limit| {
             // A constructor has no error to return.
-            InvokeError::OutOfMemory(format!("another tensor of {bytes} bytes would exceed the {limit} bytes that the tensors of a request may be"))
+            InvokeError::OutOfMemory(format!(
+                "another tensor of {bytes} bytes would exceed the {limit} bytes that the tensors of a request may be"
+            ))
         })?;
         Ok(self.table.push(GuestTensor { shape, dtype, data: data.into() })?)
     }
@@ -284,91 +316,23 @@ impl errors::HostError for State {
     }
 }
 
-impl GuestTensor {
-    fn checked(self, name: &str) -> Result<Tensor, NnError> {
-        let shape = self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect();
-        Tensor::new(self.dtype.into(), shape, self.data)
-            .map_err(|e| NnError::new(ErrorCode::InvalidArgument, format!("input '{name}': {e}")))
-    }
-}
-
-impl From<Tensor> for GuestTensor {
-    fn from(tensor: Tensor) -> Self {
-        let shape = tensor.shape().iter().map(|&axis| u32::try_from(axis).unwrap_or(u32::MAX)).collect();
-        GuestTensor { shape, dtype: tensor.dtype().into(), data: tensor.data().clone() }
-    }
-}
-
-impl From<ModelError> for NnError {
-    fn from(error: ModelError) -> Self {
-        let code = match &error {
-            ModelError::InvalidInput(_) => ErrorCode::InvalidArgument,
-            ModelError::TooLarge(_) => ErrorCode::TooLarge,
-            ModelError::Failure(Failure::Deadline(_)) => ErrorCode::Timeout,
-            ModelError::Failure(Failure::Engine(_) | Failure::Overloaded(_)) => ErrorCode::RuntimeError,
-        };
-        NnError::new(code, error.to_string())
-    }
-}
-
-impl From<LoadError> for NnError {
-    fn from(error: LoadError) -> Self {
-        let code = match &error {
-            LoadError::NoEngine(_) => ErrorCode::InvalidEncoding,
-            LoadError::NoTarget(..) => ErrorCode::UnsupportedOperation,
-            LoadError::Invalid(_) => ErrorCode::InvalidArgument,
-        };
-        NnError::new(code, error.to_string())
-    }
-}
-
-impl From<ExecutionTarget> for Target {
-    fn from(target: ExecutionTarget) -> Self {
-        match target {
-            ExecutionTarget::Cpu => Target::Cpu,
-            ExecutionTarget::Gpu => Target::Gpu,
-            ExecutionTarget::Tpu => Target::Tpu,
-        }
-    }
-}
-
-impl From<TensorType> for DType {
-    fn from(dtype: TensorType) -> Self {
-        match dtype {
-            TensorType::Fp16 => DType::Fp16,
-            TensorType::Bf16 => DType::Bf16,
-            TensorType::Fp32 => DType::Fp32,
-            TensorType::Fp64 => DType::Fp64,
-            TensorType::U8 => DType::U8,
-            TensorType::I32 => DType::I32,
-            TensorType::I64 => DType::I64,
-        }
-    }
-}
-
-impl From<DType> for TensorType {
-    fn from(dtype: DType) -> Self {
-        match dtype {
-            DType::Fp16 => TensorType::Fp16,
-            DType::Bf16 => TensorType::Bf16,
-            DType::Fp32 => TensorType::Fp32,
-            DType::Fp64 => TensorType::Fp64,
-            DType::U8 => TensorType::U8,
-            DType::I32 => TensorType::I32,
-            DType::I64 => TensorType::I64,
-        }
-    }
-}
-
 fn engine(encoding: GraphEncoding) -> Option<Engine> {
     matches!(encoding, GraphEncoding::Onnx | GraphEncoding::Autodetect).then_some(Engine::Onnx)
 }
 
 /// Loading takes tens of milliseconds: it has a thread of its own.
-async fn load_graph(registry: Arc<Registry>, engine: Engine, target: Target, builders: Vec<GraphBuilder>) -> Result<Loaded, NnError> {
+async fn load_graph(
+    registry: Arc<Registry>,
+    engine: Engine,
+    target: Target,
+    builders: Vec<GraphBuilder>,
+) -> Result<Loaded, NnError> {
     let load = move || registry.load_graph(engine, target, &builders.concat());
     match tokio::task::spawn_blocking(load).await {
         Ok(model) => Ok(Loaded(Arc::new(model?))),
-        Err(panic) => Err(NnError::new(ErrorCode::RuntimeError, format!("the engine panicked while it loaded the graph: {panic}"))),
+        Err(panic) => Err(NnError::new(
+            ErrorCode::RuntimeError,
+            format!("the engine panicked while it loaded the graph: {panic}"),
+        )),
     }
 }

@@ -1,0 +1,79 @@
+# All that people and CI do here. Each target sets up what it needs and does nothing twice; nothing has to be
+# installed by hand beyond Rust, Python 3.11 with pip, and on Debian root for apt.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Every script here looks for target/.
+unexport CARGO_TARGET_DIR
+
+MODELS ?= efficientnet-lite0
+# Further arguments of the program that a target ends with.
+ARGS ?=
+
+TEST_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
+CARGO_DENY := cargo-deny@0.20.2
+TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
+SCRIPTS = $(shell grep -lE '^\#!.*\bbash' .ci/* guest/*.sh tests/*.sh $(wildcard bench/* k8s/*.sh) 2>/dev/null)
+
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts bench clean
+
+help: ## List these targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: guest models runtime ## Serve the example on http://127.0.0.1:8080. ARGS="--listen 0.0.0.0:8080" goes to `modelfn serve`.
+	cargo run --release -p modelfn -- serve $(ARGS)
+
+guest: ## Build the function, target/guest/classify.wasm.
+	@guest/build.sh classify
+
+models: ## Make the graphs of MODELS="efficientnet-lite0 ..." from their published weights.
+	@models/build.py model $(MODELS)
+
+runtime: ## Get the ONNX Runtime library, into target/lib/.
+	@models/build.py runtime
+
+pictures: ## Get sample pictures, into target/pictures/.
+	@models/build.py pictures
+
+test: test-guests test-models runtime pictures test-tools ## Run all tests. ARGS="--test it page" goes to `cargo test`.
+	cargo test --release --workspace --no-fail-fast $(ARGS)
+
+test-guests: ## Build the functions that tests need.
+	@guest/build.sh classify probe
+
+test-models: ## Make every graph that tests need, for ONNX Runtime and for OpenVINO.
+	@models/build.py model --openvino $(TEST_MODELS)
+
+test-tools: ## Install what only tests need: a browser, and wasmtime with OpenVINO.
+	@tests/setup.sh
+
+check: fmt lint deny scripts ## Check all that needs no running: format, lints, dependencies, scripts. CI makes warnings errors.
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --release --workspace --all-targets -- $(if $(CI),-D warnings)
+
+# Advisories are the one check that needs a database from the network. A closed network is not a broken
+# dependency, so there they are skipped, in so many words; what they say is in `cargo deny check advisories`.
+deny: export PATH := $(TOOLS)/bin:$(PATH)
+deny:
+	@test -x $(TOOLS)/bin/cargo-deny || echo "installing $(CARGO_DENY) to $(TOOLS) (once, about two minutes)"
+	@cargo install --quiet --locked --root $(TOOLS) $(CARGO_DENY)
+	cargo deny --locked check licenses bans sources
+	@if timeout 120 cargo deny fetch db; then set -x; cargo deny --locked check advisories; \
+	else echo "SKIPPED: advisories, since the database of github.com/RustSec/advisory-db could not be fetched (see above)"; fi
+
+scripts:
+	PYTHONPYCACHEPREFIX=target/pycache python3 -m compileall -q $(wildcard models bench tests)
+	for script in $(SCRIPTS); do bash -n $$script; done
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); else echo "skipped: shellcheck is not installed"; fi
+
+bench: guest models runtime pictures ## Measure what is claimed about speed. ARGS goes to bench/run.
+	@test -x bench/run || { echo "bench/run is missing: this checkout has no benchmarks" >&2; exit 1; }
+	bench/run $(ARGS)
+
+clean: ## Remove all that was built or fetched here; tools in ~/.cache/modelfn stay.
+	rm -rf target models/*/*.{onnx,xml,bin} tests/fixtures/models/*/*.{onnx,xml,bin}

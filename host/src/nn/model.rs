@@ -1,0 +1,102 @@
+//! A loaded model: what it takes is checked here, before a computation is queued.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
+use super::workers::{Computed, Failure, Workers};
+use crate::metrics::Metrics;
+
+/// A loaded model.
+pub struct Model {
+    pub(super) name: String,
+    pub(super) signature: Signature,
+    pub(super) max_batch_size: usize,
+    pub(super) workers: Workers,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Why a model gave no outputs.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The inputs don't fit the graph. Names the tensor, what it is and what it should be.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// Axis 0 is larger than the model's `max_batch_size`.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The inputs were right; the queue or the engine was not.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl Model {
+    /// The name guests load it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Inputs and outputs, as the engine reports them.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Computes `inputs`; any order of names is taken.
+    ///
+    /// # Errors
+    ///
+    /// See [`ModelError`].
+    pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, ModelError> {
+        self.check(&inputs)?;
+        let computed = self.workers.compute(inputs, deadline).await;
+        match &computed {
+            Ok(computed) => self.metrics.computed(&self.name, computed.queued, computed.computing),
+            Err(_) => self.metrics.not_computed(&self.name),
+        }
+        Ok(computed?)
+    }
+
+    fn check(&self, inputs: &Tensors) -> Result<(), ModelError> {
+        let specs = &self.signature.inputs;
+        let expected = || specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        for spec in specs {
+            if inputs.iter().filter(|(name, _)| *name == spec.name).count() != 1 {
+                let given: Vec<_> = inputs.iter().map(|(name, _)| name.as_str()).collect();
+                return Err(ModelError::InvalidInput(format!(
+                    "model '{}' wants each of its inputs once: {}; given: {}",
+                    self.name,
+                    expected(),
+                    given.join(", ")
+                )));
+            }
+        }
+        for (name, tensor) in inputs {
+            let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
+                return Err(ModelError::InvalidInput(format!(
+                    "model '{}' has no input '{name}'; it has: {}",
+                    self.name,
+                    expected()
+                )));
+            };
+            self.check_tensor(spec, tensor)?;
+        }
+        Ok(())
+    }
+
+    fn check_tensor(&self, spec: &TensorSpec, tensor: &Tensor) -> Result<(), ModelError> {
+        if !spec.admits(tensor.dtype(), tensor.shape()) || tensor.data().is_empty() {
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            return Err(ModelError::InvalidInput(format!(
+                "input '{}' is {dtype} {shape:?}; the model wants {spec}",
+                spec.name
+            )));
+        }
+        match (spec.shape.first(), tensor.shape().first()) {
+            (Some(-1), Some(&batch)) if batch > self.max_batch_size => Err(ModelError::TooLarge(format!(
+                "input '{}' has a batch of {batch}; the largest that model '{}' takes at once is {}",
+                spec.name, self.name, self.max_batch_size
+            ))),
+            _ => Ok(()),
+        }
+    }
+}

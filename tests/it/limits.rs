@@ -1,0 +1,336 @@
+//! Every limit of the host: what is within passes, what is beyond ends as promised, and only for the one who
+//! went beyond.
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::select_all;
+use http_body_util::StreamBody;
+
+use crate::harness::{Answer, Scratch, Server, Setup, app, guest, http2_client, modelfn, read_head};
+
+const MIB: usize = 1 << 20;
+const PAGE: usize = 64 << 10;
+
+/// A manifest in which `/never` and `/wait` belong to a component with settings of its own.
+fn two_components(settings: &str) -> String {
+    let probe = guest("probe");
+    let source = probe.display();
+    format!(
+        "{}[[trigger.http]]\nroute = \"/never\"\ncomponent = \"own\"\n[[trigger.http]]\nroute = \"/wait\"\ncomponent = \"own\"\n\
+         [component.own]\nsource = \"{source}\"\n[component.own.tool.modelfn]\n{settings}\n",
+        app(&probe, "")
+    )
+}
+
+/// A body whose length the client does not announce.
+fn unannounced(bytes: usize) -> reqwest::Body {
+    let chunks = vec![Bytes::from(vec![b'x'; bytes / 2]), Bytes::from(vec![b'x'; bytes - bytes / 2])];
+    let frames = chunks.into_iter().map(|chunk| Ok::<_, std::convert::Infallible>(http_body::Frame::data(chunk)));
+    reqwest::Body::wrap(StreamBody::new(futures::stream::iter(frames)))
+}
+
+fn assert_shed(answer: &Answer) {
+    answer.problem(503);
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+async fn assert_text(server: &Server, path: &str, text: &str) {
+    let answer = server.get(path).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, text), "{path}");
+}
+
+#[tokio::test]
+async fn a_request_ends_with_the_timeout_and_not_before() {
+    let server = Setup::probe("").args(&["--request-timeout", "400ms"]).start();
+    assert_text(&server, "/wait?ms=50", "waited").await;
+    let started = Instant::now();
+    server.get("/never").await.problem(504);
+    let elapsed = started.elapsed();
+    assert!(elapsed >= Duration::from_millis(400) && elapsed < Duration::from_secs(10), "{elapsed:?}");
+}
+
+#[tokio::test]
+async fn a_component_has_its_own_timeout() {
+    let longer = Setup::app(&two_components("timeout = \"30s\"")).args(&["--request-timeout", "200ms"]).start();
+    assert_text(&longer, "/wait?ms=600", "waited").await;
+    longer.get("/spin").await.problem(504);
+
+    let shorter = Setup::app(&two_components("timeout = \"200ms\"")).args(&["--request-timeout", "1h"]).start();
+    shorter.get("/never").await.problem(504);
+}
+
+#[tokio::test]
+async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
+    let server = Setup::probe("").args(&["--max-body", "100000"]).start();
+    for (protocol, client) in [("HTTP/1.1", server.client.clone()), ("HTTP/2", http2_client())] {
+        let post = |body: reqwest::Body| server.send(client.post(server.url("/echo")).body(body));
+        let within = [post(vec![b'x'; 100_000].into()).await, post(unannounced(100_000)).await];
+        for answer in within {
+            assert_eq!((answer.status, answer.body.len()), (200, 100_000), "{protocol}");
+        }
+        let detail = post(vec![b'x'; 100_001].into()).await.problem(413);
+        assert_eq!(detail, "The body is 100001 bytes; this server takes 100000.", "{protocol}");
+        // Nobody can know before; so it's the guest who finds out, and says so in its own words.
+        let found_out = post(unannounced(100_001)).await;
+        assert_eq!((found_out.status, found_out.text().as_str()), (413, "Some(100000)"), "{protocol}");
+    }
+}
+
+/// The client sends the whole of a body that was refused by its length, and only then reads: the answer must
+/// not have been lost with a reset.
+#[tokio::test]
+async fn a_client_that_is_still_sending_receives_the_early_refusal() {
+    let server = Setup::probe("").start();
+    let mut client = server.connect();
+    write!(client, "POST /echo HTTP/1.1\r\nhost: it\r\ncontent-length: {}\r\n\r\n", 17 * MIB).unwrap();
+    client.write_all(&vec![0; 17 * MIB]).expect("the server must go on reading");
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+
+    let answer = server.send(http2_client().post(server.url("/echo")).body(vec![0; 17 * MIB])).await;
+    answer.problem(413);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_refused_before_it_sends() {
+    let server = Setup::probe("").start();
+    let mut client = server.connect();
+    write!(client, "POST /echo HTTP/1.1\r\nhost: it\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n", 17 * MIB)
+        .unwrap();
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+}
+
+#[tokio::test]
+async fn memory_is_granted_up_to_the_limit_exactly() {
+    let server = Setup::probe("").args(&["--max-memory", "64MiB"]).start();
+    assert_text(&server, &format!("/grow-to?bytes={}", 64 * MIB), "granted").await;
+    assert_text(&server, &format!("/grow-to?bytes={}", 64 * MIB + PAGE), "refused").await;
+
+    assert_text(&server, &format!("/allocate?bytes={}", 32 * MIB), "allocated").await;
+    server.get(&format!("/allocate?bytes={}", 64 * MIB)).await.problem(507);
+    // A guest that is refused may go on.
+    assert_text(&server, &format!("/try-allocate?bytes={}", 64 * MIB), "refused").await;
+}
+
+#[tokio::test]
+async fn a_component_has_its_own_memory() {
+    let server = Setup::probe("[component.it.tool.modelfn]\nmemory = \"8MiB\"").start();
+    assert_text(&server, &format!("/grow-to?bytes={}", 8 * MIB), "granted").await;
+    assert_text(&server, &format!("/grow-to?bytes={}", 8 * MIB + PAGE), "refused").await;
+    server.get(&format!("/allocate?bytes={}", 8 * MIB)).await.problem(507);
+}
+
+/// A component that no request could instantiate is found at start-up, not by the first request.
+#[test]
+fn a_component_that_is_beyond_a_limit_from_the_start_is_not_served() {
+    let error = does_not_start("[component.it.tool.modelfn]\nmemory = \"64KiB\"", &[]);
+    assert!(error.contains("component 'it'") && error.contains("exceeds memory limits"), "{error}");
+    let error = does_not_start("", &["--max-table-elements", "1"]);
+    assert!(error.contains("component 'it'") && error.contains("exceeds the limit of 1"), "{error}");
+}
+
+/// What a server says that ends before it serves.
+fn does_not_start(settings: &str, arguments: &[&str]) -> String {
+    let scratch = Scratch::new();
+    let mut command = modelfn();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.arg("--app").arg(scratch.write("spin.toml", app(&guest("probe"), settings)));
+    let output = command.arg("--models").arg(scratch.path()).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn a_component_within_the_table_limit_is_served() {
+    let server = Setup::probe("").args(&["--max-table-elements", "1000"]).start();
+    assert_text(&server, "/hello", "hello").await;
+}
+
+#[tokio::test]
+async fn tensors_are_held_up_to_the_limit() {
+    let server = Setup::probe("").args(&["--max-tensors", "1MiB"]).start();
+    for (path, count) in [
+        (format!("/nn/tensors?n=1&bytes={MIB}"), "1"),
+        (format!("/nn/tensors?n=4&bytes={}", MIB / 4), "4"),
+        // What was dropped is given back.
+        (format!("/nn/tensors?n=50&bytes={MIB}&keep=no"), "0"),
+    ] {
+        assert_text(&server, &path, count).await;
+    }
+    server.get(&format!("/nn/tensors?n=1&bytes={}", MIB + 1)).await.problem(507);
+    server.get(&format!("/nn/tensors?n=5&bytes={}", MIB / 4)).await.problem(507);
+}
+
+/// Outputs count too, for as long as the guest keeps them; inputs no longer once they were computed with.
+#[tokio::test]
+async fn outputs_count_among_the_tensors() {
+    let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"m\"]");
+    let setup =
+        setup.fake_model("m", "dtype = \"U8\", shape = [-1]", ("compute = \"echo\"", "max_batch_size = 2000000"));
+    let server = setup.args(&["--max-tensors", "1MiB"]).start();
+    let path = |repeat| format!("/nn/compute?model=m&dtype=U8&shape={}&repeat={repeat}", MIB / 4);
+    assert_eq!(server.get(&path(4)).await.json()["ok"].as_array().unwrap().len(), 4);
+    server.get(&path(5)).await.problem(507);
+}
+
+#[tokio::test]
+async fn a_guest_has_so_many_handles_and_no_more() {
+    let server = Setup::probe("").start();
+    assert_text(&server, "/handles?n=4000", "4000").await;
+    server.get("/handles?n=5000").await.problem(500);
+    assert_text(&server, "/hello", "hello").await;
+}
+
+/// However a guest asks for its output streams, and however often.
+#[tokio::test]
+async fn a_guest_logs_so_much_and_no_more() {
+    for path in ["/log?bytes=1000000", "/log-streams?n=1000&bytes=1000"] {
+        let server = Setup::probe("").start();
+        assert_text(&server, path, "logged").await;
+        server.wait_for_log("further output is dropped");
+        server.wait_for_log("\"answered\"");
+        let logged: usize = server.log().iter().map(|line| line.matches('.').count()).sum();
+        assert!(logged < 64 << 10, "{path} logged {logged} bytes");
+        assert!(server.log().len() < 100, "{path} logged {} lines", server.log().len());
+    }
+}
+
+/// Both are in flight or in line, and it's the third who is turned away: which one that is, is left to chance.
+#[tokio::test]
+async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
+    let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
+    let gate = setup.path("gate");
+    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
+    let setup = setup.fake_model("slow", "dtype = \"FP32\", shape = [-1]", (&graph, ""));
+    let server = setup.args(&["--max-instances", "1", "--max-waiting", "1", "--request-timeout", "1h"]).start();
+
+    let holder = server.start_get("/nn/compute?model=slow&shape=1");
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    let (first, _, rest) = select_all([server.start_get("/hello"), server.start_get("/hello")]).await;
+    assert_shed(&first.unwrap());
+
+    std::fs::write(gate, "").unwrap();
+    assert!(holder.await.unwrap().text().contains("\"ok\""));
+    for waited in rest {
+        assert_eq!(waited.await.unwrap().text(), "hello");
+    }
+    assert_text(&server, "/hello", "hello").await;
+}
+
+#[tokio::test]
+async fn who_leaves_the_line_makes_room() {
+    let server = Setup::app(&two_components("timeout = \"1h\""))
+        .args(&["--max-instances", "1", "--max-waiting", "1", "--request-timeout", "1h"])
+        .start();
+    let holder = server.start_get("/never");
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    let (shed, _, waiting) = select_all([server.start_get("/hello"), server.start_get("/hello")]).await;
+    assert_shed(&shed.unwrap());
+    for request in waiting {
+        request.abort();
+    }
+    server.wait_for_metric("modelfn_requests_total{function=\"it\",outcome=\"ClientLeft\"}", |n| n > 0.5).await;
+    let (shed, _, waiting) = select_all([server.start_get("/hello"), server.start_get("/hello")]).await;
+    assert_shed(&shed.unwrap());
+    holder.abort();
+    for request in waiting {
+        assert_eq!(request.await.unwrap().text(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_an_instance_longer_than_for_an_answer() {
+    let server = Setup::app(&two_components("timeout = \"1h\""))
+        .args(&["--max-instances", "1", "--request-timeout", "300ms"])
+        .start();
+    let holder = server.start_get("/never");
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    assert_shed(&server.get("/hello").await);
+    holder.abort();
+    server.wait_for_in_flight(|n| n < 0.5).await;
+    assert_text(&server, "/hello", "hello").await;
+}
+
+/// Further connections are not turned away: they are accepted when another one ends.
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let server = Setup::probe("").args(&["--max-connections", "1"]).start();
+    let mut first = server.connect();
+    get_hello(&mut first);
+    let mut second = server.connect();
+    second.write_all(b"GET /hello HTTP/1.1\r\nhost: it\r\n\r\n").unwrap();
+    // While the server has had the time to answer others, it has not answered this one.
+    for _ in 0..20 {
+        get_hello(&mut first);
+    }
+    second.set_nonblocking(true).unwrap();
+    assert_eq!(second.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert!((server.metric("modelfn_connections").await - 1.0).abs() < 1e-9);
+
+    drop(first);
+    second.set_nonblocking(false).unwrap();
+    read_hello(&mut second);
+}
+
+fn get_hello(stream: &mut std::net::TcpStream) {
+    stream.write_all(b"GET /hello HTTP/1.1\r\nhost: it\r\n\r\n").unwrap();
+    read_hello(stream);
+}
+
+fn read_hello(stream: &mut std::net::TcpStream) {
+    let head = read_head(stream);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let mut body = [0; 5];
+    stream.read_exact(&mut body).unwrap();
+    assert_eq!(&body, b"hello");
+}
+
+/// With one connection, so that a client who is not cut off would keep the others out for ever.
+#[tokio::test]
+async fn a_client_that_is_slow_to_say_what_it_wants_is_cut_off() {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let mut not_cut_off = Vec::new();
+    for (what, said) in [
+        ("half a request line", b"GET /hel".as_slice()),
+        ("half a head", b"GET /hello HTTP/1.1\r\nhost: it\r\n"),
+        ("a request and half a head", b"GET /hello HTTP/1.1\r\nhost: it\r\n\r\nGET /hello HT"),
+        ("nothing", b""),
+        ("half a preface of HTTP/2", &preface[..10]),
+        ("a preface of HTTP/2, and no answer to pings", preface),
+    ] {
+        let server = Setup::probe("").args(&["--header-timeout", "300ms", "--max-connections", "1"]).start();
+        let mut slow = server.connect();
+        slow.write_all(said).unwrap();
+        // A reset is as good an end as any; only a read that times out is not.
+        match slow.read_to_end(&mut Vec::new()) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => not_cut_off.push(what),
+            _ => assert_text(&server, "/hello", "hello").await,
+        }
+    }
+    assert!(not_cut_off.is_empty(), "not cut off after: {not_cut_off:?}");
+}
+
+/// A request has ended with its deadline, also for the connection of a client who does not take the answer.
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let server = Setup::probe("").args(&["--request-timeout", "300ms", "--max-connections", "1"]).start();
+    let mut idle = server.connect();
+    idle.write_all(b"GET /stream?bytes=1000000000 HTTP/1.1\r\nhost: it\r\n\r\n").unwrap();
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    server.wait_for_in_flight(|n| n < 0.5).await;
+    server.wait_for_metric("modelfn_connections", |n| n < 0.5).await;
+    assert_text(&server, "/hello", "hello").await;
+}
+
+#[tokio::test]
+async fn a_head_within_the_time_is_served_however_it_comes() {
+    let server = Setup::probe("").args(&["--header-timeout", "20s"]).start();
+    let mut client = server.connect();
+    for byte in b"GET /hello HTTP/1.1\r\nhost: it\r\n\r\n" {
+        client.write_all(&[*byte]).unwrap();
+    }
+    read_hello(&mut client);
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs what only tests need: tests/setup.sh. What is there already is left alone.
+#
+#   a browser      Debian's chromium and chromium-driver, for tests/it/page.rs
+#   wasmtime       the stock command line, for tests/it/wasmtime_serve.rs
+#   OpenVINO       what that wasmtime runs models with, in target/openvino/
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly TOOLS=${MODELFN_CACHE:-$HOME/.cache/modelfn}/tools
+# The version that the host is built on, so that a difference is the host's.
+readonly WASMTIME=48.0.8
+readonly BROWSER=(chromium chromium-driver)
+readonly OPENVINO=target/openvino
+
+say() { echo "tests: $*" >&2; }
+
+install_browser() {
+  if command -v chromium chromedriver >/dev/null; then
+    say "$(chromium --version 2>/dev/null | head -n 1) is there"
+    return
+  fi
+  if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+    say "no chromium and chromedriver on PATH, and installing them needs apt-get and root."
+    say "On Debian, as root: apt-get install --no-install-recommends ${BROWSER[*]}"
+    return 1
+  fi
+  say "installing Debian's ${BROWSER[*]}"
+  apt-get update -q >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${BROWSER[@]}" >&2
+}
+
+install_wasmtime() {
+  if [[ "$("$TOOLS/bin/wasmtime" --version 2>/dev/null)" == "wasmtime $WASMTIME"* ]]; then
+    say "wasmtime $WASMTIME is there"
+    return
+  fi
+  say "installing wasmtime-cli $WASMTIME to $TOOLS (once; about ten minutes on two cores)"
+  cargo install --locked --root "$TOOLS" "wasmtime-cli@$WASMTIME"
+}
+
+# The wheel that models/build.py converts with holds the runtime, too. wasmtime looks for it under a name
+# without a version, which the wheel lacks; a folder of links gives it that name.
+link_openvino() {
+  local packages library
+  packages=$(PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=models python3 - <<'PYTHON'
+import contextlib, sys
+import wheels
+
+try:
+    with contextlib.redirect_stdout(sys.stderr):
+        packages = wheels.install(wheels.ROOT / "models" / "requirements-openvino.txt")
+except (wheels.Failure, OSError) as failure:
+    sys.exit(f"error: {failure}")
+print(packages)
+PYTHON
+)
+  rm -rf "$OPENVINO"
+  mkdir -p "$OPENVINO"
+  ln -s "$packages"/openvino/libs/*.so* "$OPENVINO/"
+  library=$(cd "$OPENVINO" && echo libopenvino_c.so.*)
+  ln -s "$library" "$OPENVINO/libopenvino_c.so"
+  say "OpenVINO is there: $OPENVINO/$library"
+}
+
+install_browser
+install_wasmtime
+link_openvino
