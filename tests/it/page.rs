@@ -3,19 +3,18 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
 use crate::harness::{Scratch, Server, Setup, root, skip};
 use crate::program::Program;
 
 /// A browser that shows one page. Dropping it ends the browser.
+///
+/// WebDriver is JSON over HTTP, and a client for it would be 29 more crates than the few commands here need.
 struct Browser {
     driver: Program,
-    page: Client,
     session: String,
     http: reqwest::Client,
     _profile: Scratch,
@@ -25,10 +24,7 @@ impl Browser {
     /// Opens the function's page, in a browser that is there for this alone.
     async fn open(server: &Server) -> Option<Browser> {
         let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
-        if skip(
-            !(found("chromium") && found("chromedriver")),
-            "there is no chromium with chromedriver; run `make test-tools`",
-        ) {
+        if skip(!(found("chromium") && found("chromedriver")), "there is no chromium with chromedriver; run `make test-tools`") {
             return None;
         }
         let mut command = Command::new("chromedriver");
@@ -36,74 +32,77 @@ impl Browser {
         let driver = Program::start(command, "started successfully on port ");
         let profile = Scratch::new();
         let user_data = format!("--user-data-dir={}", profile.path().display());
-        // Root, as in containers, has no sandbox; reduced motion, so that a screenshot shows bars at their length;
-        // the rest keeps the browser from calling home.
+        // Root, as in containers, has no sandbox. Motion is reduced so that a screenshot shows bars at their length.
+        // The rest keeps the browser from calling home.
         let arguments = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--force-prefers-reduced-motion",
-            "--window-size=1280,1100",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            &user_data,
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-prefers-reduced-motion",
+            "--window-size=1280,1360", "--hide-scrollbars", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", &user_data,
         ];
-        let Value::Object(capabilities) = json!({
-            "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL" }
-        }) else {
-            unreachable!("it is an object")
-        };
-        let connect =
-            ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&driver.url("")).await;
-        let page = connect.unwrap();
-        page.goto(&server.url("/")).await.unwrap();
-        let session = page.session_id().await.unwrap().unwrap();
-        Some(Browser { driver, page, session, http: server.client.clone(), _profile: profile })
+        let capabilities = json!({ "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL" } });
+        let mut browser = Browser { driver, session: String::new(), http: server.client.clone(), _profile: profile };
+        let session = browser.post("/session", json!({ "capabilities": { "alwaysMatch": capabilities } })).await;
+        browser.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
+        browser.command("url", json!({ "url": server.url("/") })).await;
+        Some(browser)
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let request = self.http.post(self.driver.url(path)).json(&body);
+        let mut answer: Value = request.send().await.unwrap().json().await.unwrap();
+        assert!(answer["value"]["error"].is_null(), "{path} {body}: {answer}");
+        answer["value"].take()
+    }
+
+    async fn command(&self, name: &str, body: Value) -> Value {
+        self.post(&format!("{}/{name}", self.session), body).await
+    }
+
+    /// The value of a JavaScript expression, in which `$` is the element that `css` selects.
+    async fn look(&self, css: &str, expression: &str) -> Value {
+        let script = format!("const $ = document.querySelector(arguments[0]); return {expression}");
+        self.command("execute/sync", json!({ "script": script, "args": [css] })).await
     }
 
     /// The text of an element, as it is seen.
     async fn text(&self, css: &str) -> String {
-        self.page.find(Locator::Css(css)).await.unwrap().text().await.unwrap()
+        self.look(css, "$.innerText").await.as_str().unwrap().to_owned()
     }
 
     /// Chooses a file, as the dialog behind the button would.
     async fn choose(&self, file: &Path) {
-        self.page.find(Locator::Css("#file")).await.unwrap().send_keys(file.to_str().unwrap()).await.unwrap();
+        let input = self.command("element", json!({ "using": "css selector", "value": "#file" })).await;
+        let id = input.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+        self.command(&format!("element/{id}/value"), json!({ "text": file })).await;
     }
 
     async fn wait_for(&self, css: &str) {
-        let found = self.page.wait().at_most(Duration::from_secs(20)).for_element(Locator::Css(css)).await;
-        if let Err(e) = found {
-            panic!("{css} does not appear: {e}; the result says: {}", self.text("#result").await);
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.look(css, "$ === null").await == true {
+            assert!(Instant::now() < until, "{css} does not appear; the result says: {}", self.text("#result").await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
+    /// Saves what the window shows, for people to look at.
     async fn screenshot(&self, name: &str) {
-        std::fs::write(root().join("target").join(name), self.page.screenshot().await.unwrap()).unwrap();
+        let picture = self.command("goog/cdp/execute", json!({ "cmd": "Page.captureScreenshot", "params": {} })).await;
+        let scratch = Scratch::new();
+        let base64 = scratch.write(name, picture["data"].as_str().unwrap());
+        let decoded = Command::new("base64").arg("--decode").arg(base64).output().unwrap();
+        assert!(decoded.status.success());
+        std::fs::write(root().join("target").join(name), decoded.stdout).unwrap();
     }
 
-    /// What only Chromium's driver has, which the standard, and so `fantoccini`, does not know.
-    async fn chromium(&self, command: &str, body: Value) -> Value {
-        let url = self.driver.url(&format!("/session/{}/{command}", self.session));
-        let answer: Value = self.http.post(url).json(&body).send().await.unwrap().json().await.unwrap();
-        assert!(answer["value"]["error"].is_null(), "{command}: {answer}");
-        answer["value"].clone()
-    }
-
-    /// Makes the page as wide as a phone's, in a window that cannot be so narrow.
+    /// Makes the page as wide as a phone's; a window cannot be so narrow.
     async fn become_a_phone(&self) {
-        let metrics = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
-        self.chromium("goog/cdp/execute", json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics }))
-            .await;
+        let metrics = json!({ "width": 390, "height": 1360, "deviceScaleFactor": 2, "mobile": true });
+        self.command("goog/cdp/execute", json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics })).await;
     }
 
-    /// What the page, or the browser about it, wrote into the console.
+    /// What the page, or the browser about it, wrote into the console since the last look.
     async fn console(&self) -> Vec<Value> {
-        self.chromium("se/log", json!({ "type": "browser" })).await.as_array().unwrap().clone()
+        self.command("se/log", json!({ "type": "browser" })).await.as_array().unwrap().clone()
     }
 }
 
@@ -134,9 +133,8 @@ async fn the_page_classifies_what_is_chosen_and_says_what_is_wrong() {
     browser.choose(&pictures.join("coffee.png")).await;
     browser.wait_for("#result[data-state=done]").await;
     assert_eq!(browser.text("#class").await, "espresso");
-    let predictions = browser.page.find_all(Locator::Css("#predictions li[data-class]")).await.unwrap();
-    assert_eq!(predictions.len(), 5);
-    assert_eq!(predictions[0].attr("data-class").await.unwrap().unwrap(), "espresso");
+    let classes = browser.look("#predictions", "[...$.querySelectorAll('li[data-class]')].map((item) => item.dataset.class)").await;
+    assert_eq!((classes.as_array().unwrap().len(), &classes[0]), (5, &json!("espresso")), "{classes}");
     let timing = browser.text("#timing").await;
     for part in ["in the server", "round trip", "decode", "preprocess", "compute", "postprocess"] {
         assert!(timing.contains(part), "{part:?} is not in {timing:?}");
@@ -160,8 +158,7 @@ async fn the_page_classifies_what_is_chosen_and_says_what_is_wrong() {
     assert!(browser.text("#class").await.contains("cat"));
 
     browser.become_a_phone().await;
-    let width = browser.page.execute("return document.documentElement.scrollWidth", vec![]).await.unwrap();
-    assert_eq!(width, 390, "the page is wider than a phone");
+    assert_eq!(browser.look("html", "$.scrollWidth").await, 390, "the page is wider than a phone");
     browser.screenshot("page-phone.png").await;
     assert!(browser.console().await.is_empty());
 }

@@ -112,6 +112,7 @@ impl Service {
             request.map(|body| Limited::new(body, limit).map_err(move |e| body_error(e, limit)).boxed_unsync());
         let Answer { mut response, phases } = function.invoke(request, deadline, held).await?;
         response.headers_mut().append(SERVER_TIMING.clone(), server_timing(&phases));
+        response.extensions_mut().insert(phases);
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
@@ -181,7 +182,17 @@ impl<'a> Watch<'a> {
         };
         self.metrics.request_ended(self.function, outcome, elapsed);
         match result {
-            Ok(response) => tracing::info!(status = response.status().as_u16(), ms = milliseconds(elapsed), "answered"),
+            Ok(response) => {
+                let phases = response.extensions().get::<Phases>().copied().unwrap_or_default();
+                tracing::info!(
+                    status = response.status().as_u16(),
+                    ms = milliseconds(elapsed),
+                    sandbox_ms = milliseconds(phases.instantiate),
+                    queue_ms = milliseconds(phases.queue),
+                    engine_ms = milliseconds(phases.compute),
+                    "answered"
+                );
+            }
             Err(problem) => {
                 let status = problem.response().status().as_u16();
                 tracing::warn!(status, ms = milliseconds(elapsed), "not answered: {problem}");

@@ -17,7 +17,7 @@ const MEMORIES: u32 = 2;
 
 /// What of a slot's memory stays resident between two requests. Cleaning this much by writing zeros is cheaper
 /// than giving the pages back to the kernel and faulting them in again.
-const KEEP_RESIDENT: usize = 1 << 20;
+const KEEP_RESIDENT: usize = 2 << 20;
 
 /// Sizes of the pool. Slots are address space, not memory, until a guest touches them.
 #[derive(Clone, Copy, Debug)]

@@ -54,7 +54,9 @@ pub(crate) fn wait(request: &Request, out: ResponseOutparam) {
 pub(crate) fn log(request: &Request, out: ResponseOutparam) {
     let bytes = vec![b'.'; request.number("bytes").unwrap_or(0)];
     for (name, stream) in [("stdout", &mut std::io::stdout() as &mut dyn Write), ("stderr", &mut std::io::stderr())] {
-        let written = writeln!(stream, "the probe writes to {name}").and_then(|()| stream.write_all(&bytes)).and_then(|()| stream.flush());
+        let written = writeln!(stream, "the probe writes to {name}")
+            .and_then(|()| stream.write_all(&bytes))
+            .and_then(|()| stream.flush());
         written.expect("output is taken, if only to be dropped");
     }
     answer(out, 200, b"logged");

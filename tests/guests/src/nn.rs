@@ -10,6 +10,17 @@ use crate::http::{Request, answer, answer_with};
 
 type Outputs = Vec<(String, Tensor)>;
 
+/// Name and element size in bytes of each type.
+const DTYPES: [(TensorType, &str, usize); 7] = [
+    (TensorType::Fp16, "FP16", 2),
+    (TensorType::Bf16, "BF16", 2),
+    (TensorType::Fp32, "FP32", 4),
+    (TensorType::Fp64, "FP64", 8),
+    (TensorType::U8, "U8", 1),
+    (TensorType::I32, "I32", 4),
+    (TensorType::I64, "I64", 8),
+];
+
 /// Computes with `model` as many times as `repeat` says, and keeps all outputs. Each name of `input` gets a
 /// tensor of `dtype` and `shape` that has `bytes` bytes.
 pub(crate) fn compute(request: &Request, out: ResponseOutparam) {
@@ -33,7 +44,8 @@ pub(crate) fn echo(request: &Request, out: ResponseOutparam) {
     match load_by_name(request.text("model").unwrap_or_default()).and_then(compute) {
         Ok(outputs) => {
             let (name, tensor) = outputs.first().expect("one output");
-            let head = format!("{name} {:?} {:?}", tensor.ty(), tensor.dimensions());
+            let (_, dtype, _) = described(tensor.ty());
+            let head = format!("{name} {dtype} {:?}", tensor.dimensions());
             answer_with(out, (200, &[("x-tensor", &head)]), &tensor.data());
         }
         Err(error) => answer_result(out, Err(error)),
@@ -76,26 +88,17 @@ fn shape(request: &Request) -> Vec<u32> {
 }
 
 fn byte_length(shape: &[u32], dtype: TensorType) -> usize {
-    let size = match dtype {
-        TensorType::U8 => 1,
-        TensorType::Fp16 | TensorType::Bf16 => 2,
-        TensorType::Fp32 | TensorType::I32 => 4,
-        TensorType::Fp64 | TensorType::I64 => 8,
-    };
+    let (_, _, size) = described(dtype);
     shape.iter().map(|&axis| axis as usize).product::<usize>() * size
 }
 
 fn dtype(request: &Request) -> TensorType {
-    match request.text("dtype").unwrap_or("FP32") {
-        "FP16" => TensorType::Fp16,
-        "BF16" => TensorType::Bf16,
-        "FP32" => TensorType::Fp32,
-        "FP64" => TensorType::Fp64,
-        "U8" => TensorType::U8,
-        "I32" => TensorType::I32,
-        "I64" => TensorType::I64,
-        other => panic!("dtype={other}?"),
-    }
+    let wanted = request.text("dtype").unwrap_or("FP32");
+    DTYPES.iter().find(|(_, name, _)| *name == wanted).map(|(dtype, ..)| *dtype).expect("a dtype")
+}
+
+fn described(dtype: TensorType) -> (TensorType, &'static str, usize) {
+    *DTYPES.iter().find(|(described, ..)| *described == dtype).expect("each type is in the table")
 }
 
 fn encoding(request: &Request) -> GraphEncoding {
@@ -123,14 +126,16 @@ fn target(request: &Request) -> ExecutionTarget {
 fn answer_result(out: ResponseOutparam, result: Result<Outputs, Error>) {
     let json = match result {
         Ok(outputs) => format!("{{\"ok\":[{}]}}", outputs.iter().map(output).collect::<Vec<_>>().join(",")),
-        Err(error) => format!("{{\"error\":{{\"code\":\"{}\",\"data\":{}}}}}", code(error.code()), string(&error.data())),
+        Err(error) => {
+            format!("{{\"error\":{{\"code\":\"{}\",\"data\":{}}}}}", code(error.code()), string(&error.data()))
+        }
     };
     answer_with(out, (200, &[("content-type", "application/json")]), json.as_bytes());
 }
 
 fn output((name, tensor): &(String, Tensor)) -> String {
-    let (dtype, shape, bytes) = (tensor.ty(), tensor.dimensions(), tensor.data().len());
-    format!("{{\"name\":{},\"dtype\":\"{dtype:?}\",\"shape\":{shape:?},\"bytes\":{bytes}}}", string(name))
+    let ((_, dtype, _), shape, bytes) = (described(tensor.ty()), tensor.dimensions(), tensor.data().len());
+    format!("{{\"name\":{},\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"bytes\":{bytes}}}", string(name))
 }
 
 /// By the words of the WIT, which the bindings' `Debug` does not use.

@@ -47,8 +47,12 @@ fn change(mount: &Descriptor, path: &str, how: &str) -> Result<(), ErrorCode> {
     match how {
         "create" => open(OpenFlags::CREATE, DescriptorFlags::READ | DescriptorFlags::WRITE).map(drop),
         "truncate" => open(OpenFlags::TRUNCATE, DescriptorFlags::READ).map(drop),
-        "overwrite" => open(OpenFlags::empty(), DescriptorFlags::WRITE).and_then(|file| file.write(b"changed", 0)).map(drop),
-        "write-to-read" => open(OpenFlags::empty(), DescriptorFlags::READ).and_then(|file| file.write(b"changed", 0)).map(drop),
+        "overwrite" => {
+            open(OpenFlags::empty(), DescriptorFlags::WRITE).and_then(|file| file.write(b"changed", 0)).map(drop)
+        }
+        "write-to-read" => {
+            open(OpenFlags::empty(), DescriptorFlags::READ).and_then(|file| file.write(b"changed", 0)).map(drop)
+        }
         "resize" => open(OpenFlags::empty(), DescriptorFlags::READ).and_then(|file| file.set_size(1)),
         "unlink" => mount.unlink_file_at(path),
         "rename" => mount.rename_at(path, mount, "renamed"),
@@ -67,7 +71,8 @@ fn mount(request: &Request) -> Result<Descriptor, ErrorCode> {
 /// Tries to reach 127.0.0.1:`port` in each way there is, and says what became of each, a line each.
 pub(crate) fn connect(request: &Request, out: ResponseOutparam) {
     let port = request.number("port").unwrap_or(0);
-    let text = format!("http: {:?}\ntcp: {:?}\nname: {:?}", http_get(port).err(), tcp_connect(port).err(), resolve().err());
+    let text =
+        format!("http: {:?}\ntcp: {:?}\nname: {:?}", http_get(port).err(), tcp_connect(port).err(), resolve().err());
     answer(out, 200, text.as_bytes());
 }
 
