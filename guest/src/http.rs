@@ -225,9 +225,12 @@ impl From<Problem> for Response {
     }
 }
 
-/// Serialising to memory fails only for maps with odd keys and for types that refuse: none is here.
+/// JSON with a line feed behind it, for terminals. Serialising to memory fails only for maps with odd keys and for
+/// types that refuse: none is here.
 fn to_json(body: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).unwrap_or_default()
+    let mut json = serde_json::to_vec(body).unwrap_or_default();
+    json.push(b'\n');
+    json
 }
 
 fn write(body: &OutgoingBody, bytes: &[u8]) {

@@ -12,6 +12,7 @@ mod admin;
 mod cli;
 mod classify;
 mod layers;
+mod readme;
 mod isolation;
 mod limits;
 mod wasi_nn;

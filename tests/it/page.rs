@@ -24,7 +24,10 @@ impl Browser {
     /// Opens the function's page, in a browser that is there for this alone.
     async fn open(server: &Server) -> Option<Browser> {
         let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
-        if skip(!(found("chromium") && found("chromedriver")), "there is no chromium with chromedriver; run `make test-tools`") {
+        if skip(
+            !(found("chromium") && found("chromedriver")),
+            "there is no chromium with chromedriver; run `make test-tools`",
+        ) {
             return None;
         }
         let mut command = Command::new("chromedriver");
@@ -35,11 +38,22 @@ impl Browser {
         // Root, as in containers, has no sandbox. Motion is reduced so that a screenshot shows bars at their length.
         // The rest keeps the browser from calling home.
         let arguments = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-prefers-reduced-motion",
-            "--window-size=1280,1360", "--hide-scrollbars", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", &user_data,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--force-prefers-reduced-motion",
+            "--window-size=1280,1360",
+            "--hide-scrollbars",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &user_data,
         ];
-        let capabilities = json!({ "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL" } });
+        let capabilities =
+            json!({ "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL" } });
         let mut browser = Browser { driver, session: String::new(), http: server.client.clone(), _profile: profile };
         let session = browser.post("/session", json!({ "capabilities": { "alwaysMatch": capabilities } })).await;
         browser.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
@@ -97,7 +111,8 @@ impl Browser {
     /// Makes the page as wide as a phone's; a window cannot be so narrow.
     async fn become_a_phone(&self) {
         let metrics = json!({ "width": 390, "height": 1360, "deviceScaleFactor": 2, "mobile": true });
-        self.command("goog/cdp/execute", json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics })).await;
+        self.command("goog/cdp/execute", json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics }))
+            .await;
     }
 
     /// What the page, or the browser about it, wrote into the console since the last look.
@@ -133,7 +148,9 @@ async fn the_page_classifies_what_is_chosen_and_says_what_is_wrong() {
     browser.choose(&pictures.join("coffee.png")).await;
     browser.wait_for("#result[data-state=done]").await;
     assert_eq!(browser.text("#class").await, "espresso");
-    let classes = browser.look("#predictions", "[...$.querySelectorAll('li[data-class]')].map((item) => item.dataset.class)").await;
+    let classes = browser
+        .look("#predictions", "[...$.querySelectorAll('li[data-class]')].map((item) => item.dataset.class)")
+        .await;
     assert_eq!((classes.as_array().unwrap().len(), &classes[0]), (5, &json!("espresso")), "{classes}");
     let timing = browser.text("#timing").await;
     for part in ["in the server", "round trip", "decode", "preprocess", "compute", "postprocess"] {

@@ -1,0 +1,91 @@
+//! The documents are true: the README's commands give what it shows, and the paths that are named exist.
+
+use std::process::Command;
+
+use crate::harness::{Setup, root, skip};
+
+/// The commands of the README's `console` blocks, with the output that it shows for each.
+fn examples(text: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for block in text.split("```console\n").skip(1) {
+        for line in block.split("```").next().unwrap().lines() {
+            match line.strip_prefix("$ ") {
+                Some(command) => found.push((command.to_owned(), String::new())),
+                None => found.last_mut().unwrap().1.push_str(&format!("{line}\n")),
+            }
+        }
+    }
+    found
+}
+
+/// Two decimals of a number are shown truth; further ones depend on the processor.
+fn rounded(text: &str) -> String {
+    let mut short = String::new();
+    let mut decimals = None;
+    for c in text.chars() {
+        decimals = match (c, decimals) {
+            ('.', None) => Some(0),
+            (c, Some(n)) if c.is_ascii_digit() => Some(n + 1),
+            _ => None,
+        };
+        if decimals.is_none_or(|n| n <= 2) {
+            short.push(c);
+        }
+    }
+    short
+}
+
+#[test]
+fn the_readme_shows_what_its_commands_print() {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let examples = examples(&text);
+    assert!(examples.len() >= 6, "{examples:?}");
+    if skip(Command::new("curl").arg("--version").output().is_err(), "curl is not installed") {
+        return;
+    }
+    let server = Setup::example().start();
+    for (command, shown) in examples {
+        let here = command.replace("127.0.0.1:8080", &server.address).replace("127.0.0.1:8081", &server.admin);
+        let here = here.replace("target/release/modelfn", env!("CARGO_BIN_EXE_modelfn")).replace("curl ", "curl -sS ");
+        let output = Command::new("bash").args(["-c", &here]).current_dir(root()).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(rounded(&printed), rounded(&shown), "{command}\n{errors}");
+    }
+}
+
+/// Words in backticks that look like paths of this repository.
+fn paths(text: &str) -> Vec<&str> {
+    let words = text.split('`').skip(1).step_by(2);
+    words.filter(|word| word.contains('/') && !word.contains([' ', ':', '<', '*', '@', '~', '+'])).collect()
+}
+
+#[test]
+fn the_paths_that_documents_name_exist() {
+    let mut missing = Vec::new();
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "models/README.md", "bench/README.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        let folder = root().join(document).parent().unwrap().to_owned();
+        let links =
+            text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://"));
+        for path in links {
+            missing.extend((!folder.join(path).exists()).then(|| format!("{document}: {path}")));
+        }
+        for path in paths(&text).into_iter().filter(|path| !path.starts_with('/')) {
+            let known = ["", "host/src", "models"].iter().any(|from| root().join(from).join(path).exists());
+            missing.extend((!known).then(|| format!("{document}: {path}")));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_setting_of_the_readme_exists() {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_modelfn")).args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let settings = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("--"));
+    for setting in settings.filter(|setting| !setting.contains(' ')) {
+        assert!(help.contains(&format!("{setting} <")), "{setting}");
+    }
+}
