@@ -14,7 +14,8 @@ ARGS ?=
 TEST_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
-SCRIPTS = $(shell grep -lE '^\#!.*\bbash' .ci/* guest/*.sh tests/*.sh $(wildcard bench/* k8s/*.sh) 2>/dev/null)
+BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* bench/* k8s/*)
+PYTHON = $(shell grep -lsE '^\#!.*python' bench/* tests/* k8s/*) $(wildcard models/*.py models/*/*.py)
 
 .PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts bench clean
 
@@ -67,9 +68,9 @@ deny:
 	else echo "SKIPPED: advisories, since the database of github.com/RustSec/advisory-db could not be fetched (see above)"; fi
 
 scripts:
-	PYTHONPYCACHEPREFIX=target/pycache python3 -m compileall -q $(wildcard models bench tests)
-	for script in $(SCRIPTS); do bash -n $$script; done
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); else echo "skipped: shellcheck is not installed"; fi
+	python3 -c 'import sys; [compile(open(name).read(), name, "exec") for name in sys.argv[1:]]' $(PYTHON)
+	for script in $(BASH); do bash -n $$script; done
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(BASH); else echo "skipped: shellcheck is not installed"; fi
 
 bench: guest models runtime pictures ## Measure what is claimed about speed. ARGS goes to bench/run.
 	@test -x bench/run || { echo "bench/run is missing: this checkout has no benchmarks" >&2; exit 1; }

@@ -113,6 +113,9 @@ pub struct HostArguments {
     /// The largest request body.
     #[arg(long, default_value = "16MiB", env = "MODELFN_MAX_BODY", value_name = "SIZE")]
     pub max_body: ByteSize,
+    /// The bodies of all requests in flight; beyond that a request gets 503.
+    #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_BODIES", value_name = "SIZE")]
+    pub max_bodies: ByteSize,
     /// The most linear memory of one request.
     #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_MEMORY", value_name = "SIZE")]
     pub max_memory: ByteSize,

@@ -50,13 +50,16 @@ pub async fn open(args: &HostArguments, capacity: Capacity, metrics: &Arc<Metric
         let shared = (registry.clone(), metrics.clone());
         let function = Function::load(&engine, &components[id], settings, shared);
         let function = function.map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
-        function.warm().await.with_context(|| format!("component '{id}' can't be instantiated"))?;
+        function.warm().await.with_context(|| {
+            format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
+        })?;
         functions.insert(id.clone(), Arc::new(function));
     }
     let limits = RequestLimits {
         instances: capacity.instances,
         waiting: capacity.waiting,
         body: args.max_body.bytes(),
+        bodies: args.max_bodies.bytes(),
         timeout: args.request_timeout,
     };
     Ok(Service::new(router(&app, &functions), limits, metrics.clone()))

@@ -47,7 +47,11 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     readiness.ready();
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
 
-    let limits = ConnectionLimits { connections: args.max_connections.get(), header_timeout: args.header_timeout };
+    let limits = ConnectionLimits {
+        connections: args.max_connections.get(),
+        header_timeout: args.header_timeout,
+        stall: args.host.request_timeout,
+    };
     let shutdown = first_signal(signals, readiness);
     let open = listen::serve((listener, Arc::new(service)), limits, metrics, (shutdown, args.drain_timeout)).await;
     if open > 0 {

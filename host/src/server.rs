@@ -4,11 +4,13 @@
 
 pub mod listen;
 
+mod patience;
+
 pub mod router;
 
 pub mod function;
 
-mod drained;
+mod body;
 
 pub mod admin;
 

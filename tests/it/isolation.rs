@@ -2,10 +2,11 @@
 //!
 //! The guest is `tests/guests`, which misbehaves as its path says.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Answer, Server, Setup, http2_client};
+use crate::harness::{Answer, Server, Setup, http2_client, read_head};
 
 /// Longer than any test: where it is set, only something else can have ended a guest.
 const NO_TIMEOUT: [&str; 2] = ["--request-timeout", "1h"];
@@ -82,14 +83,27 @@ async fn others_are_answered_while_guests_loop_wait_and_hold_memory() {
     assert_well(&server).await;
 }
 
+/// With one instance, which a client that has not sent its whole request must not occupy.
+#[tokio::test]
+async fn a_client_that_holds_back_its_body_holds_no_instance() {
+    let server = Setup::probe("").args(&["--max-instances", "1"]).args(&NO_TIMEOUT).start();
+    let mut client = server.connect();
+    client.write_all(b"POST /echo HTTP/1.1\r\nhost: it\r\ncontent-length: 10\r\n\r\n12345").unwrap();
+    assert_well(&server).await;
+    client.write_all(b"67890").unwrap();
+    assert!(read_head(&mut client).starts_with("HTTP/1.1 200 "));
+    let mut body = [0; 10];
+    client.read_exact(&mut body).unwrap();
+    assert_eq!(&body, b"1234567890");
+}
+
 #[tokio::test]
 async fn a_body_that_the_client_holds_back_ends_with_the_deadline() {
-    use std::io::Write;
     let server = Setup::probe("").args(&["--request-timeout", "300ms"]).start();
     let mut client = server.connect();
-    client.write_all(b"POST /read-body-forever HTTP/1.1\r\nhost: it\r\ncontent-length: 10\r\n\r\n12345").unwrap();
-    let head = crate::harness::read_head(&mut client);
-    assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
+    client.write_all(b"POST /echo HTTP/1.1\r\nhost: it\r\ncontent-length: 10\r\n\r\n12345").unwrap();
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
     assert_well(&server).await;
 }
 

@@ -72,10 +72,30 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
         }
         let detail = post(vec![b'x'; 100_001].into()).await.problem(413);
         assert_eq!(detail, "The body is 100001 bytes; this server takes 100000.", "{protocol}");
-        // Nobody can know before; so it's the guest who finds out, and says so in its own words.
-        let found_out = post(unannounced(100_001)).await;
-        assert_eq!((found_out.status, found_out.text().as_str()), (413, "Some(100000)"), "{protocol}");
+        let detail = post(unannounced(100_001)).await.problem(413);
+        assert_eq!(detail, "The body is larger; this server takes 100000.", "{protocol}");
     }
+}
+
+/// A body counts until its guest has ended.
+#[tokio::test]
+async fn bodies_of_all_requests_may_be_as_large_as_the_limit_together() {
+    let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
+    let gate = setup.path("gate");
+    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
+    let setup = setup.fake_model("slow", "dtype = \"FP32\", shape = [-1]", (&graph, ""));
+    let server = setup.args(&["--max-bodies", "150000", "--request-timeout", "1h"]).start();
+    let holder = server.client.post(server.url("/nn/compute?model=slow&shape=1")).body(vec![0; 100_000]);
+    let holder = tokio::spawn(async move { Answer::read(holder.send().await.unwrap()).await.unwrap() });
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    assert_eq!(server.post("/echo", vec![0; 50_000]).await.body.len(), 50_000);
+    assert_shed(&server.post("/echo", vec![0; 50_001]).await);
+    assert_shed(&server.post("/echo", unannounced(50_001)).await);
+
+    std::fs::write(gate, "").unwrap();
+    assert!(holder.await.unwrap().text().contains("\"ok\""));
+    server.wait_for_in_flight(|n| n < 0.5).await;
+    assert_eq!(server.post("/echo", vec![0; 150_000]).await.body.len(), 150_000);
 }
 
 /// The client sends the whole of a body that was refused by its length, and only then reads: the answer must
@@ -180,7 +200,7 @@ async fn outputs_count_among_the_tensors() {
 async fn a_guest_has_so_many_handles_and_no_more() {
     let server = Setup::probe("").start();
     assert_text(&server, "/handles?n=4000", "4000").await;
-    server.get("/handles?n=5000").await.problem(500);
+    server.get("/handles?n=5000").await.problem(507);
     assert_text(&server, "/hello", "hello").await;
 }
 

@@ -21,14 +21,23 @@ pub enum Problem {
     /// No route has this path.
     #[error("no function answers {0}")]
     NoRoute(String),
-    /// `content-length` is above the limit, in bytes.
-    #[error("the body is {actual} bytes; this server takes {limit}")]
+    /// The body is above the limit.
+    #[error("the body is {}; this server takes {limit}", .actual.map_or_else(|| "larger".to_owned(), |n| format!("{n} bytes")))]
     BodyTooLarge {
-        /// What the client announced.
-        actual: u64,
-        /// What the server takes.
+        /// What the client announced, in bytes.
+        actual: Option<u64>,
+        /// What the server takes, in bytes.
         limit: u64,
     },
+    /// The body wasn't there by the deadline.
+    #[error("the body did not arrive in time")]
+    BodyTooSlow,
+    /// The client left or broke the protocol.
+    #[error("the body broke off: {0}")]
+    BodyBroken(String),
+    /// The bodies of all requests take more memory than they may.
+    #[error("the bodies of all requests in flight are as large as they may be")]
+    BodiesFull,
     /// Too many requests wait already.
     #[error("{0} requests wait for an instance already")]
     Shed(usize),
@@ -43,13 +52,10 @@ pub enum Problem {
 impl Problem {
     /// The answer for the client.
     pub fn response(&self) -> Response<Full<Bytes>> {
-        let status = self.status();
-        let body = serde_json::json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or("Error"),
-            "status": status.as_u16(),
-            "detail": self.public_text(),
-        });
+        let (status, _, detail) = self.reaction();
+        let title = status.canonical_reason().unwrap_or("Error");
+        let body =
+            serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
         let mut response = Response::new(Full::from(format!("{body}\n")));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -61,48 +67,51 @@ impl Problem {
 
     /// For the metrics.
     pub fn outcome(&self) -> Outcome {
-        match self {
-            Problem::NoRoute(_) | Problem::BodyTooLarge { .. } => Outcome::ClientError,
-            Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(InvokeError::Overloaded(_)) => Outcome::Shed,
-            Problem::Invoke(InvokeError::Deadline(_)) => Outcome::TimedOut,
-            Problem::Invoke(InvokeError::OutOfMemory(_)) => Outcome::OutOfMemory,
-            Problem::Invoke(InvokeError::Trapped(_) | InvokeError::NoAnswer | InvokeError::Refused(_)) => {
-                Outcome::FunctionError
-            }
-        }
+        self.reaction().1
     }
 
-    fn status(&self) -> StatusCode {
-        match self {
-            Problem::NoRoute(_) => StatusCode::NOT_FOUND,
-            Problem::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Problem::Shed(_) | Problem::NoInstance(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Problem::Invoke(InvokeError::Overloaded(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Problem::Invoke(InvokeError::Deadline(_)) => StatusCode::GATEWAY_TIMEOUT,
-            Problem::Invoke(InvokeError::OutOfMemory(_)) => StatusCode::INSUFFICIENT_STORAGE,
-            Problem::Invoke(InvokeError::Trapped(_) | InvokeError::NoAnswer | InvokeError::Refused(_)) => {
-                StatusCode::INTERNAL_SERVER_ERROR
+    /// Status, outcome and public text, in one table.
+    fn reaction(&self) -> (StatusCode, Outcome, String) {
+        use InvokeError::{Deadline, NoAnswer, OutOfMemory, Overloaded, Refused, Trapped};
+        const BUSY: &str = "The server is busy; try again in a moment.";
+        let (status, outcome, text) = match self {
+            Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
+            Problem::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, ""),
+            Problem::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::ClientError, ""),
+            Problem::BodyBroken(_) => {
+                (StatusCode::BAD_REQUEST, Outcome::ClientError, "The body broke off; send it again.")
             }
-        }
+            Problem::BodiesFull | Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(Overloaded(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
+            }
+            Problem::Invoke(Deadline(_)) => {
+                (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut, "The function did not answer in time.")
+            }
+            Problem::Invoke(OutOfMemory(_)) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                Outcome::OutOfMemory,
+                "The function needed more memory for this request than it may use; send a smaller one.",
+            ),
+            Problem::Invoke(Trapped(_)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function failed on this request.")
+            }
+            Problem::Invoke(NoAnswer) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function ended without an answer.")
+            }
+            Problem::Invoke(Refused(_)) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Outcome::FunctionError,
+                "The function could not handle this request.",
+            ),
+        };
+        let text = if text.is_empty() { sentence(&self.to_string()) } else { text.to_owned() };
+        (status, outcome, text)
     }
+}
 
-    fn public_text(&self) -> String {
-        match self {
-            Problem::Invoke(InvokeError::Trapped(_)) => "The function failed while it handled this request.".to_owned(),
-            Problem::Invoke(InvokeError::Refused(_)) => "The function could not handle this request.".to_owned(),
-            Problem::Invoke(InvokeError::OutOfMemory(_)) => {
-                "The function needed more memory for this request than it may use; send a smaller one.".to_owned()
-            }
-            Problem::Invoke(InvokeError::Overloaded(_)) | Problem::Shed(_) | Problem::NoInstance(_) => {
-                "The server is busy; try again in a moment.".to_owned()
-            }
-            Problem::Invoke(InvokeError::Deadline(_)) => "The function did not answer in time.".to_owned(),
-            Problem::Invoke(InvokeError::NoAnswer) => "The function ended without an answer.".to_owned(),
-            Problem::NoRoute(_) | Problem::BodyTooLarge { .. } => {
-                let mut text = self.to_string();
-                text[..1].make_ascii_uppercase();
-                text + "."
-            }
-        }
-    }
+/// For errors whose own text is fit for the public.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).chain(['.']).collect()
 }

@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::drained::Drained;
+use super::body::{Bodies, Drained, Held};
 use super::error::Problem;
 use super::router::{Router, Target, static_response};
 use crate::metrics::{Metrics, Outcome};
-use crate::wasm::function::{Answer, Function, Phases, RequestBodyError};
+use crate::wasm::function::{Answer, Function, Phases};
 
 /// What the answer's body is made of, whoever made it.
 pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -31,6 +31,7 @@ static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub struct Service {
     router: Router,
     limits: RequestLimits,
+    bodies: Bodies,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     metrics: Arc<Metrics>,
@@ -45,6 +46,8 @@ pub struct RequestLimits {
     pub waiting: usize,
     /// Bytes of a body.
     pub body: usize,
+    /// Bytes of all bodies in flight.
+    pub bodies: usize,
     /// From the head of a request to the end of its answer.
     pub timeout: Duration,
 }
@@ -52,13 +55,8 @@ pub struct RequestLimits {
 impl Service {
     /// A service over `router`.
     pub fn new(router: Router, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
-        Service {
-            router,
-            limits,
-            slots: Arc::new(Semaphore::new(limits.instances)),
-            waiting: AtomicUsize::new(0),
-            metrics,
-        }
+        let (bodies, slots) = (Bodies::new(limits.body, limits.bodies), Arc::new(Semaphore::new(limits.instances)));
+        Service { router, limits, bodies, slots, waiting: AtomicUsize::new(0), metrics }
     }
 
     /// Answers one request; what fails becomes an answer too.
@@ -91,7 +89,7 @@ impl Service {
         }
     }
 
-    /// Admission comes before the body is read and before a sandbox exists.
+    /// Who can't be served is told before the body is read; the body is read before a sandbox exists.
     async fn call<B>(
         &self,
         request: Request<B>,
@@ -103,27 +101,31 @@ impl Service {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let deadline = Instant::now() + timeout;
-        let request = request.map(Drained::new);
-        self.check_length(&request)?;
+        let (head, body) = request.map(Drained::new).into_parts();
+        self.check_length(&head.headers)?;
+        self.check_room()?;
+        let Held { bytes, permit } = self.bodies.read(body, deadline).await?;
         let slot = self.admit(deadline, timeout).await?;
-        let held = (slot, self.metrics.admitted());
-        let limit = self.limits.body;
-        let request =
-            request.map(|body| Limited::new(body, limit).map_err(move |e| body_error(e, limit)).boxed_unsync());
-        let Answer { mut response, phases } = function.invoke(request, deadline, held).await?;
+        let held = (slot, permit, self.metrics.admitted());
+        let Answer { mut response, phases } = function.invoke(Request::from_parts(head, bytes), deadline, held).await?;
         response.headers_mut().append(SERVER_TIMING.clone(), server_timing(&phases));
         response.extensions_mut().insert(phases);
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
-    fn check_length<B>(&self, request: &Request<B>) -> Result<(), Problem> {
-        let announced =
-            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let limit = self.limits.body as u64;
+    fn check_length(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let limit = self.bodies.most();
         match announced {
-            Some(actual) if actual > limit => Err(Problem::BodyTooLarge { actual, limit }),
+            Some(actual) if actual > limit => Err(Problem::BodyTooLarge { actual: Some(actual), limit }),
             _ => Ok(()),
         }
+    }
+
+    /// A first look, so that no body is read in vain; [`Service::admit`] decides.
+    fn check_room(&self) -> Result<(), Problem> {
+        let full = self.slots.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) >= self.limits.waiting;
+        if full { Err(Problem::Shed(self.limits.waiting)) } else { Ok(()) }
     }
 
     /// Waits for a free instance, in line with at most `waiting` others and until the deadline at most.
@@ -211,7 +213,7 @@ impl Drop for Watch<'_> {
 }
 
 /// The client's own id when it is short and plain, else a new one.
-fn take_request_id(headers: &mut http::HeaderMap) -> HeaderValue {
+fn take_request_id(headers: &mut HeaderMap) -> HeaderValue {
     let plain = |value: &HeaderValue| {
         (1..=64).contains(&value.len())
             && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
@@ -241,13 +243,6 @@ fn server_timing(phases: &Phases) -> HeaderValue {
 
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn body_error(error: Box<dyn std::error::Error + Send + Sync>, limit: usize) -> RequestBodyError {
-    if error.is::<LengthLimitError>() {
-        return RequestBodyError::TooLarge(limit as u64);
-    }
-    RequestBodyError::Broken(error.to_string())
 }
 
 fn full(body: Full<Bytes>) -> AnswerBody {

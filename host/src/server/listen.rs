@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::function::Service;
+use super::patience::Patience;
 use crate::metrics::Metrics;
 
 /// Requests that one HTTP/2 connection may have open.
@@ -27,6 +28,8 @@ pub struct ConnectionLimits {
     pub connections: usize,
     /// For a request's head.
     pub header_timeout: Duration,
+    /// For a client to go on reading its answer.
+    pub stall: Duration,
 }
 
 /// Binds `address`.
@@ -63,6 +66,7 @@ pub async fn serve(
             let service = service.clone();
             async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
         });
+        let stream = Patience::new(stream, (limits.header_timeout, limits.stall));
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

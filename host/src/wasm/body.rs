@@ -1,4 +1,4 @@
-//! The two bodies of a request: what the server gives the guest, and what the guest gives back.
+//! The body of a guest's answer, and the task of the guest that writes it.
 //!
 //! A response's body owns the guest that writes it: when the body is dropped before its end (the client left),
 //! the guest ends; when it was read to its end, the guest may finish in peace until its deadline.
@@ -10,26 +10,11 @@ use bytes::Bytes;
 use http::Response;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::function::InvokeError;
-
-/// The body of a request, as the server gives it: capped and with the server's own errors.
-pub type RequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;
-
-/// Why a request's body ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestBodyError {
-    /// It is larger than the server takes, in bytes.
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(u64),
-    /// The client left or broke the protocol.
-    #[error("the client's body broke off: {0}")]
-    Broken(String),
-}
 
 /// The task of a running guest. Dropping it ends the guest.
 pub(super) struct Guest {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::Full;
 use tokio::sync::oneshot;
-use wasmtime::component::{Component, Linker, Resource};
+use wasmtime::component::{Component, Linker, Resource, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -19,7 +20,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::body::Guest;
-pub use super::body::{RequestBody, RequestBodyError, ResponseBody};
+pub use super::body::ResponseBody;
 pub use super::state::Phases;
 use super::state::State;
 use super::wasi_nn;
@@ -150,7 +151,7 @@ impl Function {
     /// See [`InvokeError`]. What fails after the head was sent breaks off the body and is logged here.
     pub async fn invoke(
         &self,
-        request: Request<RequestBody>,
+        request: Request<Bytes>,
         deadline: Instant,
         slot: impl Send + 'static,
     ) -> Result<Answer, InvokeError> {
@@ -172,16 +173,11 @@ impl Function {
         }
     }
 
-    fn prepare(
-        &self,
-        request: Request<RequestBody>,
-        deadline: Instant,
-        head: Arc<Head>,
-    ) -> wasmtime::Result<(Run, Answers)> {
+    fn prepare(&self, request: Request<Bytes>, deadline: Instant, head: Arc<Head>) -> wasmtime::Result<(Run, Answers)> {
         let (sender, receiver) = oneshot::channel();
         let mut store = self.store(deadline, head.clone())?;
         let mut wasi = store.data_mut().http();
-        let request = wasi.new_incoming_request(Scheme::Http, request.map(|body| body.map_err(wasi_error)))?;
+        let request = wasi.new_incoming_request(Scheme::Http, request.map(Full::new))?;
         let sent = head.clone();
         let answer = wasi.new_response_outparam_from_callback(move |answer| {
             sent.sent.store(true, Ordering::Relaxed);
@@ -239,6 +235,7 @@ impl Run {
             instance.wasi_http_incoming_handler().call_handle(&mut store, request, answer).await
         };
         let ended = tokio::time::timeout_at((deadline + GRACE).into(), call).await;
+        store.data_mut().abort_unfinished_bodies();
         let limiter = &store.data().limiter;
         metrics.guest_ended(head.phases().instantiate, started.elapsed(), limiter.peak_memory);
         let result = match ended {
@@ -257,18 +254,14 @@ fn classify(error: wasmtime::Error, refused: bool) -> InvokeError {
     if error.is::<PoolConcurrencyLimitError>() {
         return InvokeError::Overloaded(error.to_string());
     }
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        return InvokeError::OutOfMemory("it holds too many handles (streams, fields, tensors ...)".to_owned());
+    }
     match error.downcast::<InvokeError>() {
         Ok(ours) => ours,
         Err(error) if refused => {
             InvokeError::OutOfMemory(format!("memory or table growth was refused; then: {error:#}"))
         }
         Err(error) => InvokeError::Trapped(format!("{error:#}")),
-    }
-}
-
-fn wasi_error(error: RequestBodyError) -> wasmtime_wasi_http::Error {
-    match error {
-        RequestBodyError::TooLarge(limit) => wasmtime_wasi_http::Error::HttpRequestBodySize(Some(limit)),
-        RequestBodyError::Broken(_) => wasmtime_wasi_http::Error::ConnectionTerminated,
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
@@ -13,31 +14,60 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// Bytes of one request's output that are logged.
 const MAX_BYTES: usize = 16 << 10;
 
-/// One of a guest's output streams.
+/// One of a guest's output streams. All handles of the stream share what is left of it: a guest may take as many as
+/// it likes.
 #[derive(Clone)]
-pub(super) struct GuestLog {
+pub(super) struct GuestLog(Arc<Mutex<Lines>>);
+
+struct Lines {
     span: tracing::Span,
     left: usize,
+    /// The beginning of a line: guests often write one in pieces.
+    begun: Vec<u8>,
 }
 
 impl GuestLog {
     /// Logs below the span that is current now: the request's.
     pub(super) fn new() -> Self {
-        GuestLog { span: tracing::Span::current(), left: MAX_BYTES }
+        GuestLog(Arc::new(Mutex::new(Lines { span: tracing::Span::current(), left: MAX_BYTES, begun: Vec::new() })))
     }
 
-    fn log(&mut self, bytes: &[u8]) {
+    fn log(&self, bytes: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes);
+    }
+}
+
+impl Lines {
+    fn write(&mut self, bytes: &[u8]) {
         if self.left == 0 {
             return;
         }
         let taken = bytes.len().min(self.left);
         self.left -= taken;
-        for line in String::from_utf8_lossy(&bytes[..taken]).lines().filter(|line| !line.is_empty()) {
-            tracing::info!(target: "guest", parent: &self.span, "{line}");
+        for part in bytes[..taken].split_inclusive(|&byte| byte == b'\n') {
+            self.begun.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                self.end_line();
+            }
         }
         if self.left == 0 {
+            self.end_line();
             tracing::warn!(target: "guest", parent: &self.span, "further output is dropped: over {MAX_BYTES} bytes");
         }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.begun);
+        if !line.trim_end().is_empty() {
+            tracing::info!(target: "guest", parent: &self.span, "{}", line.trim_end());
+        }
+        self.begun.clear();
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.end_line();
     }
 }
 
@@ -78,7 +108,7 @@ impl Pollable for GuestLog {
 }
 
 impl AsyncWrite for GuestLog {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.log(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

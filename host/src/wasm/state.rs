@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::function::{Head, Limits, Settings};
@@ -54,6 +55,17 @@ impl State {
             limiter: Limiter::new(settings.limits),
             nn: Nn::new(settings, registry, (deadline, head)),
         })
+    }
+}
+
+impl State {
+    /// A body that its guest has not finished is not whole. wasmtime takes one that is merely dropped with its
+    /// store for one that has ended.
+    pub(super) fn abort_unfinished_bodies(&mut self) {
+        for body in self.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>()) {
+            let (spare, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            std::mem::replace(body, spare).abort();
+        }
     }
 }
 

@@ -43,12 +43,6 @@ pub(crate) fn error_answer(out: ResponseOutparam) {
     ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("told to".to_owned()))));
 }
 
-/// Never answers, though the body may end.
-pub(crate) fn read_body_forever(request: &Request) {
-    let _ = request.body();
-    never();
-}
-
 /// Sends a head and 5 bytes of its body, of which it announced `length` if at all; then does `then`.
 pub(crate) fn head_then(request: &Request, out: ResponseOutparam, then: fn()) {
     let _answer = head_and_part(request, out);

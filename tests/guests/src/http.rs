@@ -2,9 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam, http_error_code,
-};
+use crate::bindings::wasi::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use crate::bindings::wasi::io::streams::{OutputStream, StreamError};
 
 /// Bytes asked for in one host call.
@@ -45,20 +43,16 @@ impl Request {
         self.inner.headers().get(name).join(&b'\n')
     }
 
-    /// The whole body.
-    ///
-    /// # Errors
-    ///
-    /// Why the host ended it early, if it said so.
-    pub(crate) fn body(&self) -> Result<Vec<u8>, Option<ErrorCode>> {
+    /// The whole body. A request whose body breaks off must not have reached the guest.
+    pub(crate) fn body(&self) -> Vec<u8> {
         let body = self.inner.consume().expect("a body is consumed once");
         let stream = body.stream().expect("a body has one stream");
         let mut bytes = Vec::new();
         loop {
             match stream.blocking_read(READ_BYTES) {
                 Ok(chunk) => bytes.extend_from_slice(&chunk),
-                Err(StreamError::Closed) => return Ok(bytes),
-                Err(StreamError::LastOperationFailed(error)) => return Err(http_error_code(&error)),
+                Err(StreamError::Closed) => return bytes,
+                Err(StreamError::LastOperationFailed(error)) => panic!("{}", error.to_debug_string()),
             }
         }
     }

@@ -38,7 +38,6 @@ impl Guest for Probe {
             "/never" => failures::never(),
             "/no-answer" => drop(out),
             "/error-answer" => failures::error_answer(out),
-            "/read-body-forever" => failures::read_body_forever(&request),
             "/head-then-spin" => failures::head_then(&request, out, failures::spin),
             "/head-then-trap" => failures::head_then(&request, out, failures::trap),
             "/head-then-return" => failures::head_then_return(&request, out),

@@ -1,0 +1,142 @@
+//! Reading a request's body: bounded in size, in time, and in what all requests hold together.
+//!
+//! A body is read whole before there is a sandbox for it, so that a slow client holds its connection and what it
+//! has sent, and nothing else; and so that the guest never waits for the network.
+//!
+//! A body that nobody wants any more is read on. Who answers early (413, 404, 503 …) drops the body; closing the
+//! connection then would make the client's kernel throw our answer away with the reset, and a browser would show a
+//! network error instead of it. So the rest is read and dropped, within bounds.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::Problem;
+
+/// How much more is read, and for how long.
+const MAX_BYTES: usize = 32 << 20;
+const MAX_TIME: Duration = Duration::from_secs(5);
+
+type Inner = Pin<Box<dyn Body<Data = Bytes, Error = Box<dyn std::error::Error + Send + Sync>> + Send>>;
+
+/// Bodies of requests in flight, and what they may hold.
+pub(super) struct Bodies {
+    most: usize,
+    budget: Arc<Semaphore>,
+}
+
+/// A whole body. Its bytes count as held until it's dropped.
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    /// Bodies of at most `most` bytes each and `together` bytes at the same time.
+    pub(super) fn new(most: usize, together: usize) -> Self {
+        Bodies { most, budget: Arc::new(Semaphore::new(together.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// The most bytes of one body.
+    pub(super) fn most(&self) -> u64 {
+        self.most as u64
+    }
+
+    /// Reads a body to its end.
+    ///
+    /// # Errors
+    ///
+    /// It's too large, breaks off, isn't there by `deadline`, or all bodies together are too large.
+    pub(super) async fn read(&self, body: Drained, deadline: Instant) -> Result<Held, Problem> {
+        let read = tokio::time::timeout_at(deadline.into(), self.read_to_end(body)).await;
+        read.unwrap_or(Err(Problem::BodyTooSlow))
+    }
+
+    async fn read_to_end(&self, mut body: Drained) -> Result<Held, Problem> {
+        let mut held: Option<OwnedSemaphorePermit> = None;
+        let mut read = Vec::with_capacity(body.size_hint().exact().map_or(0, |n| n.min(self.most()) as usize));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| Problem::BodyBroken(e.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if read.len() + data.len() > self.most {
+                return Err(Problem::BodyTooLarge { actual: None, limit: self.most() });
+            }
+            let permit = self.hold(data.len())?;
+            match &mut held {
+                Some(held) => held.merge(permit),
+                None => held = Some(permit),
+            }
+            read.extend_from_slice(&data);
+        }
+        Ok(Held { bytes: read.into(), permit: held })
+    }
+
+    /// Doesn't wait: bodies that wait for each other's bytes would never end.
+    fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.budget.clone().try_acquire_many_owned(bytes).map_err(|_| Problem::BodiesFull)
+    }
+}
+
+/// A body that drains itself in the background when it is dropped before its end.
+pub(super) struct Drained {
+    body: Option<Inner>,
+}
+
+impl Drained {
+    pub(super) fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Drained { body: Some(Box::pin(body.map_err(Into::into))) }
+    }
+}
+
+impl Body for Drained {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = body.as_mut().poll_frame(cx);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.body = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| !body.is_end_stream());
+        if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(MAX_TIME, drain(rest)));
+        }
+    }
+}
+
+async fn drain(mut body: Inner) {
+    let mut left = MAX_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let read = frame.into_data().map_or(0, |data| data.remaining());
+        match left.checked_sub(read) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
