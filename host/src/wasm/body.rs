@@ -16,25 +16,19 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::function::InvokeError;
 
-/// The task of a running guest. Dropping it ends the guest.
+/// A guest that has not ended.
+pub(super) type Running = Pin<Box<dyn Future<Output = Result<(), InvokeError>> + Send>>;
+
+/// The task of a guest whose answer has a head. Dropping it ends the guest.
 pub(super) struct Guest {
     task: JoinHandle<Result<(), InvokeError>>,
     may_finish: bool,
 }
 
 impl Guest {
-    /// Runs the guest within the current span.
-    pub(super) fn spawn(run: impl Future<Output = Result<(), InvokeError>> + Send + 'static) -> Guest {
+    /// Lets the guest go on in a task of its own, within the current span.
+    pub(super) fn spawn(run: Running) -> Guest {
         Guest { task: tokio::spawn(run.in_current_span()), may_finish: false }
-    }
-
-    /// Why a guest that let go of its answer did so.
-    pub(super) async fn failure(mut self) -> InvokeError {
-        match (&mut self.task).await {
-            Ok(Ok(())) => InvokeError::NoAnswer,
-            Ok(Err(error)) => error,
-            Err(panic) => InvokeError::Trapped(format!("the host panicked: {panic}")),
-        }
     }
 }
 

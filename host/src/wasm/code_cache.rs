@@ -152,28 +152,39 @@ mod tests {
             .unwrap()
     }
 
-    fn scratch(name: &str) -> PathBuf {
+    /// A folder that is removed with the test.
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn scratch(name: &str) -> Scratch {
         let folder = std::env::temp_dir().join(format!("modelfn-cache-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        folder
+        Scratch(folder)
     }
 
     #[test]
     fn the_first_load_writes_what_the_second_reads() {
-        let folder = scratch("twice");
+        let scratch = scratch("twice");
+        let folder = &scratch.0;
         let engine = engine();
-        let cache = CodeCache::new(Some(folder.clone()));
+        let cache = CodeCache::new(Some(folder.to_owned()));
         cache.load(&engine, EMPTY).unwrap();
         let path = folder.join(file_name(&engine, EMPTY));
         let written = fs::metadata(&path).unwrap().modified().unwrap();
         cache.load(&engine, EMPTY).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no temporary file may stay");
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "no temporary file may stay");
     }
 
     #[test]
     fn code_that_another_user_could_have_written_is_not_read() {
-        let folder = scratch("trust");
+        let scratch = scratch("trust");
+        let folder = &scratch.0;
         let path = folder.join("x.cwasm");
         write_atomically(&path, b"code").unwrap();
         assert_eq!(read_trusted(&path).unwrap(), b"code");
@@ -182,9 +193,9 @@ mod tests {
         assert!(read_trusted(&path).unwrap_err().to_string().contains("the file can be written by others"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
 
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(read_trusted(&path).unwrap_err().to_string().contains("its folder can be written by others"));
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
 
         let link = folder.join("link.cwasm");
         std::os::unix::fs::symlink(&path, &link).unwrap();
@@ -193,11 +204,12 @@ mod tests {
 
     #[test]
     fn broken_code_is_compiled_again() {
-        let folder = scratch("broken");
+        let scratch = scratch("broken");
+        let folder = &scratch.0;
         let engine = engine();
         let path = folder.join(file_name(&engine, EMPTY));
         write_atomically(&path, b"not code").unwrap();
-        CodeCache::new(Some(folder)).load(&engine, EMPTY).unwrap();
+        CodeCache::new(Some(folder.to_owned())).load(&engine, EMPTY).unwrap();
         assert_ne!(fs::read(&path).unwrap(), b"not code");
     }
 

@@ -19,8 +19,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use super::body::Guest;
 pub use super::body::ResponseBody;
+use super::body::{Guest, Running};
 pub use super::state::Phases;
 use super::state::State;
 use super::wasi_nn;
@@ -156,20 +156,28 @@ impl Function {
         slot: impl Send + 'static,
     ) -> Result<Answer, InvokeError> {
         let head = Arc::new(Head::default());
-        let (run, receiver) =
+        let (run, mut answers) =
             self.prepare(request, deadline, head.clone()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
-        let guest = Guest::spawn(async move {
+        let mut run: Running = Box::pin(async move {
             let result = run.finish().await;
             drop(slot);
             result
         });
-        match receiver.await {
+        // Until there is a head the guest runs in its caller's task: most have ended then but for cleaning up, and a
+        // task of its own would cost two more changes of threads. After an answer a run yields before it ends, so
+        // that one which ended here has none.
+        let answer = tokio::select! {
+            biased;
+            answer = &mut answers => answer,
+            ended = &mut run => return Err(ended.err().unwrap_or(InvokeError::NoAnswer)),
+        };
+        match answer {
             Ok(Ok(response)) => {
                 let phases = *head.phases();
-                Ok(Answer { response: ResponseBody::wrap(response, guest), phases })
+                Ok(Answer { response: ResponseBody::wrap(response, Guest::spawn(run)), phases })
             }
             Ok(Err(code)) => Err(InvokeError::Refused(format!("{code:?}"))),
-            Err(_) => Err(guest.failure().await),
+            Err(_) => Err(run.await.err().unwrap_or(InvokeError::NoAnswer)),
         }
     }
 
@@ -236,6 +244,8 @@ impl Run {
         };
         let ended = tokio::time::timeout_at((deadline + GRACE).into(), call).await;
         store.data_mut().abort_unfinished_bodies();
+        // The answer goes out first; cleaning up takes longer than writing it.
+        tokio::task::yield_now().await;
         let limiter = &store.data().limiter;
         metrics.guest_ended(head.phases().instantiate, started.elapsed(), limiter.peak_memory);
         let result = match ended {
