@@ -9,9 +9,6 @@ use crate::bindings::wasi::filesystem::types::{Descriptor, DescriptorFlags, Erro
 /// Larger than any card or labels file should be.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Bytes asked for in one host call: a card and most labels files come in one.
-const CHUNK_BYTES: u64 = 64 << 10;
-
 /// A folder of the guest's file system.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -45,17 +42,29 @@ impl Folder {
 
     fn read(&self, path: &str) -> Result<Vec<u8>, ErrorCode> {
         let file = self.preopen.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), DescriptorFlags::READ)?;
+        // Its size is asked for, so that one read is enough: each call to the host costs about as much as the copy.
+        let size = usize::try_from(file.stat()?.size).unwrap_or(usize::MAX);
+        if size > MAX_BYTES {
+            return Err(ErrorCode::FileTooLarge);
+        }
         let mut bytes = Vec::new();
-        loop {
-            let (chunk, end) = file.read(CHUNK_BYTES, bytes.len() as u64)?;
-            bytes.extend_from_slice(&chunk);
-            if end || chunk.is_empty() {
-                return Ok(bytes);
-            }
-            if bytes.len() > MAX_BYTES {
-                return Err(ErrorCode::FileTooLarge);
+        while bytes.len() < size {
+            let (chunk, end) = file.read((size - bytes.len()) as u64, bytes.len() as u64)?;
+            append(&mut bytes, chunk);
+            if end {
+                break;
             }
         }
+        Ok(bytes)
+    }
+}
+
+/// Takes the first chunk as it is: mostly it's the only one.
+pub(crate) fn append(bytes: &mut Vec<u8>, chunk: Vec<u8>) {
+    if bytes.capacity() == 0 {
+        *bytes = chunk;
+    } else {
+        bytes.extend_from_slice(&chunk);
     }
 }
 

@@ -11,13 +11,14 @@ use crate::bindings::wasi::http::types::{
     ErrorCode, Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam, http_error_code,
 };
 use crate::bindings::wasi::io::streams::{InputStream, StreamError};
+use crate::files::append;
 use crate::multipart;
 use crate::problem::Problem;
 
 /// Most bytes of a request's body.
 const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// Bytes asked for in one host call.
+/// Bytes asked for in one host call where the length of the body is not known.
 const READ_BYTES: u64 = 256 << 10;
 
 /// What `blocking-write-and-flush` takes at once, by its documentation.
@@ -33,6 +34,7 @@ const FIELD: &str = "image";
 #[derive(Debug)]
 pub(crate) struct Request {
     inner: IncomingRequest,
+    headers: Fields,
     /// GET, HEAD, POST and so on.
     pub(crate) method: Method,
     /// Path below the function's route, without the query.
@@ -61,9 +63,10 @@ impl Request {
         let target = inner.path_with_query().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         // A host that mounts functions on routes says what the route left of the path, as Spin does.
-        let below = header(&inner, PATH_HEADER);
+        let headers = inner.headers();
+        let below = header(&headers, PATH_HEADER);
         let path = below.map_or_else(|| path.to_owned(), |path| if path.is_empty() { "/".to_owned() } else { path });
-        Self { method: inner.method(), path, query: query.to_owned(), inner }
+        Self { method: inner.method(), path, query: query.to_owned(), headers, inner }
     }
 
     /// The value of the first query parameter of that name, as it was written.
@@ -77,9 +80,10 @@ impl Request {
 
     /// Reads the body, after its type and declared length were found fit.
     pub(crate) fn upload(&self) -> Result<Upload, Problem> {
-        let content_type = header(&self.inner, "content-type").unwrap_or_default();
+        let content_type = header(&self.headers, "content-type").unwrap_or_default();
         check_content_type(&content_type)?;
-        let declared = header(&self.inner, "content-length").and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+        let declared =
+            header(&self.headers, "content-length").and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
         let declared = usize::try_from(declared).ok().filter(|&bytes| bytes <= MAX_BODY_BYTES).ok_or_else(too_large)?;
         let bytes = self.read_body(declared)?;
         if bytes.is_empty() {
@@ -96,8 +100,8 @@ impl Request {
     }
 }
 
-fn header(request: &IncomingRequest, name: &str) -> Option<String> {
-    let value = request.headers().get(name).into_iter().next()?;
+fn header(headers: &Fields, name: &str) -> Option<String> {
+    let value = headers.get(name).into_iter().next()?;
     Some(String::from_utf8_lossy(&value).into_owned())
 }
 
@@ -113,11 +117,16 @@ impl Upload {
 }
 
 fn read(stream: &InputStream, declared: usize) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::with_capacity(declared);
+    let mut bytes = Vec::new();
     loop {
-        match stream.blocking_read(READ_BYTES) {
+        match stream.blocking_read(READ_BYTES.max(declared as u64)) {
             Ok(chunk) if bytes.len() + chunk.len() > MAX_BODY_BYTES => return Err(too_large()),
-            Ok(chunk) => bytes.extend_from_slice(&chunk),
+            Ok(chunk) => {
+                if bytes.is_empty() && chunk.len() < declared {
+                    bytes.reserve_exact(declared);
+                }
+                append(&mut bytes, chunk);
+            }
             Err(StreamError::Closed) => return Ok(bytes),
             Err(StreamError::LastOperationFailed(error)) => {
                 return Err(broken_off(http_error_code(&error)));
