@@ -25,6 +25,8 @@ pub struct Metrics {
     guest: Histogram,
     guest_memory: Histogram,
     computations: Family<ComputationLabels, Counter>,
+    batches: Family<BatchLabels, Counter>,
+    batch_size: Family<ModelLabels, Histogram>,
     queue: Family<ModelLabels, Histogram>,
     compute: Family<ModelLabels, Histogram>,
     model_load: Family<ModelLabels, Gauge<f64, AtomicU64>>,
@@ -41,6 +43,17 @@ pub enum Outcome {
     OutOfMemory,
     Shed,
     ClientLeft,
+}
+
+/// Why a batch was released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Release {
+    /// No further job would have fitted.
+    Full,
+    /// The oldest job had waited for `max_queue_delay`, which is at once when that is 0.
+    Due,
+    /// Its inputs can't be stacked.
+    Alone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +78,12 @@ struct ComputationLabels {
     succeeded: Succeeded,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BatchLabels {
+    model: String,
+    release: Release,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum Succeeded {
     True,
@@ -74,6 +93,11 @@ enum Succeeded {
 /// 50 µs to 52 s.
 fn seconds() -> Histogram {
     Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(50e-6, 2.0, 21))
+}
+
+/// 1 to 128.
+fn rows() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(1.0, 2.0, 8))
 }
 
 /// 64 KiB to 2 GiB.
@@ -94,6 +118,8 @@ impl Metrics {
             guest: seconds(),
             guest_memory: bytes(),
             computations: Family::default(),
+            batches: Family::default(),
+            batch_size: Family::new_with_constructor(rows),
             queue: Family::new_with_constructor(seconds),
             compute: Family::new_with_constructor(seconds),
             model_load: Family::default(),
@@ -130,6 +156,8 @@ impl Metrics {
             "Computations by model, and whether the engine succeeded",
             self.computations.clone(),
         );
+        r.register("batches", "Engine calls by model, and why each was released", self.batches.clone());
+        r.register("batch_size", "Rows of an engine call", self.batch_size.clone());
         r.register_with_unit(
             "queue_duration",
             "A computation's wait for an engine thread",
@@ -175,12 +203,19 @@ impl Metrics {
         self.guest_memory.observe(memory_peak as f64);
     }
 
-    /// An engine thread answered.
+    /// A computation has its outputs.
     pub fn computed(&self, model: &str, queued: Duration, computing: Duration) {
         let labels = ModelLabels { model: model.to_owned() };
         self.queue.get_or_create(&labels).observe(queued.as_secs_f64());
         self.compute.get_or_create(&labels).observe(computing.as_secs_f64());
         self.count_computation(model, Succeeded::True);
+    }
+
+    /// An engine was called for `rows` rows.
+    pub fn batch_ran(&self, model: &str, (rows, release): (usize, Release)) {
+        let model = model.to_owned();
+        self.batches.get_or_create(&BatchLabels { model: model.clone(), release }).inc();
+        self.batch_size.get_or_create(&ModelLabels { model }).observe(rows as f64);
     }
 
     /// An engine failed, or its queue or deadline did.

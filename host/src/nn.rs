@@ -13,6 +13,8 @@ pub mod model;
 
 pub mod inspect;
 
-pub mod workers;
+pub mod batcher;
+
+mod stack;
 
 pub mod backend;

@@ -12,6 +12,8 @@ pub mod function;
 
 mod body;
 
+mod deadline;
+
 pub mod admin;
 
 pub mod error;

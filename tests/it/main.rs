@@ -9,6 +9,7 @@ mod harness;
 mod program;
 
 mod admin;
+mod batching;
 mod cli;
 mod classify;
 mod layers;

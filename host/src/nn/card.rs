@@ -68,14 +68,17 @@ pub struct Serving {
     pub threads: NonZeroUsize,
     /// Computations that may wait. Beyond them requests are shed.
     pub queue_size: NonZeroUsize,
-    /// The largest axis 0 that one computation may have, where the graph leaves it open.
+    /// The largest axis 0 that one engine call may have, where the graph leaves it open: of a client's own batch, and
+    /// of what is stacked. 1 stacks nothing.
     pub max_batch_size: NonZeroUsize,
+    /// How long a computation may wait for company, in milliseconds. 0 stacks what queued while the engine was busy.
+    pub max_queue_delay_ms: f64,
 }
 
 impl Default for Serving {
     fn default() -> Self {
         let n = |n| NonZeroUsize::new(n).expect("a literal above zero");
-        Serving { instances: None, threads: n(1), queue_size: n(256), max_batch_size: n(32) }
+        Serving { instances: None, threads: n(1), queue_size: n(256), max_batch_size: n(8), max_queue_delay_ms: 0.0 }
     }
 }
 
@@ -114,6 +117,10 @@ impl Card {
         let card: Card = toml::from_str(text).map_err(|e| e.to_string())?;
         if card.name != name {
             return Err(format!("name = \"{}\" must be the folder's name, \"{name}\"", card.name));
+        }
+        let delay = card.serving.max_queue_delay_ms;
+        if !(0.0..=60_000.0).contains(&delay) {
+            return Err(format!("serving.max_queue_delay_ms = {delay} must be 0 to 60000"));
         }
         inside(&card.graph.file, "graph.file")?;
         if let Some(postprocessing) = &card.postprocessing {

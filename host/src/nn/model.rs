@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
-use super::workers::{Computed, Failure, Workers};
 use crate::metrics::Metrics;
 
 /// A loaded model.
@@ -12,7 +12,7 @@ pub struct Model {
     pub(super) name: String,
     pub(super) signature: Signature,
     pub(super) max_batch_size: usize,
-    pub(super) workers: Workers,
+    pub(super) batcher: Batcher,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -48,7 +48,7 @@ impl Model {
     /// See [`ModelError`].
     pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, ModelError> {
         self.check(&inputs)?;
-        let computed = self.workers.compute(inputs, deadline).await;
+        let computed = self.batcher.compute(inputs, deadline).await;
         match &computed {
             Ok(computed) => self.metrics.computed(&self.name, computed.queued, computed.computing),
             Err(_) => self.metrics.not_computed(&self.name),

@@ -9,17 +9,17 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use crate::metrics::Metrics;
 
 use super::backend::{Backend, Engine, Graph, LoadError, LoadOptions, Target};
+use super::batcher::{Batcher, Limits, OnBatch};
 use super::card::{CARD_FILE, Card};
 use super::model::Model;
 use super::tensor::{Tensor, Tensors};
-use super::workers::Workers;
 
 /// Every model of this host, by name, and the engines that can load more.
 pub struct Registry {
@@ -120,9 +120,12 @@ impl Registry {
         let options = LoadOptions { target, threads: NonZeroUsize::MIN };
         let graph = self.backend(engine)?.load(graph, &options)?;
         let signature = graph.signature().clone();
-        let workers = Workers::start("guest", vec![graph], 1).map_err(|e| LoadError::NoEngine(e.to_string()))?;
+        // A guest's own graph has one caller: there's nothing to stack, and nobody to wait for.
+        let limits = Limits { queue_size: 1, max_batch_size: 1, max_queue_delay: Duration::ZERO };
+        let batcher = Batcher::start("guest", vec![graph], limits, Arc::new(|_, _| {}));
+        let batcher = batcher.map_err(|e| LoadError::NoEngine(e.to_string()))?;
         let metrics = self.metrics.clone();
-        Ok(Model { name: "(loaded by the guest)".to_owned(), signature, max_batch_size: usize::MAX, workers, metrics })
+        Ok(Model { name: "(loaded by the guest)".to_owned(), signature, max_batch_size: usize::MAX, batcher, metrics })
     }
 
     fn load_model(&self, source: &Source<'_>, name: &str) -> Result<Model, RegistryError> {
@@ -141,13 +144,23 @@ impl Registry {
         if !disagreements.is_empty() {
             return Err(RegistryError::Disagree { name: name.to_owned(), reason: disagreements.join("; ") });
         }
-        let workers = Workers::start(name, graphs, card.serving.queue_size.get())
+        let limits = Limits {
+            queue_size: card.serving.queue_size.get(),
+            max_batch_size: card.serving.max_batch_size.get(),
+            max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
+        };
+        let batcher = Batcher::start(name, graphs, limits, self.on_batch(name))
             .map_err(|e| RegistryError::WarmUp { name: name.to_owned(), reason: e.to_string() })?;
         let load_time = started.elapsed();
         tracing::info!(model = name, instances, engine = ?card.graph.engine, load_ms = load_time.as_millis(), "model loaded");
         self.metrics.model_loaded(name, load_time);
         let (max_batch_size, metrics) = (card.serving.max_batch_size.get(), self.metrics.clone());
-        Ok(Model { name: name.to_owned(), signature, max_batch_size, workers, metrics })
+        Ok(Model { name: name.to_owned(), signature, max_batch_size, batcher, metrics })
+    }
+
+    fn on_batch(&self, name: &str) -> Arc<OnBatch> {
+        let (metrics, name) = (self.metrics.clone(), name.to_owned());
+        Arc::new(move |rows, release| metrics.batch_ran(&name, (rows, release)))
     }
 
     fn backend(&self, engine: Engine) -> Result<&dyn Backend, LoadError> {

@@ -21,6 +21,9 @@ pub enum Problem {
     /// No route has this path.
     #[error("no function answers {0}")]
     NoRoute(String),
+    /// The header of this name has no time in it.
+    #[error("the header {0} must be a time above zero, such as 2s or 500ms (grpc-timeout: 2S or 500m)")]
+    BadTimeout(&'static str),
     /// The body is above the limit.
     #[error("the body is {}; this server takes {limit}", .actual.map_or_else(|| "larger".to_owned(), |n| format!("{n} bytes")))]
     BodyTooLarge {
@@ -76,6 +79,7 @@ impl Problem {
         const BUSY: &str = "The server is busy; try again in a moment.";
         let (status, outcome, text) = match self {
             Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
+            Problem::BadTimeout(_) => (StatusCode::BAD_REQUEST, Outcome::ClientError, ""),
             Problem::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, ""),
             Problem::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::ClientError, ""),
             Problem::BodyBroken(_) => {

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{Bodies, Drained, Held};
+use super::deadline;
 use super::error::Problem;
 use super::router::{Router, Target, static_response};
 use crate::metrics::{Metrics, Outcome};
@@ -100,6 +101,7 @@ impl Service {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let timeout = deadline::timeout(request.headers(), timeout)?;
         let deadline = Instant::now() + timeout;
         let (head, body) = request.map(Drained::new).into_parts();
         self.check_length(&head.headers)?;

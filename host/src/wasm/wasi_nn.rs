@@ -20,10 +20,10 @@ use self::bindings::wasi::nn::tensor::{self, TensorType};
 use super::function::{Head, InvokeError, Settings};
 use super::state::State;
 use crate::nn::backend::{Engine, Target};
+use crate::nn::batcher::Failure;
 use crate::nn::model::{Model, ModelError};
 use crate::nn::registry::Registry;
 use crate::nn::tensor::Tensor;
-use crate::nn::workers::Failure;
 
 mod convert;
 

@@ -5,9 +5,9 @@ use super::bindings::wasi::nn::graph::ExecutionTarget;
 use super::bindings::wasi::nn::tensor::TensorType;
 use super::{GuestTensor, NnError};
 use crate::nn::backend::{LoadError, Target};
+use crate::nn::batcher::Failure;
 use crate::nn::model::ModelError;
 use crate::nn::tensor::{DType, Tensor};
-use crate::nn::workers::Failure;
 
 impl GuestTensor {
     /// The tensor to compute with, if its data fill its shape.

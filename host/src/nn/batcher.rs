@@ -1,0 +1,439 @@
+//! Dynamic batching: who computes, with whom, and the bounded queue before them.
+//!
+//! One thread owns each instance of a graph and takes batches from the model's queue; no lock is held across
+//! `compute`. Guests stay single-item: what stacks here is what queued while every instance was busy. A job whose
+//! caller left or whose deadline passed leaves the queue before a batch is made. Nothing here blocks the caller: it
+//! awaits a oneshot.
+
+mod policy;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use self::policy::{Decision, Policy, Waiting};
+use super::backend::{ComputeError, Graph};
+use super::stack::{Kind, split, stack};
+use super::tensor::{Signature, Tensors};
+use crate::metrics::Release;
+
+/// The handle to a model's engine threads. Dropping it ends them.
+pub struct Batcher {
+    queue: Arc<Queue>,
+    stackable: bool,
+}
+
+/// The bounds of a model's queue and batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Jobs that may wait.
+    pub queue_size: usize,
+    /// The most rows (sizes of axis 0) of one batch; 1 stacks nothing.
+    pub max_batch_size: usize,
+    /// How long a job may wait for company.
+    pub max_queue_delay: Duration,
+}
+
+/// The answer to one job, and what it took.
+#[derive(Debug)]
+pub struct Computed {
+    /// In the signature's order.
+    pub outputs: Tensors,
+    /// From `compute` being called to an engine thread taking the job.
+    pub queued: Duration,
+    /// In the engine, for the whole batch.
+    pub computing: Duration,
+    /// Rows of the batch that it was part of.
+    pub batch_size: usize,
+}
+
+/// Why a job has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The queue is full: come back later.
+    #[error("{0} computations are waiting already, which is this model's queue_size")]
+    Overloaded(usize),
+    /// The deadline passed before the engine was done.
+    #[error("the deadline passed after {0:?}")]
+    Deadline(Duration),
+    /// The engine failed; everybody in the batch is told the same.
+    #[error(transparent)]
+    Engine(ComputeError),
+}
+
+/// Told of each batch as it ends: its rows, and why it was released.
+pub type OnBatch = dyn Fn(usize, Release) + Send + Sync;
+
+struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+    limits: Limits,
+}
+
+struct State {
+    jobs: VecDeque<Job>,
+    /// Instances that wait for jobs.
+    idle: usize,
+    closed: bool,
+}
+
+struct Job {
+    inputs: Tensors,
+    /// What it stacks with; `None` when it runs alone.
+    kind: Option<Kind>,
+    rows: usize,
+    submitted: Instant,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Computed, ComputeError>>,
+}
+
+impl Batcher {
+    /// Starts a thread for each of `graphs`, which are instances of the same graph.
+    ///
+    /// # Errors
+    ///
+    /// A thread can't be made.
+    pub fn start(
+        model: &str,
+        graphs: Vec<Box<dyn Graph>>,
+        limits: Limits,
+        on_batch: Arc<OnBatch>,
+    ) -> std::io::Result<Batcher> {
+        let stackable =
+            limits.max_batch_size > 1 && graphs.first().is_some_and(|graph| is_stackable(graph.signature()));
+        let state = Mutex::new(State { jobs: VecDeque::new(), idle: 0, closed: false });
+        let batcher = Batcher { queue: Arc::new(Queue { state, arrived: Condvar::new(), limits }), stackable };
+        for (n, graph) in graphs.into_iter().enumerate() {
+            let (queue, on_batch) = (batcher.queue.clone(), on_batch.clone());
+            std::thread::Builder::new()
+                .name(format!("nn-{model}-{n}"))
+                .spawn(move || work(&queue, graph, on_batch.as_ref()))?;
+        }
+        Ok(batcher)
+    }
+
+    /// Computes `inputs`, which must fit the graph's signature. Dropping the future cancels a job that has not
+    /// been started.
+    ///
+    /// # Errors
+    ///
+    /// See [`Failure`].
+    pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, Failure> {
+        let submitted = Instant::now();
+        let (reply, answer) = oneshot::channel();
+        let kind = if self.stackable { Kind::of(&inputs) } else { None };
+        let rows = inputs.first().and_then(|(_, tensor)| tensor.shape().first()).copied().unwrap_or(1);
+        self.queue.push(Job { inputs, kind, rows, submitted, deadline, reply })?;
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(result)) => result.map_err(Failure::Engine),
+            // A worker drops a job unanswered only when it found the deadline passed.
+            Ok(Err(_)) | Err(_) => Err(Failure::Deadline(submitted.elapsed())),
+        }
+    }
+
+    /// Jobs that wait for an engine thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().jobs.len()
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.arrived.notify_all();
+    }
+}
+
+impl Queue {
+    fn push(&self, job: Job) -> Result<(), Failure> {
+        let mut state = self.lock();
+        if state.jobs.len() >= self.limits.queue_size {
+            state.jobs.retain(Job::is_wanted);
+        }
+        if state.jobs.len() >= self.limits.queue_size {
+            return Err(Failure::Overloaded(self.limits.queue_size));
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// The next batch of jobs that somebody still waits for; `None` when the queue is closed.
+    fn pop(&self) -> Option<(Vec<Job>, Release)> {
+        let Limits { max_batch_size, max_queue_delay, .. } = self.limits;
+        let policy = Policy { max_batch_size, max_queue_delay };
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            state.jobs.retain(Job::is_wanted);
+            let waiting: Vec<_> = state.jobs.iter().map(Job::as_waiting).collect();
+            let now = Instant::now();
+            let until = match policy::decide(policy, &waiting, (state.idle, now)) {
+                Decision::Run(taken, release) => return Some((state.take(&taken), release)),
+                Decision::WaitUntil(due) => Some(due.saturating_duration_since(now)),
+                Decision::Idle => None,
+            };
+            state = self.wait(state, until);
+        }
+    }
+
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, at_most: Option<Duration>) -> MutexGuard<'a, State> {
+        state.idle += 1;
+        let mut state = match at_most {
+            Some(time) => self.arrived.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.idle -= 1;
+        state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes the jobs at these ascending positions; the others keep their order.
+    fn take(&mut self, positions: &[usize]) -> Vec<Job> {
+        let mut taken = Vec::with_capacity(positions.len());
+        for (already, position) in positions.iter().enumerate() {
+            taken.extend(self.jobs.remove(position - already));
+        }
+        taken
+    }
+}
+
+impl Job {
+    fn is_wanted(&self) -> bool {
+        !self.reply.is_closed() && self.deadline > Instant::now()
+    }
+
+    fn as_waiting(&self) -> Waiting<&Kind> {
+        Waiting { kind: self.kind.as_ref(), rows: self.rows, since: self.submitted }
+    }
+}
+
+/// Whether axis 0 of every input and output is open, and so counts rows.
+fn is_stackable(signature: &Signature) -> bool {
+    let mut specs = signature.inputs.iter().chain(&signature.outputs);
+    specs.all(|spec| spec.shape.first() == Some(&-1))
+}
+
+fn work(queue: &Queue, mut graph: Box<dyn Graph>, on_batch: &OnBatch) {
+    while let Some((jobs, release)) = queue.pop() {
+        let started = Instant::now();
+        let rows: Vec<usize> = jobs.iter().map(|job| job.rows).collect();
+        let batch_size = rows.iter().sum();
+        let result = compute(graph.as_mut(), &jobs, &rows);
+        let computing = started.elapsed();
+        on_batch(batch_size, release);
+        reply(jobs, result, (started, computing, batch_size));
+    }
+}
+
+/// One engine call for all of `jobs`. A panic in an engine is that batch's failure, not the thread's end.
+fn compute(graph: &mut dyn Graph, jobs: &[Job], rows: &[usize]) -> Result<Vec<Tensors>, ComputeError> {
+    let run = || match jobs {
+        [job] => Ok(vec![graph.compute(&job.inputs)?]),
+        jobs => split(graph.compute(&stack(jobs.iter().map(|job| &job.inputs)))?, rows).map_err(ComputeError),
+    };
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(ComputeError("the engine panicked; its message is in the log".to_owned())))
+}
+
+/// Callers may have left meanwhile; then nobody is to be told.
+fn reply(
+    jobs: Vec<Job>,
+    result: Result<Vec<Tensors>, ComputeError>,
+    (started, computing, batch_size): (Instant, Duration, usize),
+) {
+    let mut outputs = result.map(Vec::into_iter);
+    for job in jobs {
+        let queued = started - job.submitted;
+        let answer = match &mut outputs {
+            Ok(outputs) => outputs
+                .next()
+                .map(|outputs| Computed { outputs, queued, computing, batch_size })
+                .ok_or_else(|| ComputeError("the batch had fewer outputs than jobs".to_owned())),
+            Err(error) => Err(error.clone()),
+        };
+        let _ = job.reply.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::nn::backend::{Backend, LoadOptions, fake::Fake};
+    use crate::nn::tensor::{DType, Signature, Tensor};
+
+    /// A graph that says when a run starts and waits to be let go.
+    struct Gated {
+        inner: Box<dyn Graph>,
+        started: mpsc::Sender<()>,
+        go: mpsc::Receiver<()>,
+    }
+
+    impl Graph for Gated {
+        fn signature(&self) -> &Signature {
+            self.inner.signature()
+        }
+        fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
+            self.started.send(()).unwrap();
+            self.go.recv().unwrap();
+            self.inner.compute(inputs)
+        }
+    }
+
+    fn fake(compute: &str) -> Box<dyn Graph> {
+        let spec = r#"[{ name = "x", dtype = "U8", shape = [-1] }]"#;
+        let file = format!("compute = \"{compute}\"\ninputs = {spec}\noutputs = {spec}");
+        let threads = std::num::NonZeroUsize::MIN;
+        Fake.load(file.as_bytes(), &LoadOptions { target: Default::default(), threads }).unwrap()
+    }
+
+    fn start(graphs: Vec<Box<dyn Graph>>, queue_size: usize) -> Batcher {
+        let limits = Limits { queue_size, max_batch_size: 4, max_queue_delay: Duration::ZERO };
+        Batcher::start("m", graphs, limits, Arc::new(|_, _| {})).unwrap()
+    }
+
+    fn input(n: u8) -> Tensors {
+        vec![("x".to_owned(), Tensor::new(DType::U8, vec![1], vec![n].into()).unwrap())]
+    }
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    fn gated() -> (Box<dyn Graph>, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        gated_around(fake("echo"))
+    }
+
+    fn gated_around(inner: Box<dyn Graph>) -> (Box<dyn Graph>, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (started, on_start) = mpsc::channel();
+        let (let_go, go) = mpsc::channel();
+        (Box::new(Gated { inner, started, go }), on_start, let_go)
+    }
+
+    #[tokio::test]
+    async fn each_caller_gets_its_own_answer() {
+        let batcher = Arc::new(start(vec![fake("echo"), fake("echo")], 64));
+        let tasks: Vec<_> = (0..50)
+            .map(|n| {
+                let batcher = batcher.clone();
+                tokio::spawn(async move { (n, batcher.compute(input(n), far()).await.unwrap().outputs) })
+            })
+            .collect();
+        for task in tasks {
+            let (n, outputs) = task.await.unwrap();
+            assert_eq!(outputs, input(n));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_sheds_and_a_caller_who_left_makes_room() {
+        let (graph, on_start, let_go) = gated();
+        let batcher = Arc::new(start(vec![graph], 1));
+        let submit = |n| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.compute(input(n), far()).await })
+        };
+        let running = submit(1);
+        tokio::task::yield_now().await;
+        on_start.recv().unwrap();
+        let waiting = submit(2);
+        tokio::task::yield_now().await;
+        assert_eq!(batcher.waiting(), 1);
+        assert!(matches!(batcher.compute(input(3), far()).await, Err(Failure::Overloaded(1))));
+
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        let next = submit(4);
+        tokio::task::yield_now().await;
+        let_go.send(()).unwrap();
+        let_go.send(()).unwrap();
+        assert_eq!(running.await.unwrap().unwrap().outputs, input(1));
+        assert_eq!(next.await.unwrap().unwrap().outputs, input(4));
+        assert_eq!(on_start.iter().take(1).count(), 1, "the abandoned job must never reach the engine");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_ends_the_wait_and_expired_work_is_not_started() {
+        let (graph, on_start, let_go) = gated();
+        let batcher = start(vec![graph], 8);
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert!(matches!(batcher.compute(input(1), soon).await, Err(Failure::Deadline(_))));
+        assert!(matches!(batcher.compute(input(2), Instant::now()).await, Err(Failure::Deadline(_))));
+        let_go.send(()).unwrap();
+        let_go.send(()).unwrap();
+        assert_eq!(batcher.compute(input(3), far()).await.unwrap().outputs, input(3));
+        drop(batcher);
+        assert_eq!(on_start.iter().count(), 2, "the second job had expired");
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_fails_or_panics_goes_on_with_the_next_job() {
+        for (compute, says) in [("fail", "told to fail"), ("panic", "panicked")] {
+            let batcher = start(vec![fake(compute)], 8);
+            batcher.compute(input(0), far()).await.unwrap();
+            for _ in 0..2 {
+                let error = batcher.compute(input(1), far()).await.unwrap_err();
+                assert!(error.to_string().contains(says), "{error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_queued_while_the_engine_was_busy_is_one_batch_and_each_gets_its_own() {
+        let (graph, on_start, let_go) = gated();
+        let batcher = Arc::new(start(vec![graph], 16));
+        let submit = |n| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.compute(input(n), far()).await })
+        };
+        let running = submit(0);
+        tokio::task::yield_now().await;
+        on_start.recv().unwrap();
+        let waiting: Vec<_> = (1..=5).map(submit).collect();
+        tokio::task::yield_now().await;
+        assert_eq!(batcher.waiting(), 5);
+        (0..3).for_each(|_| let_go.send(()).unwrap());
+        assert_eq!(running.await.unwrap().unwrap().batch_size, 1);
+        for (n, task) in (1..).zip(waiting) {
+            let computed = task.await.unwrap().unwrap();
+            assert_eq!(computed.outputs, input(n));
+            assert_eq!(computed.batch_size, if n <= 4 { 4 } else { 1 });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_batch_is_everybody_s_failure_and_only_theirs() {
+        let (mut graph, on_start, let_go) = gated_around(fake("fail"));
+        let_go.send(()).unwrap();
+        graph.compute(&input(0)).unwrap();
+        on_start.recv().unwrap();
+        let batcher = Arc::new(start(vec![graph], 16));
+        let submit = |n| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.compute(input(n), far()).await })
+        };
+        let first = submit(0);
+        tokio::task::yield_now().await;
+        on_start.recv().unwrap();
+        let together = [submit(1), submit(2)];
+        tokio::task::yield_now().await;
+        (0..2).for_each(|_| let_go.send(()).unwrap());
+        for task in [first].into_iter().chain(together) {
+            assert!(matches!(task.await.unwrap(), Err(Failure::Engine(_))));
+        }
+        assert_eq!(on_start.iter().take(1).count(), 1, "two jobs were one engine call");
+    }
+}

@@ -1,0 +1,82 @@
+//! Requests that are stacked below `compute`, across sandboxes, and what their clients see of it.
+
+use std::time::Duration;
+
+use crate::harness::{Setup, picture};
+
+const SERVING: &str = "instances = 1\nmax_batch_size = 4";
+
+/// A model that computes nothing until its gate is opened.
+fn gated(serving: &str) -> (Setup, std::path::PathBuf) {
+    let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
+    let gate = setup.path("gate");
+    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
+    (setup.fake_model("slow", "dtype = \"U8\", shape = [-1, 4]", (&graph, serving)), gate)
+}
+
+const ONE: &str = "/nn/compute?model=slow&input=x&dtype=U8&shape=1,4";
+
+#[tokio::test]
+async fn what_queues_behind_a_busy_engine_is_stacked() {
+    let (setup, gate) = gated(SERVING);
+    let server = setup.start();
+    let first = server.start_get(ONE);
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    let rest: Vec<_> = (0..8).map(|_| server.start_get(ONE)).collect();
+    server.wait_for_in_flight(|n| n > 8.5).await;
+    // In flight is not yet in the queue: the guests still have to come to their `compute`.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    std::fs::write(&gate, "").unwrap();
+    for request in [first].into_iter().chain(rest) {
+        assert!(request.await.unwrap().text().contains("\"ok\""));
+    }
+    assert!((server.metric("modelfn_batch_size_sum{model=\"slow\"}").await - 9.0).abs() < 1e-9);
+    let calls = server.metric("modelfn_batch_size_count{model=\"slow\"}").await;
+    assert!((calls - 3.0).abs() < 1e-9, "1 + 4 + 4 rows are three calls, not {calls}");
+    assert!(server.metric("modelfn_batches_total{model=\"slow\",release=\"Full\"}").await > 0.5);
+}
+
+#[tokio::test]
+async fn a_clients_own_batch_counts_with_its_size_and_has_the_same_limit() {
+    let (setup, gate) = gated(SERVING);
+    std::fs::write(gate, "").unwrap();
+    let server = setup.start();
+    let own = server.get("/nn/compute?model=slow&input=x&dtype=U8&shape=4,4").await;
+    assert!(own.text().contains("\"ok\""), "{}", own.text());
+    assert!((server.metric("modelfn_batch_size_sum{model=\"slow\"}").await - 4.0).abs() < 1e-9);
+    let larger = server.get("/nn/compute?model=slow&input=x&dtype=U8&shape=5,4").await.text();
+    assert!(larger.contains("too-large") && larger.contains("is 4"), "{larger}");
+}
+
+/// The real model, in batches: the same bytes as alone.
+#[tokio::test]
+async fn a_batch_answers_what_single_calls_would_have() {
+    let server = Setup::example().args(&["--model-instances", "1"]).start();
+    let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg"];
+    let mut alone = Vec::new();
+    for name in names {
+        alone.push(server.post("/classify?top_k=1000", picture(name)).await.body);
+    }
+    let requests = (0..48).map(|n| server.post("/classify?top_k=1000", picture(names[n % names.len()])));
+    for (n, answer) in futures::future::join_all(requests).await.into_iter().enumerate() {
+        assert_eq!(answer.body, alone[n % names.len()], "request {n}");
+    }
+    let computed = server.metric("modelfn_computations_total{model=\"efficientnet-lite0\",succeeded=\"True\"}").await;
+    let calls = server.metric("modelfn_batch_size_count{model=\"efficientnet-lite0\"}").await;
+    assert!(calls < computed, "{computed} computations in {calls} calls: nothing was stacked");
+}
+
+#[tokio::test]
+async fn a_client_may_shorten_its_deadline() {
+    let (setup, _gate) = gated(SERVING);
+    let server = setup.args(&["--request-timeout", "1h"]).start();
+    for (header, value) in [("x-request-timeout", "200ms"), ("x-request-timeout", "0.2"), ("grpc-timeout", "200m")] {
+        let request = server.client.get(server.url("/never")).header(header, value);
+        server.send(request).await.problem(504);
+    }
+    // A guest that is told of it in time may answer by itself.
+    let request = server.client.get(server.url(ONE)).header("x-request-timeout", "200ms");
+    assert!(server.send(request).await.text().contains("timeout"));
+    let request = server.client.get(server.url("/hello")).header("x-request-timeout", "soon");
+    assert!(server.send(request).await.problem(400).contains("x-request-timeout"));
+}
