@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what only tests need: tests/setup.sh. What is there already is left alone.
 #
-#   a browser      Debian's chromium and chromium-driver, for tests/it/page.rs
+#   a browser      Debian's chromium and chromium-driver, for tests/it/page.rs; curl, for tests/it/readme.rs
 #   wasmtime       the stock command line, for tests/it/wasmtime_serve.rs
 #   OpenVINO       what that wasmtime runs models with, in target/openvino/
 set -euo pipefail
@@ -10,26 +10,26 @@ cd "$(dirname "$0")/.."
 readonly TOOLS=${MODELFN_CACHE:-$HOME/.cache/modelfn}/tools
 # The version that the host is built on, so that a difference is the host's.
 readonly WASMTIME=48.0.8
-readonly BROWSER=(chromium chromium-driver)
+readonly PACKAGES=(chromium chromium-driver curl)
 readonly OPENVINO=target/openvino
 
 say() { echo "tests: $*" >&2; }
 
-install_browser() {
-  if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then
-    say "$(chromium --version 2>/dev/null | head -n 1) is there"
+install_packages() {
+  if command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v curl >/dev/null; then
+    say "$(chromium --version 2>/dev/null | head -n 1) and curl are there"
     return
   fi
   if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-    say "no chromium and chromedriver on PATH, and installing them needs apt-get and root, so tests/it/page.rs is skipped."
-    say "On Debian, as root: apt-get install --no-install-recommends ${BROWSER[*]}"
+    say "chromium, chromedriver or curl is missing, and installing them needs apt-get and root."
+    say "On Debian, as root: apt-get install --no-install-recommends ${PACKAGES[*]}"
     # CI skips nothing.
     [[ -z ${CI:-} ]]
     return
   fi
-  say "installing Debian's ${BROWSER[*]}"
+  say "installing Debian's ${PACKAGES[*]}"
   apt-get update -q >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${BROWSER[@]}" >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${PACKAGES[@]}" >&2
 }
 
 install_wasmtime() {
@@ -68,6 +68,6 @@ PYTHON
   say "linked OpenVINO into $OPENVINO"
 }
 
-install_browser
+install_packages
 install_wasmtime
 link_openvino

@@ -3,6 +3,8 @@
 //! The graph is loaded by the name on the card; which engine runs it, where and in which batch is
 //! the host's business. An overloaded host does not answer here at all: it ends the request itself.
 
+#![expect(clippy::print_stderr, reason = "a guest's log is its stderr")]
+
 use crate::bindings::wasi::nn::errors::{Error, ErrorCode};
 use crate::bindings::wasi::nn::graph::load_by_name;
 use crate::bindings::wasi::nn::tensor::{Tensor, TensorType};
@@ -41,23 +43,21 @@ fn scores(card: &Card, outputs: Vec<(String, Tensor)>) -> Result<Vec<f32>, Probl
     })
 }
 
-/// Whose fault it was decides the status; what the host said is passed on.
+/// Whose fault it was decides the status. What the host said goes to the log, which every host has for stderr: a
+/// client can do nothing with it.
 fn problem(card: &Card, error: &Error) -> Problem {
-    let (name, said) = (&card.name, error.data());
-    match error.code() {
+    let (name, code) = (&card.name, error.code());
+    eprintln!("wasi-nn: model '{name}': {code:?}: {}", error.data());
+    match code {
         ErrorCode::NotFound => Problem::unavailable(format!("model '{name}' is not loaded by this host")),
-        ErrorCode::Timeout => {
-            Problem::gateway_timeout(format!("model '{name}' took too long; try again later ({said})"))
-        }
-        ErrorCode::TooLarge => {
-            Problem::insufficient_storage(format!("the host has no room for model '{name}' ({said})"))
-        }
-        ErrorCode::RuntimeError | ErrorCode::Unknown => Problem::bad_gateway(format!("model '{name}' failed: {said}")),
-        code @ (ErrorCode::InvalidArgument
+        ErrorCode::Timeout => Problem::gateway_timeout(format!("model '{name}' took too long; try again later")),
+        ErrorCode::TooLarge => Problem::insufficient_storage(format!("the host has no room for model '{name}'")),
+        ErrorCode::RuntimeError | ErrorCode::Unknown => Problem::bad_gateway(format!("model '{name}' failed")),
+        ErrorCode::InvalidArgument
         | ErrorCode::InvalidEncoding
         | ErrorCode::UnsupportedOperation
-        | ErrorCode::Security) => Problem::internal(format!(
-            "the host refused model '{name}' ({code:?}): {said}; compare its card with the graph"
-        )),
+        | ErrorCode::Security => {
+            Problem::internal(format!("the host refused model '{name}'; its log says why: compare card and graph"))
+        }
     }
 }

@@ -187,7 +187,12 @@ impl ComponentTable {
         let tool: ToolSettings = tool.context("in tool.modelfn")?;
         let (source, mut digest) = self.source.check(folder)?;
         if let Some(own) = &tool.digest {
-            digest = Some(sha256_of(own)?);
+            let own = sha256_of(own)?;
+            ensure!(
+                digest.as_ref().is_none_or(|other| *other == own),
+                "two digests that differ: source and tool.modelfn"
+            );
+            digest = Some(own);
         }
         let files = self.files.into_iter().map(|files| files.check(folder)).collect::<Result<_>>()?;
         let memory = tool

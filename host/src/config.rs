@@ -101,7 +101,7 @@ pub struct HostArguments {
     /// Load only this model (may be repeated). Without it: every model whose graph file is there.
     #[arg(long, value_name = "NAME")]
     pub load_model: Vec<String>,
-    /// Engine instances of a model whose card does not say: one a core when absent.
+    /// Engine instances of a model whose card does not say. Without it: one a core, at most 4.
     #[arg(long, env = "MODELFN_MODEL_INSTANCES", value_name = "N")]
     pub model_instances: Option<NonZeroUsize>,
     /// Where compiled components are kept; an empty string keeps none. Without it: ~/.cache/modelfn/code.
@@ -179,6 +179,9 @@ pub struct CompileArguments {
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
 }
+
+/// Each instance has the weights once more; more than this is a decision.
+const MAX_DEFAULT_INSTANCES: usize = 4;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -268,7 +271,8 @@ impl HostArguments {
     /// Engine instances of a model whose card does not say.
     pub fn model_instances(&self) -> NonZeroUsize {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.model_instances.unwrap_or_else(cores)
+        let most = NonZeroUsize::new(MAX_DEFAULT_INSTANCES).unwrap_or(NonZeroUsize::MIN);
+        self.model_instances.unwrap_or_else(|| cores().min(most))
     }
 }
 

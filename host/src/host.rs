@@ -1,6 +1,6 @@
 //! Start-up: arguments, manifest and model folder become a service that answers requests.
 //!
-//! Everything that can be wrong with them is found here, before a port is bound.
+//! Everything that can be wrong with them is found here, before the first request is answered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +55,10 @@ pub async fn open(args: &HostArguments, capacity: Capacity, metrics: &Arc<Metric
         })?;
         functions.insert(id.clone(), Arc::new(function));
     }
+    ensure!(
+        args.max_bodies >= args.max_body,
+        "--max-bodies must be at least --max-body, or the largest bodies never fit"
+    );
     let limits = RequestLimits {
         instances: capacity.instances,
         waiting: capacity.waiting,

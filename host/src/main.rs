@@ -12,14 +12,15 @@ use modelfn::host::{self, Capacity};
 use modelfn::metrics::Metrics;
 use modelfn::nn::{inspect, registry};
 use modelfn::server::admin::{self, Readiness};
+use modelfn::server::function::Service;
 use modelfn::server::listen::{self, ConnectionLimits};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = start_log(&arguments).and_then(|()| match arguments.command {
-        Command::Serve(args) => runtime()?.block_on(serve(args)),
-        Command::Invoke(args) => runtime()?.block_on(invoke(args)),
+        Command::Serve(args) => run(serve(args)),
+        Command::Invoke(args) => run(invoke(args)),
         Command::Compile(args) => print_lines(&host::compile(&args)?),
         Command::Model { command: ModelCommand::Inspect { name, models, json } } => inspect(&name, &models, json),
         Command::Model { command: ModelCommand::List { models, json } } => list(&models, json),
@@ -30,9 +31,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, and so does a first one
+/// while nothing is served yet.
 async fn serve(args: ServeArguments) -> Result<ExitCode> {
-    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
     // Liveness can be seen from here on; readiness only when every model and function has been loaded.
@@ -42,8 +44,14 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     let listener = listen::bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
 
-    let capacity = Capacity { instances: args.max_instances.get(), waiting: args.max_waiting };
-    let service = host::open(&args.host, capacity, &metrics).await?;
+    let loading = load(args.clone(), metrics.clone());
+    let service = tokio::select! {
+        service = loading => service?,
+        () = either(&mut signals.0, &mut signals.1) => {
+            tracing::info!("told to end while loading: ending at once");
+            std::process::exit(130);
+        }
+    };
     readiness.ready();
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
 
@@ -53,12 +61,20 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
         stall: args.host.request_timeout,
     };
     let shutdown = first_signal(signals, readiness);
-    let open = listen::serve((listener, Arc::new(service)), limits, metrics, (shutdown, args.drain_timeout)).await;
+    let open = listen::serve((listener, service), limits, metrics, (shutdown, args.drain_timeout)).await;
     if open > 0 {
         tracing::warn!("{open} connections were still open after {:?}", args.drain_timeout);
     }
     tracing::info!("drained, goodbye");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Loading blocks its thread; signals are waited for on another.
+async fn load(args: ServeArguments, metrics: Arc<Metrics>) -> Result<Arc<Service>> {
+    let capacity = Capacity { instances: args.max_instances.get(), waiting: args.max_waiting };
+    let runtime = tokio::runtime::Handle::current();
+    let open = move || runtime.block_on(host::open(&args.host, capacity, &metrics));
+    Ok(Arc::new(tokio::task::spawn_blocking(open).await.context("loading panicked")??))
 }
 
 async fn first_signal((mut terminate, mut interrupt): (Signal, Signal), readiness: Arc<Readiness>) {
@@ -142,8 +158,13 @@ fn print_lines(lines: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")
+/// Runs a command to its end. Threads that still load or compute then are not waited for.
+fn run(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("the runtime did not start")?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
 }
 
 /// Logs go to stderr, so that stdout is for answers.

@@ -46,11 +46,11 @@ impl Route {
         (self.rest || left.is_empty() || left == "/").then_some(Match { rest, names })
     }
 
-    /// Sorts before the routes that are less specific.
+    /// Sorts before the routes that are less specific: segment by segment, a literal before a name, and the end of
+    /// the route or a name before the rest.
     pub fn specificity(&self) -> impl Ord + use<> {
-        let kinds: Vec<u8> =
-            self.segments.iter().map(|segment| u8::from(matches!(segment, Segment::Name(_)))).collect();
-        (self.rest, std::cmp::Reverse(kinds.len()), kinds)
+        let kind = |segment: &Segment| u8::from(matches!(segment, Segment::Name(_)));
+        self.segments.iter().map(kind).chain(self.rest.then_some(2)).collect::<Vec<_>>()
     }
 }
 
@@ -141,11 +141,11 @@ mod tests {
 
     #[test]
     fn the_most_specific_route_sorts_first() {
-        let mut routes: Vec<Route> =
-            ["/...", "/a/...", "/:x", "/a/:x", "/a/b", "/a"].iter().map(|r| r.parse().unwrap()).collect();
+        let routes = ["/...", "/a/...", "/:x/:y", "/:x", "/a/:x", "/:x/b/...", "/a/b", "/a"];
+        let mut routes: Vec<Route> = routes.iter().map(|r| r.parse().unwrap()).collect();
         routes.sort_by_key(Route::specificity);
         let sorted: Vec<_> = routes.iter().map(ToString::to_string).collect();
-        assert_eq!(sorted, ["/a/b", "/a/:x", "/a", "/:x", "/a/...", "/..."]);
+        assert_eq!(sorted, ["/a", "/a/b", "/a/:x", "/a/...", "/:x", "/:x/b/...", "/:x/:y", "/..."]);
     }
 
     #[test]

@@ -87,3 +87,32 @@ async fn the_drain_is_bounded() {
     server.wait_for_log("still open");
     assert!(in_flight.await.unwrap().is_err());
 }
+
+/// While nothing is served yet there is nothing to drain.
+#[tokio::test]
+async fn a_signal_during_start_up_ends_at_once() {
+    let scratch = crate::harness::Scratch::new();
+    let fifo = scratch.path().join("slow.wasm");
+    // Reading the component takes for ever: nobody writes into this pipe.
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let manifest = scratch.write("spin.toml", crate::harness::app(&fifo, ""));
+    let mut command = crate::harness::modelfn();
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--load-model",
+        "efficientnet-lite0",
+    ]);
+    let mut child = command.arg("--app").arg(manifest).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("model loaded") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "it ended before it loaded anything");
+    }
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}

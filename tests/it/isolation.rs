@@ -310,3 +310,27 @@ async fn a_guest_has_no_network() {
     assert_eq!(said.lines().count(), 3, "{said}");
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "the guest has connected");
 }
+
+/// Probes of load balancers often speak HTTP/1.0 without a host; that is their mistake, not the function's.
+#[tokio::test]
+async fn a_request_without_a_host_is_the_clients_error() {
+    let server = Setup::probe("").start();
+    let mut client = server.connect();
+    client.write_all(b"GET /hello HTTP/1.0\r\n\r\n").unwrap();
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.0 400 "), "{head}");
+    assert_well(&server).await;
+}
+
+/// Also where no function answers, a client that is still sending gets to read why.
+#[tokio::test]
+async fn a_path_without_a_function_is_answered_after_a_large_body_too() {
+    let manifest = crate::harness::app(&crate::harness::guest("probe"), "").replace("\"/...\"", "\"/hello\"");
+    let server = Setup::app(&manifest).start();
+    let answer = server.post("/nowhere", vec![0; 8 << 20]).await;
+    assert_eq!(answer.problem(404), "No function answers /nowhere.");
+    assert!(
+        (server.metric("modelfn_requests_total{function=\"(none)\",outcome=\"ClientError\"}").await - 1.0).abs() < 1e-9
+    );
+    server.wait_for_log("not answered: no function answers /nowhere");
+}

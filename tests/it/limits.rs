@@ -84,7 +84,7 @@ async fn bodies_of_all_requests_may_be_as_large_as_the_limit_together() {
     let gate = setup.path("gate");
     let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
     let setup = setup.fake_model("slow", "dtype = \"FP32\", shape = [-1]", (&graph, ""));
-    let server = setup.args(&["--max-bodies", "150000", "--request-timeout", "1h"]).start();
+    let server = setup.args(&["--max-body", "150000", "--max-bodies", "150000", "--request-timeout", "1h"]).start();
     let holder = server.client.post(server.url("/nn/compute?model=slow&shape=1")).body(vec![0; 100_000]);
     let holder = tokio::spawn(async move { Answer::read(holder.send().await.unwrap()).await.unwrap() });
     server.wait_for_in_flight(|n| n > 0.5).await;
@@ -199,8 +199,8 @@ async fn outputs_count_among_the_tensors() {
 #[tokio::test]
 async fn a_guest_has_so_many_handles_and_no_more() {
     let server = Setup::probe("").start();
-    assert_text(&server, "/handles?n=4000", "4000").await;
-    server.get("/handles?n=5000").await.problem(507);
+    assert_text(&server, "/handles?n=450", "450").await;
+    server.get("/handles?n=600").await.problem(507);
     assert_text(&server, "/hello", "hello").await;
 }
 

@@ -45,7 +45,7 @@ pub(super) struct HttpTrigger {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub(super) enum RouteSyntax {
     Path(String),
     Private { private: bool },
@@ -60,6 +60,7 @@ pub(super) enum HandlerSyntax {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Executor {
     pub(super) r#type: String,
 }
@@ -78,7 +79,7 @@ pub(super) struct ComponentTable {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub(super) enum Source {
     Path(String),
     Url { url: String, digest: String },
@@ -86,7 +87,7 @@ pub(super) enum Source {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub(super) enum Files {
     Pattern(String),
     Placement { source: String, destination: String },

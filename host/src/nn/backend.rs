@@ -77,6 +77,9 @@ pub enum LoadError {
     /// The engine has no such device. Never replaced by another device.
     #[error("target '{target:?}' is not available: the {engine:?} engine of this build runs on cpu only", target = .0, engine = .1)]
     NoTarget(Target, Engine),
+    /// Too many graphs were loaded by guests already.
+    #[error("guests have loaded {0} graphs already; try again later, or have the host load the model")]
+    Busy(usize),
     /// The bytes are not a graph that the engine can run.
     #[error("not a graph that the engine can run: {0}")]
     Invalid(String),

@@ -62,7 +62,7 @@ pub struct GraphFile {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serving {
-    /// Copies of the graph that compute at the same time; one a core when absent.
+    /// Copies of the graph that compute at the same time; `--model-instances` when absent.
     pub instances: Option<NonZeroUsize>,
     /// Threads that one computation uses.
     pub threads: NonZeroUsize,
@@ -89,9 +89,9 @@ impl Default for Serving {
 pub struct Preprocessing {
     pub size: [u32; 2],
     pub crop: f64,
-    pub filter: String,
-    pub layout: String,
-    pub color: String,
+    pub filter: Filter,
+    pub layout: Layout,
+    pub color: Color,
     pub mean: [f32; 3],
     pub std: [f32; 3],
 }
@@ -102,8 +102,44 @@ pub struct Preprocessing {
 #[expect(missing_docs, reason = "described in models/README.md, used by the function")]
 pub struct Postprocessing {
     pub labels: PathBuf,
-    pub scores: String,
+    pub scores: Scores,
     pub top_k: NonZeroUsize,
+}
+
+/// How a picture is scaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the field's own")]
+pub enum Filter {
+    Bicubic,
+    Bilinear,
+}
+
+/// The order of the input's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names are the field's own")]
+pub enum Layout {
+    Nchw,
+    Nhwc,
+}
+
+/// The order of the channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names are the field's own")]
+pub enum Color {
+    Rgb,
+    Bgr,
+}
+
+/// What the output's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "described in models/README.md")]
+pub enum Scores {
+    Logits,
+    Probabilities,
 }
 
 impl Card {
@@ -136,22 +172,37 @@ impl Card {
         found.extend(compare("output", &self.outputs, &graph.outputs));
         found.extend(self.preprocessing.as_ref().and_then(|p| self.input_disagreement(p)));
         found.extend(labels.and_then(|text| self.label_disagreement(text)));
+        found.extend(self.mistake(labels));
         found
     }
 
     /// The preprocessed picture must have the shape of the first input.
     fn input_disagreement(&self, preprocessing: &Preprocessing) -> Option<String> {
         let [width, height] = preprocessing.size.map(i64::from);
-        let picture = match preprocessing.layout.as_str() {
-            "NHWC" => [1, height, width, 3],
-            _ => [1, 3, height, width],
+        let picture = match preprocessing.layout {
+            Layout::Nhwc => [1, height, width, 3],
+            Layout::Nchw => [1, 3, height, width],
         };
         let input = self.inputs.first()?;
         let shape = picture.map(|axis| usize::try_from(axis).unwrap_or(0));
         let fits = [DType::Fp32, DType::U8].iter().any(|&dtype| input.admits(dtype, &shape));
         (!fits).then(|| {
-            format!("preprocessing makes FP32 or U8 {picture:?} ({}), but the input is {input}", preprocessing.layout)
+            format!("preprocessing makes FP32 or U8 {picture:?} ({:?}), but the input is {input}", preprocessing.layout)
         })
+    }
+
+    /// Numbers that no function could work with.
+    fn mistake(&self, labels: Option<&str>) -> Option<String> {
+        if let Some(Preprocessing { crop, mean, std, .. }) = &self.preprocessing {
+            if !(*crop > 0.0 && *crop <= 1.0) {
+                return Some(format!("preprocessing.crop = {crop} must be above 0 and at most 1"));
+            }
+            if std.contains(&0.0) || !mean.iter().chain(std).all(|value| value.is_finite()) {
+                return Some("preprocessing.mean and .std must be finite, and .std not 0".to_owned());
+            }
+        }
+        let (top_k, classes) = (self.postprocessing.as_ref()?.top_k.get(), labels?.lines().count());
+        (top_k > classes).then(|| format!("postprocessing.top_k = {top_k}, but there are {classes} labels"))
     }
 
     fn label_disagreement(&self, labels: &str) -> Option<String> {
@@ -228,7 +279,7 @@ mod tests {
         );
         let said = Card::parse("m", &text).unwrap().disagreements(&signature(), None);
         assert_eq!(said.len(), 1);
-        assert!(said[0].contains("[1, 3, 9, 8] (NCHW)"), "{said:?}");
+        assert!(said[0].contains("[1, 3, 9, 8] (Nchw)"), "{said:?}");
     }
 
     #[test]
@@ -239,6 +290,7 @@ mod tests {
             (CARD.replace("m.onnx", "/etc/passwd"), "graph.file"),
             (CARD.replace("license", "licence"), "licence"),
             (CARD.replace("FP32", "FP33"), "FP33"),
+            (format!("{CARD}\npostprocessing = {{ labels = \"l\", scores = \"odds\", top_k = 1 }}"), "odds"),
             (CARD.replace("\"onnx\"", "\"torch\""), "torch"),
         ] {
             let error = Card::parse("m", &wrong).unwrap_err();

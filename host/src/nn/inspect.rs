@@ -69,10 +69,10 @@ impl fmt::Display for Inspection {
             f,
             "graph",
             &format_args!(
-                "{} ({megabytes:.1} MB), {:?} engine, {:?}",
+                "{} ({megabytes:.1} MB), {} engine, {}",
                 card.graph.file.display(),
-                card.graph.engine,
-                card.graph.target
+                word(card.graph.engine),
+                word(card.graph.target)
             ),
         )?;
         tensors(f, "inputs", &signature.inputs)?;
@@ -84,13 +84,16 @@ impl fmt::Display for Inspection {
                 "picture",
                 &format_args!(
                     "{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge",
-                    p.color, p.layout, p.filter, p.crop
+                    word(p.color),
+                    word(p.layout),
+                    word(p.filter),
+                    p.crop
                 ),
             )?;
             row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
         }
         if let Some(p) = &card.postprocessing {
-            row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), p.scores))?;
+            row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
         }
         if disagreements.is_empty() {
             return row(f, "check", &"card and graph agree");
@@ -101,4 +104,9 @@ impl fmt::Display for Inspection {
 
 fn tensors(f: &mut fmt::Formatter<'_>, key: &str, specs: &[TensorSpec]) -> fmt::Result {
     specs.iter().enumerate().try_for_each(|(n, spec)| writeln!(f, "{:<12} {spec}", if n == 0 { key } else { "" }))
+}
+
+/// As it is written in a card.
+fn word(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

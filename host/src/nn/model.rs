@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use crate::metrics::Metrics;
@@ -14,6 +16,8 @@ pub struct Model {
     pub(super) max_batch_size: usize,
     pub(super) batcher: Batcher,
     pub(super) metrics: Arc<Metrics>,
+    /// Held by graphs that guests loaded.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a model gave no outputs.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 
@@ -26,13 +27,17 @@ pub struct Registry {
     models: BTreeMap<String, Arc<Model>>,
     backends: Vec<Box<dyn Backend>>,
     metrics: Arc<Metrics>,
+    guest_graphs: Arc<Semaphore>,
 }
+
+/// Graphs that guests may have loaded from their own bytes, all together: each has a thread.
+const MAX_GUEST_GRAPHS: usize = 8;
 
 /// What to load, and with what.
 pub struct Source<'a> {
     /// The folder of model folders.
     pub folder: &'a Path,
-    /// Load these and no others; every model whose graph file is there when empty.
+    /// Load these and no others; every model that can be loaded when empty.
     pub only: &'a [String],
     /// Models that must be there, beyond `only`.
     pub required: &'a [String],
@@ -67,14 +72,16 @@ pub enum RegistryError {
 }
 
 impl Registry {
-    /// Loads the models of `source`. A model whose graph file is missing is left out with a warning, unless it
-    /// is asked for by name.
+    /// Loads the models of `source`. A model that can't be loaded is left out with a warning, unless it is asked
+    /// for by name.
     ///
     /// # Errors
     ///
-    /// The first model that can't be loaded.
+    /// The first model that was asked for and can't be loaded.
     pub fn load(source: &Source<'_>, backends: Vec<Box<dyn Backend>>) -> Result<Registry, RegistryError> {
-        let mut registry = Registry { models: BTreeMap::new(), backends, metrics: source.metrics.clone() };
+        let guest_graphs = Arc::new(Semaphore::new(MAX_GUEST_GRAPHS));
+        let mut registry =
+            Registry { models: BTreeMap::new(), backends, metrics: source.metrics.clone(), guest_graphs };
         let present = model_names(source.folder)?;
         for name in source.only.iter().chain(source.required) {
             if !present.contains(name) {
@@ -91,7 +98,7 @@ impl Registry {
                 continue;
             }
             match registry.load_model(source, &name) {
-                Err(e @ RegistryError::NoGraph { .. }) if !named => tracing::warn!("left out: {e}"),
+                Err(e) if !named => tracing::warn!("left out: {e}"),
                 loaded => {
                     registry.models.insert(name, Arc::new(loaded?));
                 }
@@ -117,6 +124,8 @@ impl Registry {
     ///
     /// See [`LoadError`].
     pub fn load_graph(&self, engine: Engine, target: Target, graph: &[u8]) -> Result<Model, LoadError> {
+        let permit = self.guest_graphs.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
         let options = LoadOptions { target, threads: NonZeroUsize::MIN };
         let graph = self.backend(engine)?.load(graph, &options)?;
         let signature = graph.signature().clone();
@@ -125,7 +134,14 @@ impl Registry {
         let batcher = Batcher::start("guest", vec![graph], limits, Arc::new(|_, _| {}));
         let batcher = batcher.map_err(|e| LoadError::NoEngine(e.to_string()))?;
         let metrics = self.metrics.clone();
-        Ok(Model { name: "(loaded by the guest)".to_owned(), signature, max_batch_size: usize::MAX, batcher, metrics })
+        Ok(Model {
+            name: "(loaded by the guest)".to_owned(),
+            signature,
+            max_batch_size: usize::MAX,
+            batcher,
+            metrics,
+            _permit: Some(permit),
+        })
     }
 
     fn load_model(&self, source: &Source<'_>, name: &str) -> Result<Model, RegistryError> {
@@ -155,7 +171,7 @@ impl Registry {
         tracing::info!(model = name, instances, engine = ?card.graph.engine, load_ms = load_time.as_millis(), "model loaded");
         self.metrics.model_loaded(name, load_time);
         let (max_batch_size, metrics) = (card.serving.max_batch_size.get(), self.metrics.clone());
-        Ok(Model { name: name.to_owned(), signature, max_batch_size, batcher, metrics })
+        Ok(Model { name: name.to_owned(), signature, max_batch_size, batcher, metrics, _permit: None })
     }
 
     fn on_batch(&self, name: &str) -> Arc<OnBatch> {

@@ -13,11 +13,16 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::error::Problem;
+
+/// How long a client may pause within a body. What it has sent counts against everybody's budget meanwhile.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// How much more is read, and for how long.
 const MAX_BYTES: usize = 32 << 20;
@@ -61,7 +66,7 @@ impl Bodies {
     async fn read_to_end(&self, mut body: Drained) -> Result<Held, Problem> {
         let mut held: Option<OwnedSemaphorePermit> = None;
         let mut read = Vec::with_capacity(body.size_hint().exact().map_or(0, |n| n.min(self.most()) as usize));
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = timeout(MAX_PAUSE, body.frame()).await.map_err(|_| Problem::BodyTooSlow)? {
             let frame = frame.map_err(|e| Problem::BodyBroken(e.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
             if read.len() + data.len() > self.most {
@@ -87,15 +92,19 @@ impl Bodies {
 /// A body that drains itself in the background when it is dropped before its end.
 pub(super) struct Drained {
     body: Option<Inner>,
+    /// The client sends nothing until it's asked to (`Expect: 100-continue`): there is nothing to drain.
+    held_back: bool,
 }
 
 impl Drained {
-    pub(super) fn new<B>(body: B) -> Self
+    /// The body of `request`, drained from here on.
+    pub(super) fn wrap<B>(request: Request<B>) -> Request<Drained>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        Drained { body: Some(Box::pin(body.map_err(Into::into))) }
+        let held_back = request.headers().contains_key(http::header::EXPECT);
+        request.map(|body| Drained { body: Some(Box::pin(body.map_err(Into::into))), held_back })
     }
 }
 
@@ -104,6 +113,8 @@ impl Body for Drained {
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        // Whoever reads asks for it.
+        self.held_back = false;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = body.as_mut().poll_frame(cx);
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
@@ -123,9 +134,9 @@ impl Body for Drained {
 
 impl Drop for Drained {
     fn drop(&mut self) {
-        let rest = self.body.take().filter(|body| !body.is_end_stream());
+        let rest = self.body.take().filter(|body| !self.held_back && !body.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(tokio::time::timeout(MAX_TIME, drain(rest)));
+            runtime.spawn(timeout(MAX_TIME, drain(rest)));
         }
     }
 }

@@ -21,6 +21,9 @@ pub enum Problem {
     /// No route has this path.
     #[error("no function answers {0}")]
     NoRoute(String),
+    /// Neither the request's line nor its head says whom it is for.
+    #[error("the header Host is missing or not ASCII")]
+    NoHost,
     /// The header of this name has no time in it.
     #[error("the header {0} must be a time above zero, such as 2s or 500ms (grpc-timeout: 2S or 500m)")]
     BadTimeout(&'static str),
@@ -79,7 +82,7 @@ impl Problem {
         const BUSY: &str = "The server is busy; try again in a moment.";
         let (status, outcome, text) = match self {
             Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
-            Problem::BadTimeout(_) => (StatusCode::BAD_REQUEST, Outcome::ClientError, ""),
+            Problem::NoHost | Problem::BadTimeout(_) => (StatusCode::BAD_REQUEST, Outcome::ClientError, ""),
             Problem::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, ""),
             Problem::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::ClientError, ""),
             Problem::BodyBroken(_) => {

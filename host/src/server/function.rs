@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -68,42 +68,41 @@ impl Service {
     {
         let id = take_request_id(request.headers_mut());
         let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), method = %request.method(), path = request.uri().path());
-        let mut response = tracing::Instrument::instrument(self.route(request), span).await;
+        let mut response = tracing::Instrument::instrument(self.route(Drained::wrap(request)), span).await;
         response.headers_mut().insert(REQUEST_ID.clone(), id);
         response
     }
 
-    async fn route<B>(&self, mut request: Request<B>) -> Response<AnswerBody>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        match self.router.route(&mut request) {
-            Ok(Target::Static(response)) => static_response(&response).map(full),
+    async fn route(&self, mut request: Request<Drained>) -> Response<AnswerBody> {
+        let routed = self.router.route(&mut request);
+        let function = match &routed {
+            Ok(Target::Function { function, .. }) => function.component(),
+            Ok(Target::Static(_)) => "(static)",
+            Err(_) => "(none)",
+        };
+        let mut watch = Watch::start(&self.metrics, function);
+        let result = match &routed {
             Ok(Target::Function { function, timeout }) => {
-                let mut watch = Watch::start(&self.metrics, function.component());
-                let result = self.call(request, &function, timeout.unwrap_or(self.limits.timeout)).await;
-                watch.end(&result);
-                result.unwrap_or_else(|problem| problem.response().map(full))
+                self.call(request, function, timeout.unwrap_or(self.limits.timeout)).await
             }
-            Err(problem) => problem.response().map(full),
-        }
+            Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
+            Err(path) => Err(Problem::NoRoute(path.clone())),
+        };
+        watch.end(&result);
+        result.unwrap_or_else(|problem| problem.response().map(full))
     }
 
     /// Who can't be served is told before the body is read; the body is read before a sandbox exists.
-    async fn call<B>(
+    async fn call(
         &self,
-        request: Request<B>,
+        request: Request<Drained>,
         function: &Function,
         timeout: Duration,
-    ) -> Result<Response<AnswerBody>, Problem>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<Response<AnswerBody>, Problem> {
         let timeout = deadline::timeout(request.headers(), timeout)?;
         let deadline = Instant::now() + timeout;
-        let (head, body) = request.map(Drained::new).into_parts();
+        let (head, body) = request.into_parts();
+        check_host(&head)?;
         self.check_length(&head.headers)?;
         self.check_room()?;
         let Held { bytes, permit } = self.bodies.read(body, deadline).await?;
@@ -144,6 +143,12 @@ impl Service {
             Ok(Err(_)) | Err(_) => Err(Problem::NoInstance(timeout)),
         }
     }
+}
+
+/// Guests are told whom a request was for, so that somebody must have said it.
+fn check_host(head: &http::request::Parts) -> Result<(), Problem> {
+    let host = head.headers.get(HOST).is_some_and(|host| host.to_str().is_ok());
+    if host || head.uri.authority().is_some() { Ok(()) } else { Err(Problem::NoHost) }
 }
 
 /// A place in the line of those who wait.

@@ -10,7 +10,6 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::error::Problem;
 use crate::app::StaticResponse;
 use crate::route::Route;
 use crate::wasm::function::Function;
@@ -48,8 +47,8 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// [`Problem::NoRoute`].
-    pub fn route<B>(&self, request: &mut Request<B>) -> Result<Target, Problem> {
+    /// The path, when no route has it.
+    pub fn route<B>(&self, request: &mut Request<B>) -> Result<Target, String> {
         let (path, headers) = {
             let path = request.uri().path().to_owned();
             (path, request.headers_mut())
@@ -65,7 +64,7 @@ impl Router {
                 return Ok(target.clone());
             }
         }
-        Err(Problem::NoRoute(path))
+        Err(path)
     }
 }
 

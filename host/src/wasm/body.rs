@@ -50,9 +50,11 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(super) fn wrap(response: Response<HyperOutgoingBody>, guest: Guest) -> Response<ResponseBody> {
+    pub(super) fn wrap(response: Response<HyperOutgoingBody>, mut guest: Guest) -> Response<ResponseBody> {
         let length = response.headers().get(CONTENT_LENGTH);
         let left = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        // A body that has nothing in it is not read to its end by everyone.
+        guest.may_finish = left == Some(0) || matches!(response.status().as_u16(), 204 | 304);
         response.map(|body| ResponseBody { body, guest, left })
     }
 

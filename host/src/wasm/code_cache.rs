@@ -7,7 +7,7 @@
 //! `unsafe` code.
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -124,11 +124,12 @@ fn check_trusted(metadata: &fs::Metadata, what: &str) -> io::Result<()> {
 fn write_atomically(path: &Path, code: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    // Where others can write, they could put a link in the way.
+    check_trusted(&fs::metadata(folder)?, "the folder")?;
+    let temporary = path.with_extension(format!("{:016x}.tmp", std::hash::RandomState::new().hash_one(path)));
     let written = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o644)
         .open(&temporary)
         .and_then(|mut file| file.write_all(code).and_then(|()| file.sync_all()))

@@ -30,6 +30,9 @@ use crate::nn::registry::Registry;
 /// What a guest gets after its deadline to answer a `timeout` from wasi-nn by itself.
 pub const GRACE: Duration = Duration::from_millis(100);
 
+/// What one host call may copy out of a guest, beyond its tensors.
+const HOSTCALL_BYTES: usize = 1 << 20;
+
 /// What the manifest says of a component.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -164,14 +167,17 @@ impl Function {
             result
         });
         // Until there is a head the guest runs in its caller's task: most have ended then but for cleaning up, and a
-        // task of its own would cost two more changes of threads. After an answer a run yields before it ends, so
-        // that one which ended here has none.
+        // task of its own would cost two more changes of threads.
         let answer = tokio::select! {
             biased;
             answer = &mut answers => answer,
+            // After an answer a run yields before it ends, so that one which ends here has none.
             ended = &mut run => return Err(ended.err().unwrap_or(InvokeError::NoAnswer)),
         };
         match answer {
+            Ok(Ok(response)) if response.status().is_informational() => {
+                Err(InvokeError::Refused(format!("status {} is not an answer", response.status())))
+            }
             Ok(Ok(response)) => {
                 let phases = *head.phases();
                 Ok(Answer { response: ResponseBody::wrap(response, Guest::spawn(run)), phases })
@@ -200,6 +206,8 @@ impl Function {
         let mut store =
             Store::new(self.pre.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head))?);
         store.limiter(|state| &mut state.limiter);
+        // What one host call may copy out of the guest.
+        store.set_hostcall_fuel(self.settings.limits.tensor_bytes.saturating_add(HOSTCALL_BYTES));
         // A guest that computes gives its thread back at each tick; there its deadline finds it.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);

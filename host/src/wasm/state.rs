@@ -17,10 +17,13 @@ use super::wasi_nn::Nn;
 use crate::nn::registry::Registry;
 
 /// Handles (streams, tensors, errors …) that a guest may hold at once.
-const MAX_HANDLES: usize = 4096;
+const MAX_HANDLES: usize = 512;
 
-/// Bytes of header fields that a guest may hold, in the memory they take here.
-const MAX_FIELDS: usize = 128 << 10;
+/// Bytes of one set of header fields, in the memory it takes here.
+const MAX_FIELDS: usize = 64 << 10;
+
+/// Bytes that an answer's body takes from the guest at once; two such pieces may wait for the client.
+const BODY_CHUNK: usize = 64 << 10;
 
 /// The data of a request's store.
 pub(super) struct State {
@@ -139,6 +142,10 @@ type Sent = Result<
 >;
 
 impl WasiHttpHooks for NoOutbound {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

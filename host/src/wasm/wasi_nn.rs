@@ -71,6 +71,9 @@ struct Granted {
 #[derive(Clone)]
 pub struct Loaded(Arc<Model>);
 
+/// Bytes of an error's text.
+const MAX_ERROR_TEXT: usize = 1024;
+
 /// The resource `tensor`. Its shape and data need not agree until it is computed with.
 pub struct GuestTensor {
     shape: Vec<u32>,
@@ -128,8 +131,11 @@ impl Nn {
 }
 
 impl NnError {
+    /// The text is cut: it may quote what the guest sent, and stays with the host.
     fn new(code: ErrorCode, data: impl Into<String>) -> Self {
-        NnError { code, data: data.into() }
+        let mut data = data.into();
+        data.truncate(data.floor_char_boundary(MAX_ERROR_TEXT));
+        NnError { code, data }
     }
 }
 
@@ -141,7 +147,10 @@ impl State {
         match result {
             Ok(value) => Ok(Ok(value)),
             Err(error) => {
-                tracing::debug!(code = ?error.code, "wasi-nn: {}", error.data);
+                match error.code {
+                    ErrorCode::RuntimeError | ErrorCode::Unknown => tracing::warn!("wasi-nn: {:?}", error.data),
+                    code => tracing::debug!(?code, "wasi-nn: {:?}", error.data),
+                }
                 Ok(Err(self.table.push(error)?))
             }
         }
@@ -153,12 +162,13 @@ impl State {
     }
 
     fn give_outputs(&mut self, outputs: Vec<(String, Tensor)>) -> Reply<Vec<inference::NamedTensor>> {
-        let bytes = outputs.iter().map(|(_, tensor)| tensor.data().len()).sum();
+        let outputs: Vec<_> = outputs.into_iter().map(|(name, tensor)| (name, GuestTensor::from(tensor))).collect();
+        let bytes = outputs.iter().map(|(_, tensor)| tensor.held()).sum();
         if let Err(limit) = self.nn.charge(bytes) {
             let text = format!("the outputs are {bytes} bytes; the tensors of a request may be {limit}");
             return self.reply(Err(NnError::new(ErrorCode::TooLarge, text)));
         }
-        let give = |(name, tensor)| Ok((name, self.table.push(GuestTensor::from(tensor))?));
+        let give = |(name, tensor)| Ok((name, self.table.push(tensor)?));
         outputs.into_iter().map(give).collect::<wasmtime::Result<_>>().map(Ok)
     }
 
@@ -203,6 +213,11 @@ impl graph::Host for State {
                 "component '{component}' may not load graphs from bytes; use load-by-name, or set allow_load in [component.{component}.tool.modelfn]"
             );
             return self.reply(Err(NnError::new(ErrorCode::Security, text)));
+        }
+        let bytes = builders.iter().map(Vec::len).sum();
+        if let Err(limit) = self.nn.charge(bytes) {
+            let text = format!("a graph of {bytes} bytes is too large; graphs and tensors of a request may be {limit}");
+            return self.reply(Err(NnError::new(ErrorCode::TooLarge, text)));
         }
         let loaded = match (engine(encoding), builders.len()) {
             (Some(engine), 1) => load_graph(self.nn.registry.clone(), engine, target.into(), builders).await,
@@ -251,7 +266,7 @@ impl inference::HostGraphExecutionContext for State {
     ) -> Reply<Vec<inference::NamedTensor>> {
         let Loaded(model) = self.table.get(&context)?.clone();
         let inputs = self.take_inputs(inputs)?;
-        let bytes = inputs.iter().map(|(_, tensor)| tensor.data.len()).sum();
+        let bytes = inputs.iter().map(|(_, tensor)| tensor.held()).sum();
         let outputs = State::compute(self, &model, inputs).await?;
         self.nn.refund(bytes);
         match outputs {
@@ -270,14 +285,15 @@ impl tensor::Host for State {}
 
 impl tensor::HostTensor for State {
     fn new(&mut self, shape: Vec<u32>, dtype: TensorType, data: Vec<u8>) -> wasmtime::Result<Resource<GuestTensor>> {
-        let bytes = data.len();
+        let tensor = GuestTensor { shape, dtype, data: data.into() };
+        let bytes = tensor.held();
         self.nn.charge(bytes).map_err(|limit| {
             // A constructor has no error to return.
             InvokeError::OutOfMemory(format!(
                 "another tensor of {bytes} bytes would exceed the {limit} bytes that the tensors of a request may be"
             ))
         })?;
-        Ok(self.table.push(GuestTensor { shape, dtype, data: data.into() })?)
+        Ok(self.table.push(tensor)?)
     }
 
     fn dimensions(&mut self, tensor: Resource<GuestTensor>) -> wasmtime::Result<Vec<u32>> {
@@ -294,7 +310,7 @@ impl tensor::HostTensor for State {
 
     fn drop(&mut self, tensor: Resource<GuestTensor>) -> wasmtime::Result<()> {
         let tensor = self.table.delete(tensor)?;
-        self.nn.refund(tensor.data.len());
+        self.nn.refund(tensor.held());
         Ok(())
     }
 }

@@ -99,6 +99,8 @@ fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) 
         // A spinning pool would take the core from the sandboxes that prepare the next request.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
+        // A graph has its weights with it: none may name other files of this machine as its data.
+        .with_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")?
         .commit_from_memory(graph)
 }
 

@@ -10,6 +10,12 @@ use crate::nn::model::ModelError;
 use crate::nn::tensor::{DType, Tensor};
 
 impl GuestTensor {
+    /// Bytes that the host holds for it: its data, and a shape that is longer than any tensor's should be.
+    pub(super) fn held(&self) -> usize {
+        const FREE_AXES: usize = 16;
+        self.data.len() + size_of::<u32>() * self.shape.len().saturating_sub(FREE_AXES)
+    }
+
     /// The tensor to compute with, if its data fill its shape.
     pub(super) fn checked(self, name: &str) -> Result<Tensor, NnError> {
         let shape = self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect();
@@ -41,6 +47,7 @@ impl From<LoadError> for NnError {
     fn from(error: LoadError) -> Self {
         let code = match &error {
             LoadError::NoEngine(_) => ErrorCode::InvalidEncoding,
+            LoadError::Busy(_) => ErrorCode::RuntimeError,
             LoadError::NoTarget(..) => ErrorCode::UnsupportedOperation,
             LoadError::Invalid(_) => ErrorCode::InvalidArgument,
         };
