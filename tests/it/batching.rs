@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{Setup, picture};
+use crate::harness::{Setup, model_with, picture};
 
-const SERVING: &str = "instances = 1\nmax_batch_size = 4";
+const SERVING: &str = "instances = 1\nmax_batch_size = 4\ndynamic_batching = true";
 
 /// A model that computes nothing until its gate is opened.
 fn gated(serving: &str) -> (Setup, std::path::PathBuf) {
@@ -51,7 +51,8 @@ async fn a_clients_own_batch_counts_with_its_size_and_has_the_same_limit() {
 /// The real model, in batches: the same bytes as alone.
 #[tokio::test]
 async fn a_batch_answers_what_single_calls_would_have() {
-    let server = Setup::example().args(&["--model-instances", "1"]).start();
+    let models = model_with("efficientnet-lite0", |card| format!("{card}\n[serving]\n{SERVING}\n"));
+    let server = Setup::example().models(models.path()).start();
     let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg"];
     let mut alone = Vec::new();
     for name in names {

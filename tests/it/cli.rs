@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use crate::harness::{Scratch, app, guest, modelfn, root};
+use crate::harness::{Scratch, app, guest, model_with, modelfn, root};
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = modelfn().args(arguments).output().unwrap();
@@ -56,15 +56,10 @@ fn inspect_shows_card_and_graph() {
 
 /// A copy of lite0 whose card is wrong in one place.
 fn wrong_card(from: &str, to: &str) -> Scratch {
-    let scratch = Scratch::new();
-    let lite0 = root().join("models/efficientnet-lite0");
-    let card = std::fs::read_to_string(lite0.join("model.toml")).unwrap();
-    assert!(card.contains(from), "{card}");
-    scratch.write("efficientnet-lite0/model.toml", card.replacen(from, to, 1));
-    for file in ["labels.txt", "model.onnx"] {
-        std::os::unix::fs::symlink(lite0.join(file), scratch.path().join("efficientnet-lite0").join(file)).unwrap();
-    }
-    scratch
+    model_with("efficientnet-lite0", |card| {
+        assert!(card.contains(from), "{card}");
+        card.replacen(from, to, 1)
+    })
 }
 
 #[test]

@@ -68,6 +68,17 @@ impl Drop for Scratch {
     }
 }
 
+/// A model folder with one model of `models/`, whose card is changed.
+pub fn model_with(name: &str, change: impl FnOnce(&str) -> String) -> Scratch {
+    let (scratch, original) = (Scratch::new(), root().join("models").join(name));
+    let card = std::fs::read_to_string(original.join("model.toml")).unwrap();
+    scratch.write(&format!("{name}/model.toml"), change(&card));
+    for file in ["labels.txt", "model.onnx"] {
+        std::os::unix::fs::symlink(original.join(file), scratch.path().join(name).join(file)).unwrap();
+    }
+    scratch
+}
+
 /// The program, with a log that a test can read and no environment of the developer's.
 pub fn modelfn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));

@@ -69,8 +69,10 @@ pub struct Serving {
     /// Computations that may wait. Beyond them requests are shed.
     pub queue_size: NonZeroUsize,
     /// The largest axis 0 that one engine call may have, where the graph leaves it open: of a client's own batch, and
-    /// of what is stacked. 1 stacks nothing.
+    /// of what is stacked.
     pub max_batch_size: NonZeroUsize,
+    /// Whether computations of different requests are stacked.
+    pub dynamic_batching: bool,
     /// How long a computation may wait for company, in milliseconds. 0 stacks what queued while the engine was busy.
     pub max_queue_delay_ms: f64,
 }
@@ -78,7 +80,14 @@ pub struct Serving {
 impl Default for Serving {
     fn default() -> Self {
         let n = |n| NonZeroUsize::new(n).expect("a literal above zero");
-        Serving { instances: None, threads: n(1), queue_size: n(256), max_batch_size: n(8), max_queue_delay_ms: 0.0 }
+        Serving {
+            instances: None,
+            threads: n(1),
+            queue_size: n(256),
+            max_batch_size: n(8),
+            dynamic_batching: false,
+            max_queue_delay_ms: 0.0,
+        }
     }
 }
 

@@ -162,7 +162,7 @@ impl Registry {
         }
         let limits = Limits {
             queue_size: card.serving.queue_size.get(),
-            max_batch_size: card.serving.max_batch_size.get(),
+            max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
             max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
         };
         let batcher = Batcher::start(name, graphs, limits, self.on_batch(name))
