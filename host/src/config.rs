@@ -150,6 +150,9 @@ pub struct ServeArguments {
     /// How long a client may take to send a request's head.
     #[arg(long, default_value = "10s", env = "MODELFN_HEADER_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub header_timeout: Duration,
+    /// How long a connection is kept on which nothing happens.
+    #[arg(long, default_value = "2m", env = "MODELFN_IDLE_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
+    pub idle_timeout: Duration,
     /// How long requests in flight get to end after SIGTERM.
     #[arg(long, default_value = "25s", env = "MODELFN_DRAIN_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub drain_timeout: Duration,

@@ -59,6 +59,7 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
         connections: args.max_connections.get(),
         header_timeout: args.header_timeout,
         stall: args.host.request_timeout,
+        idle: args.idle_timeout,
     };
     let shutdown = first_signal(signals, readiness);
     let open = listen::serve((listener, service), limits, metrics, (shutdown, args.drain_timeout)).await;

@@ -4,6 +4,8 @@
 
 pub mod listen;
 
+mod open;
+
 mod patience;
 
 pub mod router;

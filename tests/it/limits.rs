@@ -354,3 +354,36 @@ async fn a_head_within_the_time_is_served_however_it_comes() {
     }
     read_hello(&mut client);
 }
+
+/// HTTP/2 has a window for each answer: who leaves it shut and answers pings must not hold the connection for ever.
+#[tokio::test]
+async fn an_answer_behind_a_shut_window_is_cut_off() {
+    let server = Setup::probe("").args(&["--request-timeout", "300ms", "--max-connections", "1"]).start();
+    let shut = reqwest::Client::builder().no_proxy().http2_prior_knowledge().http2_initial_stream_window_size(1);
+    let answer = shut.build().unwrap().get(server.url("/stream?bytes=1000000")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    server.wait_for_metric("modelfn_connections", |n| n < 0.5).await;
+    assert_text(&server, "/hello", "hello").await;
+    drop(answer);
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_happens_is_closed() {
+    for builder in [reqwest::Client::builder(), reqwest::Client::builder().http2_prior_knowledge()] {
+        let server = Setup::probe("").args(&["--idle-timeout", "300ms"]).start();
+        let client = builder.no_proxy().build().unwrap();
+        assert_eq!(client.get(server.url("/hello")).send().await.unwrap().text().await.unwrap(), "hello");
+        server.wait_for_metric("modelfn_connections", |n| n < 0.5).await;
+    }
+}
+
+/// A request that takes longer than either has its own deadline.
+#[tokio::test]
+async fn a_long_request_is_neither_idle_nor_stalled() {
+    let settings = "[component.it.tool.modelfn]\ntimeout = \"1h\"";
+    let server = Setup::probe(settings).args(&["--request-timeout", "100ms", "--idle-timeout", "100ms"]).start();
+    for client in [server.client.clone(), http2_client()] {
+        let answer = client.get(server.url("/wait?ms=600")).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+}

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::function::Service;
+use super::open::{self, Open};
 use super::patience::Patience;
 use crate::metrics::Metrics;
 
@@ -30,6 +31,8 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
     /// For a client to go on reading its answer.
     pub stall: Duration,
+    /// Between two requests.
+    pub idle: Duration,
 }
 
 /// Binds `address`.
@@ -62,16 +65,26 @@ pub async fn serve(
         let Some((stream, permit)) = accepted else { continue };
         let held = (permit, metrics.connected());
         let service = service.clone();
+        let open = Open::new();
+        let opened = open.clone();
         let service = service_fn(move |request| {
-            let service = service.clone();
-            async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
+            let (service, request_open) = (service.clone(), opened.request());
+            async move {
+                let answer = service.answer(request).await;
+                Ok::<_, std::convert::Infallible>(answer.map(|body| request_open.answered(body)))
+            }
         });
         let stream = Patience::new(stream, (limits.header_timeout, limits.stall));
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(e) = connection.await {
-                tracing::debug!("connection: {e}");
+            tokio::select! {
+                ended = connection => if let Err(e) = ended {
+                    tracing::debug!("connection: {e}");
+                },
+                () = open.overdue(open::Patience { stall: limits.stall, idle: limits.idle }) => {
+                    tracing::debug!("connection: nothing moved for too long");
+                }
             }
             drop(held);
         });

@@ -1,0 +1,126 @@
+//! What a connection has open, and since when nothing of it moved.
+//!
+//! HTTP/2 lets a client hold an answer back by its window, for ever and while it answers pings, and lets it keep a
+//! connection on which nothing happens. hyper bounds neither. Requests that have no answer yet have a deadline of
+//! their own and are left alone here.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::function::AnswerBody;
+
+/// The open requests and answers of one connection.
+pub(super) struct Open(Mutex<State>);
+
+struct State {
+    requests: usize,
+    answers: usize,
+    moved: Instant,
+}
+
+/// How long a connection is kept on which nothing moves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// While an answer waits for its client.
+    pub(super) stall: Duration,
+    /// While nothing is open.
+    pub(super) idle: Duration,
+}
+
+impl Open {
+    pub(super) fn new() -> Arc<Open> {
+        Arc::new(Open(Mutex::new(State { requests: 0, answers: 0, moved: Instant::now() })))
+    }
+
+    /// Counts a request for as long as the result lives.
+    pub(super) fn request(self: &Arc<Open>) -> OpenRequest {
+        self.change(|state| state.requests += 1);
+        OpenRequest(self.clone())
+    }
+
+    /// Resolves when nothing has moved for too long.
+    pub(super) async fn overdue(&self, patience: Patience) {
+        loop {
+            let due = self.due(patience);
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+
+    fn due(&self, patience: Patience) -> Instant {
+        let state = self.lock();
+        match (state.requests, state.answers) {
+            (0, 0) => state.moved + patience.idle,
+            (0, _) => state.moved + patience.stall,
+            // Looked at again when they may have ended.
+            _ => Instant::now() + patience.stall,
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        state.moved = Instant::now();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that has no answer yet.
+pub(super) struct OpenRequest(Arc<Open>);
+
+impl OpenRequest {
+    /// Its answer is open from here on.
+    pub(super) fn answered(self, body: AnswerBody) -> OpenAnswer {
+        self.0.change(|state| state.answers += 1);
+        OpenAnswer { body, open: self.0.clone() }
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.change(|state| state.requests -= 1);
+    }
+}
+
+/// An answer's body, which says when it moves.
+pub(super) struct OpenAnswer {
+    body: AnswerBody,
+    open: Arc<Open>,
+}
+
+impl Body for OpenAnswer {
+    type Data = Bytes;
+    type Error = <AnswerBody as Body>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_ready() {
+            self.open.change(|_| {});
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for OpenAnswer {
+    fn drop(&mut self) {
+        self.open.change(|state| state.answers -= 1);
+    }
+}
