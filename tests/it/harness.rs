@@ -133,16 +133,24 @@ impl Setup {
         self
     }
 
-    /// Adds a model of the fake engine: `input` to `output`, as `graph` says (see `nn/backend/fake.rs`).
+    /// Adds a model of the fake engine: `x` to `y`, both of `tensor`, as `graph` says (see `nn/backend/fake.rs`).
     pub fn fake_model(self, name: &str, tensor: &str, (graph, serving): (&str, &str)) -> Setup {
-        let (input, output) = (format!("[{{ name = \"x\", {tensor} }}]"), format!("[{{ name = \"y\", {tensor} }}]"));
+        let spec = |name| format!("[{{ name = \"{name}\", {tensor} }}]");
+        let graph = format!("{graph}\ninputs = {}\noutputs = {}\n", spec("x"), spec("y"));
+        self.model(name, tensor, ("fake", graph.as_bytes(), serving))
+    }
+
+    /// Adds a model: `x` to `y`, both of `tensor`, by an engine, the bytes of its graph, and its `[serving]`.
+    pub fn model(self, name: &str, tensor: &str, (engine, graph, serving): (&str, &[u8], &str)) -> Setup {
+        let spec = |name| format!("[{{ name = \"{name}\", {tensor} }}]");
         let card = format!(
             "name = \"{name}\"\ndescription = \"\"\nlicense = \"MIT\"\nsource = \"\"\n\
-             graph = {{ file = \"fake.toml\", engine = \"fake\" }}\ninputs = {input}\noutputs = {output}\n[serving]\n{serving}\n"
+             graph = {{ file = \"graph\", engine = \"{engine}\" }}\ninputs = {}\noutputs = {}\n[serving]\n{serving}\n",
+            spec("x"),
+            spec("y")
         );
         self.scratch.write(&format!("models/{name}/model.toml"), card);
-        self.scratch
-            .write(&format!("models/{name}/fake.toml"), format!("{graph}\ninputs = {input}\noutputs = {output}\n"));
+        self.scratch.write(&format!("models/{name}/graph"), graph);
         self
     }
 

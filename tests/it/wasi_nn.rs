@@ -63,24 +63,37 @@ async fn outputs_have_the_names_types_and_shapes_of_the_graph() {
     assert_eq!(computed(&server.get(COMPUTE).await), expected);
 }
 
+/// The types of wasi-nn, with their sizes and their numbers in ONNX (TensorProto.DataType).
+const DTYPES: [(&str, usize, u8); 7] =
+    [("FP16", 2, 10), ("BF16", 2, 16), ("FP32", 4, 1), ("FP64", 8, 11), ("U8", 1, 2), ("I32", 4, 6), ("I64", 8, 7)];
+
+/// Guest to host to engine and back, for a fake engine and for the real one.
 #[tokio::test]
 async fn each_type_passes_bit_by_bit() {
-    let dtypes = [("FP16", 2), ("BF16", 2), ("FP32", 4), ("FP64", 8), ("U8", 1), ("I32", 4), ("I64", 8)];
-    let names: Vec<_> = dtypes.iter().map(|(dtype, _)| format!("\"{}\"", dtype.to_lowercase())).collect();
-    let mut setup = Setup::probe(&format!("[component.it.tool.modelfn]\nmodels = [{}]", names.join(", ")));
-    for (dtype, _) in dtypes {
-        let tensor = format!("dtype = \"{dtype}\", shape = [-1, 2]");
-        setup = setup.fake_model(&dtype.to_lowercase(), &tensor, ("compute = \"echo\"", "max_batch_size = 1000"));
-    }
-    let server = setup.start();
-    // Signalling NaNs, infinities, negative zeros and the like are among these.
-    let data: Vec<u8> = (0..=255).chain((0..=255).rev()).chain([0xff; 16]).chain([0; 16]).collect();
-    for (dtype, size) in dtypes {
-        let rows = data.len() / size / 2;
-        let path = format!("/nn/echo?model={}&dtype={dtype}&shape={rows},2", dtype.to_lowercase());
-        let answer = server.post(&path, data.clone()).await;
-        assert_eq!(answer.header("x-tensor"), format!("y {dtype} [{rows}, 2]"), "{}", answer.text());
-        assert_eq!(answer.body, data, "{dtype}");
+    for engine in ["fake", "onnx"] {
+        if engine == "onnx" && no_engine() {
+            continue;
+        }
+        let names: Vec<_> = DTYPES.iter().map(|(dtype, ..)| format!("\"{}\"", dtype.to_lowercase())).collect();
+        let mut setup = Setup::probe(&format!("[component.it.tool.modelfn]\nmodels = [{}]", names.join(", ")));
+        for (dtype, _, number) in DTYPES {
+            let (name, tensor) = (dtype.to_lowercase(), format!("dtype = \"{dtype}\", shape = [-1, 2]"));
+            let serving = "max_batch_size = 1000";
+            setup = match engine {
+                "fake" => setup.fake_model(&name, &tensor, ("compute = \"echo\"", serving)),
+                _ => setup.model(&name, &tensor, (engine, &identity(number), serving)),
+            };
+        }
+        let server = setup.start();
+        // Signalling NaNs, infinities, negative zeros and the like are among these.
+        let data: Vec<u8> = (0..=255).chain((0..=255).rev()).chain([0xff; 16]).chain([0; 16]).collect();
+        for (dtype, size, _) in DTYPES {
+            let rows = data.len() / size / 2;
+            let path = format!("/nn/echo?model={}&dtype={dtype}&shape={rows},2", dtype.to_lowercase());
+            let answer = server.post(&path, data.clone()).await;
+            assert_eq!(answer.header("x-tensor"), format!("y {dtype} [{rows}, 2]"), "{engine}: {}", answer.text());
+            assert_eq!(answer.body, data, "{engine} {dtype}");
+        }
     }
 }
 
@@ -311,6 +324,19 @@ fn threads_named(pid: i32, prefix: &str) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with(prefix)).count()
+}
+
+/// An ONNX graph, byte by byte: `y` is `x`, both of this element type and of two columns.
+fn identity(element: u8) -> Vec<u8> {
+    let text = |number, text: &str| field(number, text.as_bytes());
+    let node = [text(1, "x"), text(2, "y"), text(4, "Identity")].concat();
+    let value = |name: &str| {
+        let shape = [field(1, &text(2, "rows")), field(1, &number(1, 2))].concat();
+        let tensor = [number(1, element), field(2, &shape)].concat();
+        [text(1, name), field(2, &field(1, &tensor))].concat()
+    };
+    let graph = [field(1, &node), text(2, "identity"), field(11, &value("x")), field(12, &value("y"))].concat();
+    [number(1, 8), field(7, &graph), field(8, &number(2, 13))].concat()
 }
 
 /// An ONNX graph, byte by byte: `y` is four times `x` in a row, both FP32 and of any length.
