@@ -60,8 +60,8 @@ impl Problem {
     pub fn response(&self) -> Response<Full<Bytes>> {
         let (status, _, detail) = self.reaction();
         let title = status.canonical_reason().unwrap_or("Error");
-        let body =
-            serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+        let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
+        let body = serde_json::to_string(&document).unwrap_or_default();
         let mut response = Response::new(Full::from(format!("{body}\n")));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -114,6 +114,15 @@ impl Problem {
         let text = if text.is_empty() { sentence(&self.to_string()) } else { text.to_owned() };
         (status, outcome, text)
     }
+}
+
+/// RFC 9457, in the order of its examples.
+#[derive(serde::Serialize)]
+struct Document<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: String,
 }
 
 /// For errors whose own text is fit for the public.

@@ -67,7 +67,13 @@ impl Service {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let id = take_request_id(request.headers_mut());
-        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), method = %request.method(), path = request.uri().path());
+        // Of the highest level, so that no filter takes the id off a line that it lets through.
+        let span = tracing::error_span!(
+            "request",
+            id = id.to_str().unwrap_or_default(),
+            method = %request.method(),
+            path = request.uri().path()
+        );
         let mut response = tracing::Instrument::instrument(self.route(Drained::wrap(request)), span).await;
         response.headers_mut().insert(REQUEST_ID.clone(), id);
         response
@@ -201,6 +207,10 @@ impl<'a> Watch<'a> {
                     engine_ms = milliseconds(phases.compute),
                     "answered"
                 );
+            }
+            Err(problem) if outcome == Outcome::ClientError => {
+                let status = problem.response().status().as_u16();
+                tracing::info!(status, ms = milliseconds(elapsed), "not answered: {problem}");
             }
             Err(problem) => {
                 let status = problem.response().status().as_u16();

@@ -135,6 +135,7 @@ impl NnError {
     fn new(code: ErrorCode, data: impl Into<String>) -> Self {
         let mut data = data.into();
         data.truncate(data.floor_char_boundary(MAX_ERROR_TEXT));
+        data.shrink_to_fit();
         NnError { code, data }
     }
 }
