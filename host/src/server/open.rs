@@ -23,7 +23,7 @@ struct State {
     moved: Instant,
 }
 
-/// How long a connection is kept on which nothing moves.
+/// How long a connection is kept on which nothing moves, at least; at most twice as long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// While an answer waits for its client.
@@ -45,22 +45,18 @@ impl Open {
 
     /// Resolves when nothing has moved for too long.
     pub(super) async fn overdue(&self, patience: Patience) {
-        loop {
-            let due = self.due(patience);
-            if due <= Instant::now() {
-                return;
-            }
-            tokio::time::sleep_until(due.into()).await;
+        // Looked at now and then: waking this task at each change would cost every request something.
+        while !self.is_overdue(patience) {
+            tokio::time::sleep(patience.stall.min(patience.idle)).await;
         }
     }
 
-    fn due(&self, patience: Patience) -> Instant {
+    fn is_overdue(&self, patience: Patience) -> bool {
         let state = self.lock();
         match (state.requests, state.answers) {
-            (0, 0) => state.moved + patience.idle,
-            (0, _) => state.moved + patience.stall,
-            // Looked at again when they may have ended.
-            _ => Instant::now() + patience.stall,
+            (0, 0) => state.moved.elapsed() >= patience.idle,
+            (0, _) => state.moved.elapsed() >= patience.stall,
+            _ => false,
         }
     }
 
