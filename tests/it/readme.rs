@@ -18,7 +18,7 @@ fn examples(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Two decimals of a number are shown truth; further ones depend on the processor.
+/// Four decimals of a number must be as shown; further ones depend on the processor.
 fn rounded(text: &str) -> String {
     let mut short = String::new();
     let mut decimals = None;
@@ -28,7 +28,7 @@ fn rounded(text: &str) -> String {
             (c, Some(n)) if c.is_ascii_digit() => Some(n + 1),
             _ => None,
         };
-        if decimals.is_none_or(|n| n <= 2) {
+        if decimals.is_none_or(|n| n <= 4) {
             short.push(c);
         }
     }
