@@ -46,7 +46,7 @@ test-guests: ## Build the functions that tests need.
 test-models: ## Make every graph that tests need, for ONNX Runtime and for OpenVINO.
 	@models/build.py model --openvino $(TEST_MODELS)
 
-test-tools: ## Install what only tests need: a browser, and wasmtime with OpenVINO.
+test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, and tritonclient.
 	@tests/setup.sh
 
 check: fmt lint deny scripts ## Check all that needs no running: format, lints, dependencies, scripts. CI makes warnings errors.

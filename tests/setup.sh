@@ -4,6 +4,7 @@
 #   a browser      Debian's chromium and chromium-driver, for tests/it/page.rs; curl, for tests/it/readme.rs
 #   wasmtime       the stock command line, for tests/it/wasmtime_serve.rs
 #   OpenVINO       what that wasmtime runs models with, in target/openvino/
+#   tritonclient   a client of the Open Inference Protocol, for tests/it/inference.rs, in target/tritonclient/
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +13,7 @@ readonly TOOLS=${MODELFN_CACHE:-$HOME/.cache/modelfn}/tools
 readonly WASMTIME=48.0.8
 readonly PACKAGES=(chromium chromium-driver curl)
 readonly OPENVINO=target/openvino
+readonly TRITONCLIENT=target/tritonclient
 
 say() { echo "tests: $*" >&2; }
 
@@ -41,22 +43,26 @@ install_wasmtime() {
   cargo install --locked --root "$TOOLS" "wasmtime-cli@$WASMTIME"
 }
 
-# The wheel that models/build.py converts with holds the runtime, too. wasmtime looks for it under a name
-# without a version, which the wheel lacks; a folder of links gives it that name.
-link_openvino() {
-  local packages
-  packages=$(PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=models python3 - <<'PYTHON'
+# Installs the packages of a hash-pinned requirements file into a folder of their own, whose path it prints.
+install_python() {
+  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=models python3 - "$1" <<'PYTHON'
 import contextlib, sys
 import wheels
 
 try:
     with contextlib.redirect_stdout(sys.stderr):
-        packages = wheels.install(wheels.ROOT / "models" / "requirements-openvino.txt")
+        packages = wheels.install(wheels.ROOT / sys.argv[1])
 except (wheels.Failure, OSError) as failure:
     sys.exit(f"error: {failure}")
 print(packages)
 PYTHON
-)
+}
+
+# The wheel that models/build.py converts with holds the runtime, too. wasmtime looks for it under a name
+# without a version, which the wheel lacks; a folder of links gives it that name.
+link_openvino() {
+  local packages
+  packages=$(install_python models/requirements-openvino.txt)
   if [[ "$(readlink "$OPENVINO/libopenvino_c.so")" == "$packages"/* ]]; then
     say "OpenVINO is there, in $OPENVINO"
     return
@@ -68,6 +74,14 @@ PYTHON
   say "linked OpenVINO into $OPENVINO"
 }
 
+link_tritonclient() {
+  local packages
+  packages=$(install_python tests/requirements.txt)
+  ln -sfn "$packages" "$TRITONCLIENT"
+  say "tritonclient is there, in $TRITONCLIENT"
+}
+
 install_packages
 install_wasmtime
 link_openvino
+link_tritonclient

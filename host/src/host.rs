@@ -13,7 +13,9 @@ use crate::config::{CompileArguments, HostArguments, ModelArguments};
 use crate::metrics::Metrics;
 use crate::nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use crate::nn::registry::{self, Registry};
+use crate::server::admin::Readiness;
 use crate::server::function::{RequestLimits, Service};
+use crate::server::inference::Inference;
 use crate::server::router::{Router, Target};
 use crate::wasm::code_cache::CodeCache;
 use crate::wasm::engine as wasmtime_engine;
@@ -34,8 +36,14 @@ pub struct Capacity {
 /// # Errors
 ///
 /// A message for the person who started the program, with the remedy.
-pub async fn open(args: &HostArguments, capacity: Capacity, metrics: &Arc<Metrics>) -> Result<Service> {
+pub async fn open(
+    args: &HostArguments,
+    capacity: Capacity,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+) -> Result<Service> {
     let app = App::load(&args.app)?;
+    check_routes(&app)?;
     // Models and code come from different files and engines: they are loaded side by side.
     let (registry, components) = std::thread::scope(|scope| {
         let registry = scope.spawn(|| load_models(args, &app, metrics));
@@ -66,7 +74,8 @@ pub async fn open(args: &HostArguments, capacity: Capacity, metrics: &Arc<Metric
         bodies: args.max_bodies.bytes(),
         timeout: args.request_timeout,
     };
-    Ok(Service::new(router(&app, &functions), limits, metrics.clone()))
+    let inference = Inference::new(registry, readiness.clone());
+    Ok(Service::new(router(&app, &functions), inference, limits, metrics.clone()))
 }
 
 /// Compiles the components of an application into a folder. Returns a line about each.
@@ -169,6 +178,17 @@ fn settings(args: &HostArguments, id: &str, component: &app::Component) -> Resul
             table_elements: args.max_table_elements.get(),
             tensor_bytes: args.max_tensors.bytes(),
         },
+    })
+}
+
+/// A route that would never be asked is a mistake.
+fn check_routes(app: &App) -> Result<()> {
+    let taken = app.routes.iter().map(|(route, _)| route.to_string()).find(|route| {
+        let rest = route.strip_prefix("/v2");
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    taken.map_or(Ok(()), |route| {
+        anyhow::bail!("route \"{route}\": /v2 is the Open Inference Protocol's; choose another")
     })
 }
 

@@ -44,7 +44,7 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     let listener = listen::bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
 
-    let loading = load(args.clone(), metrics.clone());
+    let loading = load(args.clone(), metrics.clone(), readiness.clone());
     let service = tokio::select! {
         service = loading => service?,
         () = either(&mut signals.0, &mut signals.1) => {
@@ -71,10 +71,10 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
 }
 
 /// Loading blocks its thread; signals are waited for on another.
-async fn load(args: ServeArguments, metrics: Arc<Metrics>) -> Result<Arc<Service>> {
+async fn load(args: ServeArguments, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Result<Arc<Service>> {
     let capacity = Capacity { instances: args.max_instances.get(), waiting: args.max_waiting };
     let runtime = tokio::runtime::Handle::current();
-    let open = move || runtime.block_on(host::open(&args.host, capacity, &metrics));
+    let open = move || runtime.block_on(host::open(&args.host, capacity, &metrics, &readiness));
     Ok(Arc::new(tokio::task::spawn_blocking(open).await.context("loading panicked")??))
 }
 
@@ -101,7 +101,9 @@ async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
     let body = args.file.as_deref().map(read_input).transpose()?;
     let capacity = Capacity { instances: 1, waiting: 0 };
     let metrics = Arc::new(Metrics::new());
-    let service = host::open(&args.host, capacity, &metrics).await?;
+    let readiness = Arc::new(Readiness::default());
+    let service = host::open(&args.host, capacity, &metrics, &readiness).await?;
+    readiness.ready();
     let request = http::Request::builder()
         .method(if body.is_some() { http::Method::POST } else { http::Method::GET })
         .uri(&args.route)

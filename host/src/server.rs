@@ -16,6 +16,8 @@ mod body;
 
 mod deadline;
 
+pub mod inference;
+
 pub mod admin;
 
 pub mod error;

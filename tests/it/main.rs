@@ -16,6 +16,7 @@ mod layers;
 mod readme;
 mod isolation;
 mod limits;
+mod inference;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::backend::Engine;
 use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use crate::metrics::Metrics;
@@ -12,6 +13,7 @@ use crate::metrics::Metrics;
 /// A loaded model.
 pub struct Model {
     pub(super) name: String,
+    pub(super) engine: Engine,
     pub(super) signature: Signature,
     pub(super) max_batch_size: usize,
     pub(super) batcher: Batcher,
@@ -38,6 +40,11 @@ impl Model {
     /// The name guests load it by.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The engine that computes it.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// Inputs and outputs, as the engine reports them.

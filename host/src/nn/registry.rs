@@ -136,6 +136,7 @@ impl Registry {
         let metrics = self.metrics.clone();
         Ok(Model {
             name: "(loaded by the guest)".to_owned(),
+            engine,
             signature,
             max_batch_size: usize::MAX,
             batcher,
@@ -170,8 +171,9 @@ impl Registry {
         let load_time = started.elapsed();
         tracing::info!(model = name, instances, engine = ?card.graph.engine, load_ms = load_time.as_millis(), "model loaded");
         self.metrics.model_loaded(name, load_time);
-        let (max_batch_size, metrics) = (card.serving.max_batch_size.get(), self.metrics.clone());
-        Ok(Model { name: name.to_owned(), signature, max_batch_size, batcher, metrics, _permit: None })
+        let (engine, max_batch_size, metrics) =
+            (card.graph.engine, card.serving.max_batch_size.get(), self.metrics.clone());
+        Ok(Model { name: name.to_owned(), engine, signature, max_batch_size, batcher, metrics, _permit: None })
     }
 
     fn on_batch(&self, name: &str) -> Arc<OnBatch> {

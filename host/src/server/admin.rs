@@ -38,6 +38,10 @@ impl Readiness {
         self.0.store(DRAINING, Ordering::Release);
     }
 
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire) == READY
+    }
+
     fn answer(&self) -> (StatusCode, &'static str) {
         match self.0.load(Ordering::Acquire) {
             STARTING => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use http::Request;
+use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,8 +49,22 @@ impl Bodies {
         Bodies { most, budget: Arc::new(Semaphore::new(together.min(Semaphore::MAX_PERMITS))) }
     }
 
+    /// Whether a body may be as long as these headers announce.
+    ///
+    /// # Errors
+    ///
+    /// It may not: there's no need to read it.
+    pub(super) fn check_announced(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let limit = self.most();
+        match announced {
+            Some(actual) if actual > limit => Err(Problem::BodyTooLarge { actual: Some(actual), limit }),
+            _ => Ok(()),
+        }
+    }
+
     /// The most bytes of one body.
-    pub(super) fn most(&self) -> u64 {
+    fn most(&self) -> u64 {
         self.most as u64
     }
 

@@ -1,19 +1,25 @@
-//! Any error to an answer: status, and a problem document (RFC 9457) with text for the public.
+//! Any error to an answer: status, and a problem document (RFC 9457) with text for the public; below `/v2` the Open
+//! Inference Protocol's document with the same text.
 //!
 //! The one place that maps errors to status codes. What a guest or engine said stays in the log.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use crate::metrics::Outcome;
+use crate::nn::batcher::Failure;
+use crate::nn::model::ModelError;
 use crate::wasm::function::InvokeError;
 
 /// When a client that was shed should come back.
 const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// The most bytes of what a client of the Open Inference Protocol is told: some of it may be the client's own.
+const MAX_DETAIL: usize = 2048;
 
 /// What can go wrong with a request before and around the guest.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,25 @@ pub enum Problem {
     /// The guest gave no answer.
     #[error(transparent)]
     Invoke(#[from] InvokeError),
+    /// The Open Inference Protocol has no such path.
+    #[error("the Open Inference Protocol has no {0}, and each model only version 1")]
+    NoEndpoint(String),
+    /// The path is right, the method is not. Has the right ones.
+    #[error("this path wants one of these methods: {0}")]
+    Method(&'static str),
+    /// No model has this name.
+    #[error("no model '{name}'; have: {have}")]
+    #[expect(missing_docs, reason = "the message says it")]
+    NoModel { name: String, have: String },
+    /// An inference request that is wrong in itself.
+    #[error("{0}")]
+    Invalid(String),
+    /// The server starts or drains.
+    #[error("the server is not ready")]
+    NotReady,
+    /// The model gave no outputs.
+    #[error(transparent)]
+    Model(#[from] ModelError),
 }
 
 impl Problem {
@@ -61,12 +86,16 @@ impl Problem {
         let (status, _, detail) = self.reaction();
         let title = status.canonical_reason().unwrap_or("Error");
         let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
-        let body = serde_json::to_string(&document).unwrap_or_default();
-        let mut response = Response::new(Full::from(format!("{body}\n")));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        respond(status, "application/problem+json", &document)
+    }
+
+    /// The answer for a client that speaks the Open Inference Protocol.
+    pub fn inference_response(&self) -> Response<Full<Bytes>> {
+        let (status, _, mut detail) = self.reaction();
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
+        let mut response = respond(status, "application/json", &serde_json::json!({ "error": detail }));
+        if let Problem::Method(methods) = self {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         }
         response
     }
@@ -90,6 +119,21 @@ impl Problem {
             }
             Problem::BodiesFull | Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(Overloaded(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
+            }
+            Problem::NoEndpoint(_) | Problem::NoModel { .. } => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
+            Problem::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, Outcome::ClientError, ""),
+            Problem::Invalid(_) | Problem::Model(ModelError::InvalidInput(_) | ModelError::TooLarge(_)) => {
+                (StatusCode::BAD_REQUEST, Outcome::ClientError, "")
+            }
+            Problem::NotReady => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, ""),
+            Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
+            }
+            Problem::Model(ModelError::Failure(Failure::Deadline(_))) => {
+                (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut, "The model did not answer in time.")
+            }
+            Problem::Model(ModelError::Failure(Failure::Engine(_))) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The model failed on this request.")
             }
             Problem::Invoke(Deadline(_)) => {
                 (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut, "The function did not answer in time.")
@@ -123,6 +167,17 @@ struct Document<'a> {
     title: &'a str,
     status: u16,
     detail: String,
+}
+
+fn respond(status: StatusCode, kind: &'static str, document: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let text = serde_json::to_string(document).unwrap_or_default();
+    let mut response = Response::new(Full::from(text + "\n"));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+    response
 }
 
 /// For errors whose own text is fit for the public.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::body::{Bodies, Drained, Held};
 use super::deadline;
 use super::error::Problem;
+use super::inference::{self, Inference};
 use super::router::{Router, Target, static_response};
 use crate::metrics::{Metrics, Outcome};
 use crate::wasm::function::{Answer, Function, Phases};
@@ -31,6 +32,7 @@ static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// All that a request needs, whichever way it comes.
 pub struct Service {
     router: Router,
+    inference: Inference,
     limits: RequestLimits,
     bodies: Bodies,
     slots: Arc<Semaphore>,
@@ -54,10 +56,10 @@ pub struct RequestLimits {
 }
 
 impl Service {
-    /// A service over `router`.
-    pub fn new(router: Router, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
+    /// A service over `router`, and over `inference` for what is below `/v2`.
+    pub fn new(router: Router, inference: Inference, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
         let (bodies, slots) = (Bodies::new(limits.body, limits.bodies), Arc::new(Semaphore::new(limits.instances)));
-        Service { router, limits, bodies, slots, waiting: AtomicUsize::new(0), metrics }
+        Service { router, inference, limits, bodies, slots, waiting: AtomicUsize::new(0), metrics }
     }
 
     /// Answers one request; what fails becomes an answer too.
@@ -83,6 +85,7 @@ impl Service {
         let routed = self.router.route(&mut request);
         let function = match &routed {
             Ok(Target::Function { function, .. }) => function.component(),
+            Ok(Target::Inference) => inference::FUNCTION,
             Ok(Target::Static(_)) => "(static)",
             Err(_) => "(none)",
         };
@@ -91,11 +94,22 @@ impl Service {
             Ok(Target::Function { function, timeout }) => {
                 self.call(request, function, timeout.unwrap_or(self.limits.timeout)).await
             }
+            Ok(Target::Inference) => self.infer(request).await,
             Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
             Err(path) => Err(Problem::NoRoute(path.clone())),
         };
         watch.end(&result);
-        result.unwrap_or_else(|problem| problem.response().map(full))
+        let respond = |problem: Problem| match routed {
+            Ok(Target::Inference) => problem.inference_response(),
+            _ => problem.response(),
+        };
+        result.unwrap_or_else(|problem| respond(problem).map(full))
+    }
+
+    async fn infer(&self, request: Request<Drained>) -> Result<Response<AnswerBody>, Problem> {
+        let _counted = self.metrics.admitted();
+        let response = self.inference.answer(request, &self.bodies, self.limits.timeout).await?;
+        Ok(response.map(full))
     }
 
     /// Who can't be served is told before the body is read; the body is read before a sandbox exists.
@@ -109,7 +123,7 @@ impl Service {
         let deadline = Instant::now() + timeout;
         let (head, body) = request.into_parts();
         check_host(&head)?;
-        self.check_length(&head.headers)?;
+        self.bodies.check_announced(&head.headers)?;
         self.check_room()?;
         let Held { bytes, permit } = self.bodies.read(body, deadline).await?;
         let slot = self.admit(deadline, timeout).await?;
@@ -118,15 +132,6 @@ impl Service {
         response.headers_mut().append(SERVER_TIMING.clone(), server_timing(&phases));
         response.extensions_mut().insert(phases);
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
-    }
-
-    fn check_length(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let limit = self.bodies.most();
-        match announced {
-            Some(actual) if actual > limit => Err(Problem::BodyTooLarge { actual: Some(actual), limit }),
-            _ => Ok(()),
-        }
     }
 
     /// A first look, so that no body is read in vain; [`Service::admit`] decides.

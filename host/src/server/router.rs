@@ -1,4 +1,4 @@
-//! (method, path) to handler: the routes of the manifest, the most specific first.
+//! (method, path) to handler: what is below `/v2`, then the routes of the manifest, the most specific first.
 //!
 //! A guest learns what its route left of the path from `spin-path-info`, as under Spin, so that one component
 //! can be mounted anywhere. Such headers from a client are removed.
@@ -10,6 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body_util::Full;
 
+use super::inference;
 use crate::app::StaticResponse;
 use crate::route::Route;
 use crate::wasm::function::Function;
@@ -32,6 +33,8 @@ pub enum Target {
         /// Instead of the server's timeout.
         timeout: Option<std::time::Duration>,
     },
+    /// A model itself, without a function: the Open Inference Protocol.
+    Inference,
     /// Always the same.
     Static(StaticResponse),
 }
@@ -54,6 +57,9 @@ impl Router {
             (path, request.headers_mut())
         };
         remove_ours(headers);
+        if inference::has(&path) {
+            return Ok(Target::Inference);
+        }
         for (route, target) in &self.routes {
             if let Some(found) = route.matches(&path) {
                 insert(headers, "spin-path-info".to_owned(), found.rest);

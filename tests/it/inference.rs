@@ -1,0 +1,152 @@
+//! The Open Inference Protocol on the models of the functions: by hand, and through Triton's own client.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Server, Setup, app, guest, root, skip};
+
+const TYPES: [(&str, &str, &str); 3] = [("floats", "FP32", "FP32"), ("ints", "I64", "INT64"), ("bytes", "U8", "UINT8")];
+
+fn echoes(arguments: &[&str]) -> Server {
+    let setup = Setup::app(&app(&guest("probe"), "")).args(arguments);
+    let add = |setup: Setup, (name, dtype, _): (&str, &str, &str)| {
+        setup.fake_model(name, &format!("dtype = \"{dtype}\", shape = [-1, 4]"), ("compute = \"echo\"", ""))
+    };
+    TYPES.into_iter().fold(setup, add).start()
+}
+
+fn one(graph: &str, serving: &str) -> Setup {
+    let setup = Setup::app(&app(&guest("probe"), ""));
+    let graph = graph.replace("GATE", &setup.path("gate").display().to_string());
+    setup.fake_model("m", "dtype = \"U8\", shape = [-1, 4]", (&graph, serving))
+}
+
+const FOUR: &str = r#"{"inputs":[{"name":"x","datatype":"UINT8","shape":[1,4],"data":[1,2,3,4]}]}"#;
+
+fn error(answer: &Answer, status: u16) -> String {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/json");
+    answer.json()["error"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn json_goes_in_and_comes_out() {
+    let server = echoes(&[]);
+    for (model, _, datatype) in TYPES {
+        let input = json!({ "name": "x", "datatype": datatype, "shape": [2, 4], "data": [[1, 2, 3, 4], [5, 6, 7, 8]] });
+        let body = json!({ "id": "a", "inputs": [input], "outputs": [{ "name": "y" }] }).to_string();
+        let answer = server.post(&format!("/v2/models/{model}/versions/1/infer"), body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = answer.json();
+        assert_eq!((&answer["model_name"], &answer["id"]), (&json!(model), &json!("a")));
+        let output = &answer["outputs"][0];
+        assert_eq!((&output["datatype"], &output["shape"]), (&json!(datatype), &json!([2, 4])));
+        let data: Vec<f64> = output["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+        assert_eq!(data, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    }
+    assert!(server.metric("modelfn_requests_total{function=\"(v2)\",outcome=\"Answered\"}").await > 2.5);
+    assert!(server.metric("modelfn_computations_total{model=\"ints\",succeeded=\"True\"}").await > 0.5);
+}
+
+#[tokio::test]
+async fn binary_data_goes_in_and_comes_out() {
+    let server = echoes(&[]);
+    let data = [0, 127, 200, 255];
+    let text = r#"{"parameters":{"binary_data_output":true},"inputs":[{"name":"x","datatype":"UINT8","shape":[1,4],"parameters":{"binary_data_size":4}}]}"#;
+    for (length, body) in [(text.len(), [text.as_bytes(), &data].concat()), (0, data.to_vec())] {
+        let request = server.client.post(server.url("/v2/models/bytes/infer"));
+        let answer = server.send(request.header("Inference-Header-Content-Length", length).body(body)).await;
+        assert_eq!(answer.header("content-type"), "application/octet-stream", "{}", answer.text());
+        let split: usize = answer.header("inference-header-content-length").parse().unwrap();
+        assert_eq!(answer.body[split..], data);
+        let document: Value = serde_json::from_slice(&answer.body[..split]).unwrap();
+        assert_eq!(document["outputs"][0]["parameters"]["binary_data_size"], 4);
+    }
+}
+
+#[tokio::test]
+async fn errors_name_what_is_wrong() {
+    let server = echoes(&["--max-body", "64KiB"]);
+    let infer = "/v2/models/bytes/infer";
+    let text = error(&server.post(infer, FOUR.replace("UINT8", "INT32")).await, 400);
+    assert!(text.contains("'x' is I32 [1, 4]; the model wants 'x' U8 [-1, 4]"), "{text}");
+    assert!(error(&server.post(infer, "{").await, 400).contains("JSON"));
+    assert!(error(&server.post(infer, FOUR.replace("UINT8", "BYTES")).await, 400).contains("datatype BYTES"));
+    let text = error(&server.get("/v2/models/none").await, 404);
+    assert_eq!(text, "No model 'none'; have: bytes, floats, ints.");
+    assert!(error(&server.get("/v2/models/bytes/versions/2").await, 404).contains("version 1"));
+    let answer = server.get(infer).await;
+    assert!(error(&answer, 405).contains("POST") && answer.header("allow") == "POST");
+    error(&server.post(infer, " ".repeat(65 << 10)).await, 413);
+    let request = server.client.post(server.url(infer)).header("X-Request-Timeout", "soon");
+    error(&server.send(request.body(FOUR)).await, 400);
+}
+
+#[tokio::test]
+async fn a_busy_model_sheds_and_a_slow_one_is_not_waited_for() {
+    let setup = one("compute = \"echo\"\ngate = \"GATE\"", "instances = 1\nqueue_size = 1");
+    let gate = setup.path("gate");
+    let server = setup.start();
+    let late = server.client.post(server.url("/v2/models/m/infer")).header("X-Request-Timeout", "50ms");
+    assert!(error(&server.send(late.body(FOUR)).await, 504).contains("in time"));
+    let waiting = server.client.post(server.url("/v2/models/m/infer")).body(FOUR).send();
+    let waiting = tokio::spawn(waiting);
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let shed = server.post("/v2/models/m/infer", FOUR).await;
+    error(&shed, 503);
+    assert_eq!(shed.header("retry-after"), "1");
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_engines_own_words_stay_in_the_log() {
+    let server = one("compute = \"fail\"", "").start();
+    let text = error(&server.post("/v2/models/m/infer", FOUR).await, 500);
+    assert_eq!(text, "The model failed on this request.");
+    server.wait_for_log("told to fail");
+}
+
+#[tokio::test]
+async fn a_real_model_answers_and_its_input_may_be_json_of_a_megabyte() {
+    let server = Setup::example().start();
+    let input = |data: Value| json!([{ "name": "input", "datatype": "FP32", "shape": [1, 3, 224, 224], "data": data }]);
+    let body = json!({ "inputs": input(json!(vec![0.25_f32; 3 * 224 * 224])) }).to_string();
+    let answer = server.post("/v2/models/efficientnet-lite0/infer", body).await;
+    let text = serde_json::from_slice::<Value>(&answer.body).unwrap();
+    let by_json: Vec<f64> =
+        text["outputs"][0]["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+    let raw = 0.25_f32.to_le_bytes().repeat(3 * 224 * 224);
+    let request = server.client.post(server.url("/v2/models/efficientnet-lite0/infer"));
+    let answer = server.send(request.header("Inference-Header-Content-Length", 0).body(raw)).await;
+    let split: usize = answer.header("inference-header-content-length").parse().unwrap();
+    let by_bytes = answer.body[split..].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    assert_eq!(by_json.len(), 1000);
+    assert!(by_bytes.zip(&by_json).all(|(one, other)| (f64::from(one) - other).abs() < 1e-3));
+}
+
+#[test]
+fn a_route_below_v2_is_refused() {
+    let manifest = app(&guest("probe"), "").replace("\"/...\"", "\"/v2/mine\"");
+    let scratch = crate::harness::Scratch::new();
+    let app = scratch.write("spin.toml", manifest);
+    let output = crate::harness::modelfn().args(["serve", "--app"]).arg(app).args(["--listen", "127.0.0.1:0"]).output();
+    let errors = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(errors.contains("/v2 is the Open Inference Protocol's"), "{errors}");
+}
+
+#[test]
+fn tritons_own_client_is_served() {
+    let packages = root().join("target/tritonclient");
+    if skip(!packages.exists(), "tritonclient is not installed; run `make test-tools`") {
+        return;
+    }
+    let server = echoes(&[]);
+    let mut python = Command::new("python3");
+    python.arg(root().join("tests/triton_client.py")).arg(&server.address).env("PYTHONPATH", packages);
+    python.args(TYPES.map(|(name, _, datatype)| format!("{name}={datatype}"))).env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = python.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
