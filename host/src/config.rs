@@ -98,7 +98,7 @@ pub struct HostArguments {
     pub app: PathBuf,
     #[command(flatten)]
     pub models: ModelArguments,
-    /// Load only this model (may be repeated). Without it: every model whose graph file is there.
+    /// Load only this model (may be repeated). Without it: every model that can be loaded.
     #[arg(long, value_name = "NAME")]
     pub load_model: Vec<String>,
     /// Engine instances of a model whose card does not say. Without it: one a core, at most 4.

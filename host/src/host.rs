@@ -15,7 +15,7 @@ use crate::nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use crate::nn::registry::{self, Registry};
 use crate::server::admin::Readiness;
 use crate::server::function::{RequestLimits, Service};
-use crate::server::inference::Inference;
+use crate::server::inference::{self, Inference};
 use crate::server::router::{Router, Target};
 use crate::wasm::code_cache::CodeCache;
 use crate::wasm::engine as wasmtime_engine;
@@ -42,6 +42,10 @@ pub async fn open(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
 ) -> Result<Service> {
+    ensure!(
+        args.max_bodies >= args.max_body,
+        "--max-bodies must be at least --max-body, or the largest bodies never fit"
+    );
     let app = App::load(&args.app)?;
     check_routes(&app)?;
     // Models and code come from different files and engines: they are loaded side by side.
@@ -63,10 +67,6 @@ pub async fn open(
         })?;
         functions.insert(id.clone(), Arc::new(function));
     }
-    ensure!(
-        args.max_bodies >= args.max_body,
-        "--max-bodies must be at least --max-body, or the largest bodies never fit"
-    );
     let limits = RequestLimits {
         instances: capacity.instances,
         waiting: capacity.waiting,
@@ -183,10 +183,7 @@ fn settings(args: &HostArguments, id: &str, component: &app::Component) -> Resul
 
 /// A route that would never be asked is a mistake.
 fn check_routes(app: &App) -> Result<()> {
-    let taken = app.routes.iter().map(|(route, _)| route.to_string()).find(|route| {
-        let rest = route.strip_prefix("/v2");
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    let taken = app.routes.iter().map(|(route, _)| route.to_string()).find(|route| inference::has(route));
     taken.map_or(Ok(()), |route| {
         anyhow::bail!("route \"{route}\": /v2 is the Open Inference Protocol's; choose another")
     })

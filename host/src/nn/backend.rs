@@ -24,6 +24,16 @@ pub trait Backend: Send + Sync {
     fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError>;
 }
 
+/// The one of `backends` that runs `engine`.
+///
+/// # Errors
+///
+/// [`LoadError::NoEngine`].
+pub fn find(backends: &[Box<dyn Backend>], engine: Engine) -> Result<&dyn Backend, LoadError> {
+    let found = backends.iter().find(|backend| backend.engine() == engine);
+    found.map(Box::as_ref).ok_or_else(|| LoadError::NoEngine(format!("this build has no {engine:?} engine")))
+}
+
 /// A loaded graph. It belongs to one thread at a time: engines aren't asked to be thread-safe.
 pub trait Graph: Send {
     /// Inputs and outputs as the engine itself reports them.

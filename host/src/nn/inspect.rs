@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::backend::{Backend, LoadError, LoadOptions};
+use super::backend::{self, Backend, LoadOptions};
 use super::card::Card;
 use super::registry::{RegistryError, model_names, read, read_card, read_graph, read_labels};
 use super::tensor::{Signature, TensorSpec};
@@ -45,9 +45,7 @@ pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Resu
         }
         read => (read?, None),
     };
-    let backend = backends.iter().find(|backend| backend.engine() == card.graph.engine);
-    let backend = backend
-        .ok_or_else(|| load_error(LoadError::NoEngine(format!("this build has no {:?} engine", card.graph.engine))))?;
+    let backend = backend::find(backends, card.graph.engine).map_err(load_error)?;
     let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
     let signature = backend.load(&graph, &options).map_err(load_error)?.signature().clone();
     let labels = read_labels(&folder, name, &card)?;

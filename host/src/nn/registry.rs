@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 
-use super::backend::{Backend, Engine, Graph, LoadError, LoadOptions, Target};
+use super::backend::{self, Backend, Engine, Graph, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, Limits, OnBatch};
 use super::card::{CARD_FILE, Card};
 use super::model::Model;
@@ -127,7 +127,7 @@ impl Registry {
         let permit = self.guest_graphs.clone().try_acquire_owned();
         let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
         let options = LoadOptions { target, threads: NonZeroUsize::MIN };
-        let graph = self.backend(engine)?.load(graph, &options)?;
+        let graph = backend::find(&self.backends, engine)?.load(graph, &options)?;
         let signature = graph.signature().clone();
         // A guest's own graph has one caller: there's nothing to stack, and nobody to wait for.
         let limits = Limits { queue_size: 1, max_batch_size: 1, max_queue_delay: Duration::ZERO };
@@ -152,8 +152,8 @@ impl Registry {
         let graph = read_graph(&folder, name, &card)?;
         let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
         let instances = card.serving.instances.unwrap_or(source.instances).get();
-        let backend =
-            self.backend(card.graph.engine).map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
+        let backend = backend::find(&self.backends, card.graph.engine)
+            .map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
         let graphs = load_instances(name, instances, || backend.load(&graph, &options))?;
         let signature = graphs[0].signature().clone();
         let labels = read_labels(&folder, name, &card)?;
@@ -179,11 +179,6 @@ impl Registry {
     fn on_batch(&self, name: &str) -> Arc<OnBatch> {
         let (metrics, name) = (self.metrics.clone(), name.to_owned());
         Arc::new(move |rows, release| metrics.batch_ran(&name, (rows, release)))
-    }
-
-    fn backend(&self, engine: Engine) -> Result<&dyn Backend, LoadError> {
-        let found = self.backends.iter().find(|backend| backend.engine() == engine);
-        found.map(Box::as_ref).ok_or_else(|| LoadError::NoEngine(format!("this build has no {engine:?} engine")))
     }
 }
 

@@ -100,6 +100,11 @@ impl Problem {
         response
     }
 
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        self.reaction().0
+    }
+
     /// For the metrics.
     pub fn outcome(&self) -> Outcome {
         self.reaction().1

@@ -214,11 +214,11 @@ impl<'a> Watch<'a> {
                 );
             }
             Err(problem) if outcome == Outcome::ClientError => {
-                let status = problem.response().status().as_u16();
+                let status = problem.status().as_u16();
                 tracing::info!(status, ms = milliseconds(elapsed), "not answered: {problem}");
             }
             Err(problem) => {
-                let status = problem.response().status().as_u16();
+                let status = problem.status().as_u16();
                 tracing::warn!(status, ms = milliseconds(elapsed), "not answered: {problem}");
             }
         }

@@ -74,7 +74,7 @@ enum Endpoint<'p> {
 }
 
 /// Whether this path is the protocol's.
-pub(super) fn has(path: &str) -> bool {
+pub fn has(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::function::Service;
-use super::open::{self, Open};
+use super::open::Open;
 use super::patience::Patience;
 use crate::metrics::Metrics;
 
@@ -82,7 +82,7 @@ pub async fn serve(
                 ended = connection => if let Err(e) = ended {
                     tracing::debug!("connection: {e}");
                 },
-                () = open.overdue(open::Patience { stall: limits.stall, idle: limits.idle }) => {
+                () = open.overdue(limits) => {
                     tracing::debug!("connection: nothing moved for too long");
                 }
             }

@@ -7,12 +7,13 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::function::AnswerBody;
+use super::listen::ConnectionLimits;
 
 /// The open requests and answers of one connection.
 pub(super) struct Open(Mutex<State>);
@@ -21,15 +22,6 @@ struct State {
     requests: usize,
     answers: usize,
     moved: Instant,
-}
-
-/// How long a connection is kept on which nothing moves, at least; at most twice as long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// While an answer waits for its client.
-    pub(super) stall: Duration,
-    /// While nothing is open.
-    pub(super) idle: Duration,
 }
 
 impl Open {
@@ -43,19 +35,19 @@ impl Open {
         OpenRequest(self.clone())
     }
 
-    /// Resolves when nothing has moved for too long.
-    pub(super) async fn overdue(&self, patience: Patience) {
+    /// Resolves when nothing has moved for longer than `limits` allow; at most twice as long.
+    pub(super) async fn overdue(&self, limits: ConnectionLimits) {
         // Looked at now and then: waking this task at each change would cost every request something.
-        while !self.is_overdue(patience) {
-            tokio::time::sleep(patience.stall.min(patience.idle)).await;
+        while !self.is_overdue(limits) {
+            tokio::time::sleep(limits.stall.min(limits.idle)).await;
         }
     }
 
-    fn is_overdue(&self, patience: Patience) -> bool {
+    fn is_overdue(&self, limits: ConnectionLimits) -> bool {
         let state = self.lock();
         match (state.requests, state.answers) {
-            (0, 0) => state.moved.elapsed() >= patience.idle,
-            (0, _) => state.moved.elapsed() >= patience.stall,
+            (0, 0) => state.moved.elapsed() >= limits.idle,
+            (0, _) => state.moved.elapsed() >= limits.stall,
             _ => false,
         }
     }
