@@ -7,7 +7,7 @@
     reason = "generated code; which of the lints it trips depends on the target"
 )]
 
-wit_bindgen::generate!({ world: "modelfn:probe/probe", path: ["../../guest/wit", "wit"], generate_all });
+wit_bindgen::generate!({ world: "modelfn:probe/probe", path: ["../../guest/wit", "wit/cli", "wit/sockets", "wit"], generate_all });
 
 #[cfg(target_family = "wasm")]
 export!(Probe with_types_in self);
