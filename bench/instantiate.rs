@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use modelfn::metrics::Metrics;
-use modelfn::nn::registry::{Registry, Source};
+use modelfn::nn::registry::Registry;
 use modelfn::wasm::code_cache::CodeCache;
 use modelfn::wasm::engine::{self, PoolSize};
 use modelfn::wasm::function::{Function, Limits, Mount, Settings};
@@ -55,15 +55,7 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
     let wasm = std::fs::read(component).unwrap_or_else(|e| panic!("{}: {e}; run `make guest`", component.display()));
     let compiled = CodeCache::new(None).load(&engine, &wasm).expect("a component");
     let metrics = Arc::new(Metrics::new());
-    let models = root.join("tests/fixtures");
-    let source = Source {
-        folder: &models,
-        only: &[],
-        required: &[],
-        instances: std::num::NonZeroUsize::MIN,
-        metrics: metrics.clone(),
-    };
-    let registry = Arc::new(Registry::load(&source, Vec::new()).expect("a registry without models"));
+    let registry = Arc::new(Registry::new(Vec::new(), metrics.clone()));
     let mount = Mount { source: root.join("models/efficientnet-lite0"), destination: "/model".to_owned() };
     let settings = Settings {
         component: "bench".into(),

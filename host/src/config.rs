@@ -32,7 +32,7 @@ pub struct Arguments {
 pub enum Command {
     /// Serve the functions of an application over HTTP.
     #[command(
-        after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz"
+        after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nSIGHUP reads manifest, components and models again; SIGTERM drains.\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz"
     )]
     Serve(ServeArguments),
     /// Send one request through the whole path, without a server.
@@ -135,7 +135,7 @@ pub struct ServeArguments {
     /// Where clients connect: HTTP/1.1, and HTTP/2 without TLS.
     #[arg(long, default_value = "127.0.0.1:8080", env = "MODELFN_LISTEN", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Where /livez, /readyz and /metrics are.
+    /// Where /livez, /readyz, /metrics, and the requests to load models anew are.
     #[arg(long, default_value = "127.0.0.1:8081", env = "MODELFN_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
     /// Requests that have an instance at the same time.
@@ -153,6 +153,9 @@ pub struct ServeArguments {
     /// How long a connection is kept on which nothing happens.
     #[arg(long, default_value = "2m", env = "MODELFN_IDLE_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub idle_timeout: Duration,
+    /// How long a queue may be full before /readyz says so.
+    #[arg(long, default_value = "30s", env = "MODELFN_UNREADY_AFTER", value_parser = parse_duration, value_name = "TIME")]
+    pub unready_after: Duration,
     /// How long requests in flight get to end after SIGTERM.
     #[arg(long, default_value = "25s", env = "MODELFN_DRAIN_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub drain_timeout: Duration,

@@ -1,11 +1,15 @@
-//! Start-up: arguments, manifest and model folder become a service that answers requests.
+//! Start-up and reload: arguments, manifest and model folder become what answers requests.
 //!
-//! Everything that can be wrong with them is found here, before the first request is answered.
+//! Everything that can be wrong with them is found here, before a request is answered with them. A reload makes all of
+//! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tokio::sync::mpsc;
 use wasmtime_engine::PoolSize;
 
 use crate::app::{self, App, Handler};
@@ -13,8 +17,8 @@ use crate::config::{CompileArguments, HostArguments, ModelArguments};
 use crate::metrics::Metrics;
 use crate::nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use crate::nn::registry::{self, Registry};
-use crate::server::admin::Readiness;
-use crate::server::function::{RequestLimits, Service};
+use crate::server::admin::{Readiness, Reload};
+use crate::server::function::{Current, RequestLimits, Service};
 use crate::server::inference::{self, Inference};
 use crate::server::router::{Router, Target};
 use crate::wasm::code_cache::CodeCache;
@@ -28,6 +32,34 @@ pub struct Capacity {
     pub instances: usize,
     /// Requests that wait for one.
     pub waiting: usize,
+    /// How long a queue may be full before the host calls itself unready.
+    pub unready_after: Duration,
+}
+
+/// What every part of the process shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where everything is recorded.
+    pub metrics: Arc<Metrics>,
+    /// Whether requests are wanted.
+    pub readiness: Arc<Readiness>,
+}
+
+/// What makes functions and models from their files, at the start and again at each reload.
+pub struct Host {
+    args: HostArguments,
+    shared: Shared,
+    engine: wasmtime::Engine,
+    cache: CodeCache,
+    loaded: Loaded,
+}
+
+/// The outcome of the last load: what the next one need not do again.
+struct Loaded {
+    app: Arc<App>,
+    registry: Arc<Registry>,
+    /// By the digest of their files.
+    code: BTreeMap<String, wasmtime::component::Component>,
 }
 
 /// Loads models and functions. Returns when all of them are ready to answer. Until then nothing else is to be
@@ -36,46 +68,157 @@ pub struct Capacity {
 /// # Errors
 ///
 /// A message for the person who started the program, with the remedy.
-pub async fn open(
-    args: &HostArguments,
-    capacity: Capacity,
-    metrics: &Arc<Metrics>,
-    readiness: &Arc<Readiness>,
-) -> Result<Service> {
+pub async fn open(args: &HostArguments, capacity: Capacity, shared: Shared) -> Result<(Host, Arc<Service>)> {
     ensure!(
         args.max_bodies >= args.max_body,
         "--max-bodies must be at least --max-body, or the largest bodies never fit"
     );
-    let app = App::load(&args.app)?;
-    check_routes(&app)?;
-    // Models and code come from different files and engines: they are loaded side by side.
-    let (registry, components) = std::thread::scope(|scope| {
-        let registry = scope.spawn(|| load_models(args, &app, metrics));
-        let components = load_components(args, capacity, &app);
-        let registry = registry.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
-    })?;
-    let (engine, components) = components;
-    let mut functions = BTreeMap::new();
-    for (id, component) in &app.components {
-        let settings = settings(args, id, component)?;
-        let shared = (registry.clone(), metrics.clone());
-        let function = Function::load(&engine, &components[id], settings, shared);
-        let function = function.map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
-        function.warm().await.with_context(|| {
-            format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
-        })?;
-        functions.insert(id.clone(), Arc::new(function));
-    }
+    let app = Arc::new(load_app(args)?);
+    let registry = Arc::new(Registry::new(backends(&args.models)?, shared.metrics.clone()));
+    let engine = open_engine(args, capacity)?;
+    let loaded = Loaded { app: app.clone(), registry, code: BTreeMap::new() };
+    let metrics = shared.metrics.clone();
+    let mut host = Host { args: args.clone(), shared, engine, cache: CodeCache::new(args.code_cache()), loaded };
+    let current = host.load(app, None).await?;
     let limits = RequestLimits {
         instances: capacity.instances,
         waiting: capacity.waiting,
         body: args.max_body.bytes(),
         bodies: args.max_bodies.bytes(),
         timeout: args.request_timeout,
+        unready_after: capacity.unready_after,
     };
-    let inference = Inference::new(registry, readiness.clone());
-    Ok(Service::new(router(&app, &functions), inference, limits, metrics.clone()))
+    Ok((host, Arc::new(Service::new(current, limits, metrics))))
+}
+
+impl Host {
+    /// Serves `requests` to read files again, one after the other, on a thread of its own, until nobody can ask.
+    ///
+    /// # Errors
+    ///
+    /// The thread can't be made.
+    pub fn serve_reloads(mut self, service: Arc<Service>, mut requests: mpsc::Receiver<Reload>) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Handle::current();
+        let serve = move || {
+            while let Some(Reload { model, reply }) = requests.blocking_recv() {
+                let result = runtime.block_on(self.reload(model.as_deref(), &service));
+                self.shared.metrics.reloaded(result.is_ok());
+                match &result {
+                    Ok(text) => tracing::info!("reloaded: {text}"),
+                    Err(error) => tracing::error!("not reloaded, everything stays as it was: {error:#}"),
+                }
+                // Who asked may have left meanwhile.
+                let _ = reply.send(result.map_err(|error| format!("{error:#}")));
+            }
+        };
+        std::thread::Builder::new().name("reload".to_owned()).spawn(serve).map(drop)
+    }
+
+    /// Reads everything again, or one model. Says what serves now.
+    async fn reload(&mut self, model: Option<&str>, service: &Service) -> Result<String> {
+        let app = match model {
+            Some(_) => self.loaded.app.clone(),
+            None => Arc::new(load_app(&self.args)?),
+        };
+        let current = self.load(app, model).await?;
+        service.replace(current);
+        let models = self.loaded.registry.models().filter(|loaded| model.is_none_or(|name| name == loaded.name()));
+        let models: Vec<_> = models.map(|model| format!("{} version {}", model.name(), model.version())).collect();
+        Ok(models.join(", "))
+    }
+
+    /// Makes what answers for `app`; with only `model` anew, if one is named.
+    async fn load(&mut self, app: Arc<App>, model: Option<&str>) -> Result<Current> {
+        // Models and code come from different files and engines: they are loaded side by side.
+        let (registry, components) = std::thread::scope(|scope| {
+            let registry = scope.spawn(|| self.load_models(&app, model));
+            let components = self.load_components(&app);
+            let registry = registry.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
+        })?;
+        let functions = self.load_functions(&app, &registry, &components).await?;
+        let router = router(&app, &functions);
+        let code = components.into_values().collect();
+        self.loaded = Loaded { app, registry: registry.clone(), code };
+        Ok(Current { router, inference: Inference::new(registry, self.shared.readiness.clone()) })
+    }
+
+    fn load_models(&self, app: &App, model: Option<&str>) -> Result<Registry> {
+        let source = registry::Source {
+            folder: &self.args.models.models,
+            only: &self.args.load_model,
+            required: &app.models(),
+            instances: self.args.model_instances(),
+        };
+        let registry = &self.loaded.registry;
+        Ok(model.map_or_else(|| registry.reload(&source), |name| registry.reload_model(&source, name))?)
+    }
+
+    fn load_components(&self, app: &App) -> Result<Components> {
+        let load = |(id, component): (&String, &app::Component)| {
+            let (digest, wasm) = read_component(id, component)?;
+            if let Some(code) = self.loaded.code.get(&digest) {
+                return Ok((id.clone(), (digest, code.clone())));
+            }
+            let code = self.cache.load(&self.engine, &wasm).map_err(|e| {
+                let path = component.source.display();
+                anyhow::anyhow!("component '{id}': {path} is not a component that this host can run: {e:#}")
+            })?;
+            Ok((id.clone(), (digest, code)))
+        };
+        app.components.iter().map(load).collect()
+    }
+
+    async fn load_functions(
+        &self,
+        app: &App,
+        registry: &Arc<Registry>,
+        components: &Components,
+    ) -> Result<BTreeMap<String, Arc<Function>>> {
+        let mut functions = BTreeMap::new();
+        for (id, component) in &app.components {
+            let settings = self.settings(id, component, registry)?;
+            let shared = (registry.clone(), self.shared.metrics.clone());
+            let function = Function::load(&self.engine, &components[id].1, settings, shared);
+            let function = function.map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+            function.warm().await.with_context(|| {
+                format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
+            })?;
+            functions.insert(id.clone(), Arc::new(function));
+        }
+        Ok(functions)
+    }
+
+    fn settings(&self, id: &str, component: &app::Component, registry: &Registry) -> Result<Settings> {
+        let most = self.args.max_memory.bytes();
+        let memory = component.memory.unwrap_or(most);
+        ensure!(memory <= most, "component '{id}' wants {memory} bytes of memory, but --max-memory is {most}");
+        let mount = |(source, destination): &(PathBuf, String)| Mount {
+            source: self.mounted(source, registry),
+            destination: destination.clone(),
+        };
+        Ok(Settings {
+            component: id.into(),
+            environment: component.environment.clone().into_iter().collect(),
+            mounts: component.files.iter().map(mount).collect(),
+            models: component.models.clone().into(),
+            allow_load: component.allow_load,
+            limits: Limits {
+                memory,
+                table_elements: self.args.max_table_elements.get(),
+                tensor_bytes: self.args.max_tensors.bytes(),
+            },
+        })
+    }
+
+    /// Who mounts a model's folder sees the version that serves: card and graph belong together.
+    fn mounted(&self, source: &Path, registry: &Registry) -> PathBuf {
+        let of_model = || {
+            let (models, folder) = (self.args.models.models.canonicalize().ok()?, source.canonicalize().ok()?);
+            if folder.parent() == Some(&models) { registry.served_folder(&folder) } else { None }
+        };
+        of_model().unwrap_or_else(|| source.to_owned())
+    }
 }
 
 /// Compiles the components of an application into a folder. Returns a line about each.
@@ -89,7 +232,7 @@ pub fn compile(args: &CompileArguments) -> Result<Vec<String>> {
     let engine = wasmtime_engine::open(pool).map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}"))?;
     let cache = CodeCache::new(Some(args.out.clone()));
     let compile = |(id, component): (&String, &app::Component)| {
-        let wasm = read_component(id, component)?;
+        let (_, wasm) = read_component(id, component)?;
         let path = cache.store(&engine, &wasm).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}"))?;
         let size = std::fs::metadata(&path)?.len();
         Ok(format!("{id}: {} ({} KiB of wasm, {} KiB of code)", path.display(), wasm.len() >> 10, size >> 10))
@@ -111,74 +254,35 @@ pub fn backends(args: &ModelArguments) -> Result<Vec<Box<dyn Backend>>> {
     Ok(vec![Box::new(Onnx::new(library)), Box::new(Fake)])
 }
 
-fn load_models(args: &HostArguments, app: &App, metrics: &Arc<Metrics>) -> Result<Registry> {
-    let source = registry::Source {
-        folder: &args.models.models,
-        only: &args.load_model,
-        required: &app.models(),
-        instances: args.model_instances(),
-        metrics: metrics.clone(),
-    };
-    Ok(Registry::load(&source, backends(&args.models)?)?)
-}
+/// By id, with the digests of their files.
+type Components = BTreeMap<String, (String, wasmtime::component::Component)>;
 
-type Components = BTreeMap<String, wasmtime::component::Component>;
-
-fn load_components(args: &HostArguments, capacity: Capacity, app: &App) -> Result<(wasmtime::Engine, Components)> {
+fn open_engine(args: &HostArguments, capacity: Capacity) -> Result<wasmtime::Engine> {
     let pool = PoolSize {
         instances: u32::try_from(capacity.instances).context("--max-instances is too large")?,
         memory: args.max_memory.bytes(),
         table_elements: args.max_table_elements.get(),
     };
-    let engine = wasmtime_engine::open(pool)
-        .map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}; lower --max-instances or --max-memory"))?;
-    let cache = CodeCache::new(args.code_cache());
-    let mut components = Components::new();
-    for (id, component) in &app.components {
-        let wasm = read_component(id, component)?;
-        let loaded = cache.load(&engine, &wasm);
-        let loaded = loaded.map_err(|e| {
-            anyhow::anyhow!(
-                "component '{id}': {} is not a component that this host can run: {e:#}",
-                component.source.display()
-            )
-        })?;
-        components.insert(id.clone(), loaded);
-    }
-    Ok((engine, components))
+    wasmtime_engine::open(pool)
+        .map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}; lower --max-instances or --max-memory"))
 }
 
-fn read_component(id: &str, component: &app::Component) -> Result<Vec<u8>> {
+/// Digest and bytes of a component.
+fn read_component(id: &str, component: &app::Component) -> Result<(String, Vec<u8>)> {
     let path = component.source.display();
     let wasm = std::fs::read(&component.source)
         .with_context(|| format!("component '{id}': {path} can't be read; build it with `make guest`"))?;
+    let actual = registry::hex_sha256(&wasm);
     if let Some(expected) = &component.sha256 {
-        let actual = registry::hex_sha256(&wasm);
         ensure!(actual == *expected, "component '{id}': {path} has sha256 {actual}, the manifest says {expected}");
     }
-    Ok(wasm)
+    Ok((actual, wasm))
 }
 
-fn settings(args: &HostArguments, id: &str, component: &app::Component) -> Result<Settings> {
-    let most = args.max_memory.bytes();
-    let memory = component.memory.unwrap_or(most);
-    ensure!(memory <= most, "component '{id}' wants {memory} bytes of memory, but --max-memory is {most}");
-    let mount = |(source, destination): &(std::path::PathBuf, String)| Mount {
-        source: source.clone(),
-        destination: destination.clone(),
-    };
-    Ok(Settings {
-        component: id.into(),
-        environment: component.environment.clone().into_iter().collect(),
-        mounts: component.files.iter().map(mount).collect(),
-        models: component.models.clone().into(),
-        allow_load: component.allow_load,
-        limits: Limits {
-            memory,
-            table_elements: args.max_table_elements.get(),
-            tensor_bytes: args.max_tensors.bytes(),
-        },
-    })
+fn load_app(args: &HostArguments) -> Result<App> {
+    let app = App::load(&args.app)?;
+    check_routes(&app)?;
+    Ok(app)
 }
 
 /// A route that would never be asked is a mistake.

@@ -9,6 +9,7 @@
 pub mod app;
 pub mod config;
 pub mod metrics;
+pub mod pressure;
 pub mod route;
 
 // The path of a request, from the outside in.
@@ -16,5 +17,5 @@ pub mod server;
 pub mod wasm;
 pub mod nn;
 
-// Start-up: arguments become a host.
+// Start-up and reload: arguments become a host.
 pub mod host;

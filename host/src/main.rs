@@ -3,18 +3,20 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use http_body_util::{BodyExt, Full};
 use modelfn::config::{Arguments, Command, InvokeArguments, LogFormat, ModelArguments, ModelCommand, ServeArguments};
-use modelfn::host::{self, Capacity};
+use modelfn::host::{self, Capacity, Host, Shared};
 use modelfn::metrics::Metrics;
 use modelfn::nn::{inspect, registry};
-use modelfn::server::admin::{self, Readiness};
+use modelfn::server::admin::{self, Admin, Readiness, Reload};
 use modelfn::server::function::Service;
 use modelfn::server::listen::{self, ConnectionLimits};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -31,28 +33,35 @@ fn main() -> ExitCode {
     })
 }
 
+/// Requests to reload that may wait.
+const RELOADS: usize = 4;
+
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, and so does a first one
-/// while nothing is served yet.
+/// while nothing is served yet. SIGHUP reads all files again.
 async fn serve(args: ServeArguments) -> Result<ExitCode> {
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let metrics = Arc::new(Metrics::new());
-    let readiness = Arc::new(Readiness::default());
+    let hangups = signal(SignalKind::hangup())?;
+    let shared = Shared { metrics: Arc::new(Metrics::new()), readiness: Arc::new(Readiness::default()) };
+    let (reloads, reload_requests) = mpsc::channel(RELOADS);
     // Liveness can be seen from here on; readiness only when every model and function has been loaded.
     let admin = listen::bind(args.admin_listen, "--admin-listen").await?;
     let admin_address = admin.local_addr()?;
-    admin::spawn(admin.into_std()?, metrics.clone(), readiness.clone())?;
+    let Shared { metrics, readiness } = shared.clone();
+    let admin_port = Admin { metrics, readiness, reloads: reloads.clone() };
+    admin::spawn(admin.into_std()?, admin_port)?;
     let listener = listen::bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
 
-    let loading = load(args.clone(), metrics.clone(), readiness.clone());
-    let service = tokio::select! {
-        service = loading => service?,
+    let (host, service) = tokio::select! {
+        loaded = load(args.clone(), shared.clone()) => loaded?,
         () = either(&mut signals.0, &mut signals.1) => {
             tracing::info!("told to end while loading: ending at once");
             std::process::exit(130);
         }
     };
-    readiness.ready();
+    host.serve_reloads(service.clone(), reload_requests)?;
+    shared.readiness.ready(&service);
+    tokio::spawn(reload_on(hangups, reloads));
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
 
     let limits = ConnectionLimits {
@@ -61,8 +70,8 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
         stall: args.host.request_timeout,
         idle: args.idle_timeout,
     };
-    let shutdown = first_signal(signals, readiness);
-    let open = listen::serve((listener, service), limits, metrics, (shutdown, args.drain_timeout)).await;
+    let shutdown = first_signal(signals, shared.readiness);
+    let open = listen::serve((listener, service), limits, shared.metrics, (shutdown, args.drain_timeout)).await;
     if open > 0 {
         tracing::warn!("{open} connections were still open after {:?}", args.drain_timeout);
     }
@@ -71,11 +80,23 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
 }
 
 /// Loading blocks its thread; signals are waited for on another.
-async fn load(args: ServeArguments, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Result<Arc<Service>> {
-    let capacity = Capacity { instances: args.max_instances.get(), waiting: args.max_waiting };
+async fn load(args: ServeArguments, shared: Shared) -> Result<(Host, Arc<Service>)> {
+    let capacity =
+        Capacity { instances: args.max_instances.get(), waiting: args.max_waiting, unready_after: args.unready_after };
     let runtime = tokio::runtime::Handle::current();
-    let open = move || runtime.block_on(host::open(&args.host, capacity, &metrics, &readiness));
-    Ok(Arc::new(tokio::task::spawn_blocking(open).await.context("loading panicked")??))
+    let open = move || runtime.block_on(host::open(&args.host, capacity, shared));
+    tokio::task::spawn_blocking(open).await.context("loading panicked")?
+}
+
+/// What comes of it is in the log; signals that arrive meanwhile count once.
+async fn reload_on(mut hangups: Signal, reloads: mpsc::Sender<Reload>) {
+    while hangups.recv().await.is_some() {
+        let (reply, done) = oneshot::channel();
+        if reloads.send(Reload { model: None, reply }).await.is_err() {
+            return;
+        }
+        let _ = done.await;
+    }
 }
 
 async fn first_signal((mut terminate, mut interrupt): (Signal, Signal), readiness: Arc<Readiness>) {
@@ -99,11 +120,10 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 /// One request through router, sandbox and model, as a client would see it.
 async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
     let body = args.file.as_deref().map(read_input).transpose()?;
-    let capacity = Capacity { instances: 1, waiting: 0 };
-    let metrics = Arc::new(Metrics::new());
-    let readiness = Arc::new(Readiness::default());
-    let service = host::open(&args.host, capacity, &metrics, &readiness).await?;
-    readiness.ready();
+    let capacity = Capacity { instances: 1, waiting: 0, unready_after: Duration::MAX };
+    let shared = Shared { metrics: Arc::new(Metrics::new()), readiness: Arc::new(Readiness::default()) };
+    let (_, service) = host::open(&args.host, capacity, shared.clone()).await?;
+    shared.readiness.ready(&service);
     let request = http::Request::builder()
         .method(if body.is_some() { http::Method::POST } else { http::Method::GET })
         .uri(&args.route)

@@ -30,6 +30,8 @@ pub struct Metrics {
     queue: Family<ModelLabels, Histogram>,
     compute: Family<ModelLabels, Histogram>,
     model_load: Family<ModelLabels, Gauge<f64, AtomicU64>>,
+    model_version: Family<ModelLabels, Gauge>,
+    reloads: Family<ReloadLabels, Counter>,
 }
 
 /// How a request ended: one word for each thing an operator would do something different about.
@@ -79,6 +81,11 @@ struct ComputationLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    succeeded: Succeeded,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BatchLabels {
     model: String,
     release: Release,
@@ -123,6 +130,8 @@ impl Metrics {
             queue: Family::new_with_constructor(seconds),
             compute: Family::new_with_constructor(seconds),
             model_load: Family::default(),
+            model_version: Family::default(),
+            reloads: Family::default(),
         };
         metrics.registered()
     }
@@ -176,6 +185,8 @@ impl Metrics {
             Unit::Seconds,
             self.model_load.clone(),
         );
+        r.register("model_version", "The version of a model that serves", self.model_version.clone());
+        r.register("reloads", "Reloads, and whether they were taken over", self.reloads.clone());
         self
     }
 
@@ -223,9 +234,17 @@ impl Metrics {
         self.count_computation(model, Succeeded::False);
     }
 
-    /// A model was loaded and warmed.
-    pub fn model_loaded(&self, model: &str, took: Duration) {
-        self.model_load.get_or_create(&ModelLabels { model: model.to_owned() }).set(took.as_secs_f64());
+    /// Version `version` of a model was loaded and warmed.
+    pub fn model_loaded(&self, model: &str, version: u32, took: Duration) {
+        let labels = ModelLabels { model: model.to_owned() };
+        self.model_load.get_or_create(&labels).set(took.as_secs_f64());
+        self.model_version.get_or_create(&labels).set(version.into());
+    }
+
+    /// Files were read again, and taken over or refused.
+    pub fn reloaded(&self, succeeded: bool) {
+        let succeeded = if succeeded { Succeeded::True } else { Succeeded::False };
+        self.reloads.get_or_create(&ReloadLabels { succeeded }).inc();
     }
 
     /// The text that Prometheus reads (OpenMetrics 1.0).
@@ -271,7 +290,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.request_ended("classify", Outcome::Answered, Duration::from_millis(10));
         metrics.computed("m", Duration::ZERO, Duration::from_millis(4));
-        metrics.model_loaded("m", Duration::from_secs(1));
+        metrics.model_loaded("m", 1, Duration::from_secs(1));
         let guard = metrics.admitted();
         let text = metrics.text();
         for line in [

@@ -78,6 +78,10 @@ fn inspect_says_where_card_and_graph_disagree_and_serve_refuses() {
         let (code, out, error) = run(&["model", "inspect", "efficientnet-lite0", "--models", path(models.path())]);
         assert_eq!(code, 1, "{error}");
         assert!(out.contains("DISAGREE") && out.contains(says), "{out}");
+        if says == "sha256" {
+            // A spoilt file is no mistake of who set this up: tests/it/reload.rs has what becomes of it.
+            continue;
+        }
         let error = fails(&[
             "serve",
             "--models",

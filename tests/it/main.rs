@@ -17,6 +17,8 @@ mod readme;
 mod isolation;
 mod limits;
 mod inference;
+mod reload;
+mod faults;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;

@@ -19,6 +19,7 @@ use super::backend::{ComputeError, Graph};
 use super::stack::{Kind, split, stack};
 use super::tensor::{Signature, Tensors};
 use crate::metrics::Release;
+use crate::pressure::Pressure;
 
 /// The handle to a model's engine threads. Dropping it ends them.
 pub struct Batcher {
@@ -71,6 +72,7 @@ struct Queue {
     state: Mutex<State>,
     arrived: Condvar,
     limits: Limits,
+    pressure: Pressure,
 }
 
 struct State {
@@ -105,7 +107,8 @@ impl Batcher {
         let stackable =
             limits.max_batch_size > 1 && graphs.first().is_some_and(|graph| is_stackable(graph.signature()));
         let state = Mutex::new(State { jobs: VecDeque::new(), idle: 0, closed: false });
-        let batcher = Batcher { queue: Arc::new(Queue { state, arrived: Condvar::new(), limits }), stackable };
+        let queue = Queue { state, arrived: Condvar::new(), limits, pressure: Pressure::default() };
+        let batcher = Batcher { queue: Arc::new(queue), stackable };
         for (n, graph) in graphs.into_iter().enumerate() {
             let (queue, on_batch) = (batcher.queue.clone(), on_batch.clone());
             std::thread::Builder::new()
@@ -134,6 +137,11 @@ impl Batcher {
         }
     }
 
+    /// For how long its queue has been full; zero when it isn't.
+    pub fn saturated_for(&self) -> Duration {
+        self.queue.pressure.lasted()
+    }
+
     /// Jobs that wait for an engine thread.
     pub fn waiting(&self) -> usize {
         self.queue.lock().jobs.len()
@@ -154,6 +162,7 @@ impl Queue {
             state.jobs.retain(Job::is_wanted);
         }
         if state.jobs.len() >= self.limits.queue_size {
+            self.pressure.refused();
             return Err(Failure::Overloaded(self.limits.queue_size));
         }
         state.jobs.push_back(job);
@@ -175,7 +184,11 @@ impl Queue {
             let waiting: Vec<_> = state.jobs.iter().map(Job::as_waiting).collect();
             let now = Instant::now();
             let until = match policy::decide(policy, &waiting, (state.idle, now)) {
-                Decision::Run(taken, release) => return Some((state.take(&taken), release)),
+                Decision::Run(taken, release) => {
+                    let jobs = state.take(&taken);
+                    self.pressure.shrank(state.jobs.len(), self.limits.queue_size);
+                    return Some((jobs, release));
+                }
                 Decision::WaitUntil(due) => Some(due.saturating_duration_since(now)),
                 Decision::Idle => None,
             };

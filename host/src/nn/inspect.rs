@@ -5,12 +5,14 @@ use std::path::Path;
 
 use super::backend::{self, Backend, LoadOptions};
 use super::card::Card;
-use super::registry::{RegistryError, model_names, read, read_card, read_graph, read_labels};
+use super::registry::{Candidate, RegistryError, model_names, unknown};
 use super::tensor::{Signature, TensorSpec};
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
 pub struct Inspection {
+    /// The version that is served.
+    pub version: u32,
     /// As its author wrote it.
     pub card: Card,
     /// Bytes of the graph file.
@@ -29,36 +31,31 @@ pub struct Inspection {
 pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
     let present = model_names(folder)?;
     if !present.iter().any(|have| have == name) {
-        return Err(RegistryError::Unknown {
-            name: name.to_owned(),
-            folder: folder.to_owned(),
-            have: present.join(", "),
-        });
+        return Err(unknown(name, folder, &present));
     }
-    let folder = folder.join(name);
-    let card = read_card(&folder, name)?;
+    let candidate = Candidate::find(folder, name)?;
     let load_error = |source| RegistryError::Load { name: name.to_owned(), source };
-    let (graph, digest) = match read_graph(&folder, name, &card) {
-        Err(RegistryError::Digest { path, expected, actual, .. }) => {
-            let graph = read(name, &path)?;
-            (graph, Some(format!("sha256: the card says {expected}, the file has {actual}")))
+    let graph = candidate.read_graph()?;
+    let digest = match candidate.check_digest(&graph) {
+        Err(RegistryError::Digest { expected, actual, .. }) => {
+            Some(format!("sha256: the card says {expected}, the file has {actual}"))
         }
-        read => (read?, None),
+        checked => checked.map(|()| None)?,
     };
+    let Candidate { card, labels, version, .. } = candidate;
     let backend = backend::find(backends, card.graph.engine).map_err(load_error)?;
     let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
     let signature = backend.load(&graph, &options).map_err(load_error)?.signature().clone();
-    let labels = read_labels(&folder, name, &card)?;
     let mut disagreements = card.disagreements(&signature, labels.as_deref());
     disagreements.extend(digest);
-    Ok(Inspection { card, graph_bytes: graph.len(), signature, disagreements })
+    Ok(Inspection { version, card, graph_bytes: graph.len(), signature, disagreements })
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { card, graph_bytes, signature, disagreements } = self;
+        let Inspection { version, card, graph_bytes, signature, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
-        row(f, "model", &card.name)?;
+        row(f, "model", &format_args!("{} (version {version})", card.name))?;
         row(f, "", &card.description)?;
         row(f, "license", &card.license)?;
         row(f, "source", &card.source)?;

@@ -1,7 +1,8 @@
 //! A loaded model: what it takes is checked here, before a computation is queued.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -18,8 +19,20 @@ pub struct Model {
     pub(super) max_batch_size: usize,
     pub(super) batcher: Batcher,
     pub(super) metrics: Arc<Metrics>,
+    /// `None` for graphs that guests loaded.
+    pub(super) origin: Option<Origin>,
     /// Held by graphs that guests loaded.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Which files a model was loaded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The folder of its card.
+    pub(super) folder: PathBuf,
+    pub(super) version: u32,
+    /// Of card, labels and graph.
+    pub(super) digest: [u8; 32],
 }
 
 /// Why a model gave no outputs.
@@ -40,6 +53,21 @@ impl Model {
     /// The name guests load it by.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its version, from 1.
+    pub fn version(&self) -> u32 {
+        self.origin.as_ref().map_or(1, |origin| origin.version)
+    }
+
+    /// The folder that its card, labels and graph came from, if any.
+    pub fn folder(&self) -> Option<&Path> {
+        self.origin.as_ref().map(|origin| origin.folder.as_path())
+    }
+
+    /// For how long its queue has been full; zero when it isn't.
+    pub fn saturated_for(&self) -> Duration {
+        self.batcher.saturated_for()
     }
 
     /// The engine that computes it.

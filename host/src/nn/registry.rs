@@ -1,30 +1,39 @@
 //! The model registry: a folder of model folders, loaded once and shared by every request.
 //!
-//! A model here is a card, the graph's real signature, and the threads that compute it. A model counts as
-//! loaded only when each instance has computed a warm-up. Names are looked up in a table and never become
-//! paths.
+//! A registry never changes: a reload makes another one, which shares the models that are still the same, so that a
+//! request sees one registry from its start to its end. A model counts as loaded only when each instance has computed a
+//! warm-up. Names are looked up in a table and never become paths.
+
+mod candidate;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 
-use super::backend::{self, Backend, Engine, Graph, LoadError, LoadOptions, Target};
+use super::backend::{self, Backend, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, Limits, OnBatch};
-use super::card::{CARD_FILE, Card};
+use super::card::CARD_FILE;
 use super::model::Model;
-use super::tensor::{Tensor, Tensors};
+pub(super) use candidate::Candidate;
 
 /// Every model of this host, by name, and the engines that can load more.
 pub struct Registry {
     models: BTreeMap<String, Arc<Model>>,
+    broken: BTreeMap<String, Arc<RegistryError>>,
+    engines: Arc<Engines>,
+}
+
+/// What all registries of a process share.
+struct Engines {
     backends: Vec<Box<dyn Backend>>,
     metrics: Arc<Metrics>,
     guest_graphs: Arc<Semaphore>,
@@ -33,7 +42,7 @@ pub struct Registry {
 /// Graphs that guests may have loaded from their own bytes, all together: each has a thread.
 const MAX_GUEST_GRAPHS: usize = 8;
 
-/// What to load, and with what.
+/// What to load.
 pub struct Source<'a> {
     /// The folder of model folders.
     pub folder: &'a Path,
@@ -43,8 +52,6 @@ pub struct Source<'a> {
     pub required: &'a [String],
     /// Instances of a model whose card does not say.
     pub instances: NonZeroUsize,
-    /// Where loads and computations are recorded.
-    pub metrics: Arc<Metrics>,
 }
 
 /// Why the registry, or a model of it, could not be loaded. Every message tells the remedy.
@@ -55,6 +62,8 @@ pub enum RegistryError {
     Folder { folder: PathBuf, source: io::Error },
     #[error("no model '{name}' in {}; have: {have}", folder.display())]
     Unknown { name: String, folder: PathBuf, have: String },
+    #[error("model '{name}': {reason}")]
+    Versions { name: String, reason: String },
     #[error("model '{name}': {} can't be read: {source}", path.display())]
     Unreadable { name: String, path: PathBuf, source: io::Error },
     #[error("model '{name}': {} is missing; weights are produced, not committed: run `make models` or see the card's source", path.display())]
@@ -71,25 +80,39 @@ pub enum RegistryError {
     WarmUp { name: String, reason: String },
 }
 
+impl RegistryError {
+    /// Whether the model's files are there but spoilt. The others are mistakes of who set this up.
+    fn is_broken_model(&self) -> bool {
+        match self {
+            RegistryError::Unreadable { .. } | RegistryError::Digest { .. } | RegistryError::WarmUp { .. } => true,
+            RegistryError::Load { source, .. } => matches!(source, LoadError::Invalid(_)),
+            _ => false,
+        }
+    }
+}
+
 impl Registry {
-    /// Loads the models of `source`. A model that can't be loaded is left out with a warning, unless it is asked
-    /// for by name.
+    /// A registry without models, which can load with `backends`.
+    pub fn new(backends: Vec<Box<dyn Backend>>, metrics: Arc<Metrics>) -> Registry {
+        let guest_graphs = Arc::new(Semaphore::new(MAX_GUEST_GRAPHS));
+        let engines = Arc::new(Engines { backends, metrics, guest_graphs });
+        Registry { models: BTreeMap::new(), broken: BTreeMap::new(), engines }
+    }
+
+    /// A registry with the models of `source`; those of this one that are still the same are shared, not loaded again.
+    /// A model that nobody asked for and that can't be loaded is left out with a warning. One that was asked for and is
+    /// [broken](Registry::broken) leaves the others alone.
     ///
     /// # Errors
     ///
-    /// The first model that was asked for and can't be loaded.
-    pub fn load(source: &Source<'_>, backends: Vec<Box<dyn Backend>>) -> Result<Registry, RegistryError> {
-        let guest_graphs = Arc::new(Semaphore::new(MAX_GUEST_GRAPHS));
-        let mut registry =
-            Registry { models: BTreeMap::new(), backends, metrics: source.metrics.clone(), guest_graphs };
+    /// A model that was asked for is not there or set up wrongly; or one that works in this registry would not in the
+    /// new one.
+    pub fn reload(&self, source: &Source<'_>) -> Result<Registry, RegistryError> {
+        let mut new = Registry { models: BTreeMap::new(), broken: BTreeMap::new(), engines: self.engines.clone() };
         let present = model_names(source.folder)?;
         for name in source.only.iter().chain(source.required) {
             if !present.contains(name) {
-                return Err(RegistryError::Unknown {
-                    name: name.clone(),
-                    folder: source.folder.to_owned(),
-                    have: present.join(", "),
-                });
+                return Err(unknown(name, source.folder, &present));
             }
         }
         for name in present {
@@ -97,14 +120,37 @@ impl Registry {
             if !named && !source.only.is_empty() {
                 continue;
             }
-            match registry.load_model(source, &name) {
-                Err(e) if !named => tracing::warn!("left out: {e}"),
-                loaded => {
-                    registry.models.insert(name, Arc::new(loaded?));
+            match self.load_one(source, &name) {
+                Ok(model) => {
+                    new.models.insert(name, model);
                 }
+                Err(e) if !named => tracing::warn!("left out: {e}"),
+                Err(e) if e.is_broken_model() && !self.models.contains_key(&name) => {
+                    tracing::error!("not served: {e}");
+                    new.broken.insert(name, Arc::new(e));
+                }
+                Err(e) => return Err(e),
             }
         }
-        Ok(registry)
+        Ok(new)
+    }
+
+    /// This registry with one model loaded anew.
+    ///
+    /// # Errors
+    ///
+    /// The model can't be loaded, for whatever reason.
+    pub fn reload_model(&self, source: &Source<'_>, name: &str) -> Result<Registry, RegistryError> {
+        let present = model_names(source.folder)?;
+        if !present.iter().any(|have| have == name) {
+            return Err(unknown(name, source.folder, &present));
+        }
+        let model = self.load_one(source, name)?;
+        let others = self.models.iter().map(|(name, model)| (name.clone(), model.clone()));
+        let models = others.chain([(name.to_owned(), model)]).collect();
+        let mut broken = self.broken.clone();
+        broken.remove(name);
+        Ok(Registry { models, broken, engines: self.engines.clone() })
     }
 
     /// The model of that name.
@@ -117,6 +163,20 @@ impl Registry {
         self.models.values()
     }
 
+    /// Models that were asked for, are there, and can't be served; and why.
+    pub fn broken(&self) -> &BTreeMap<String, Arc<RegistryError>> {
+        &self.broken
+    }
+
+    /// The folder of the version that serves of the model in `folder`; of one that is broken, the version that would.
+    pub fn served_folder(&self, folder: &Path) -> Option<PathBuf> {
+        let name = folder.file_name()?.to_str()?;
+        match self.models.get(name) {
+            Some(model) => model.folder().map(Path::to_owned),
+            None => versions::served(folder).ok().map(|version| version.folder),
+        }
+    }
+
     /// Loads a graph that is in no folder, with one instance of one thread. Blocks for as long as the engine
     /// takes.
     ///
@@ -124,65 +184,40 @@ impl Registry {
     ///
     /// See [`LoadError`].
     pub fn load_graph(&self, engine: Engine, target: Target, graph: &[u8]) -> Result<Model, LoadError> {
-        let permit = self.guest_graphs.clone().try_acquire_owned();
+        let permit = self.engines.guest_graphs.clone().try_acquire_owned();
         let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
         let options = LoadOptions { target, threads: NonZeroUsize::MIN };
-        let graph = backend::find(&self.backends, engine)?.load(graph, &options)?;
+        let graph = backend::find(&self.engines.backends, engine)?.load(graph, &options)?;
         let signature = graph.signature().clone();
         // A guest's own graph has one caller: there's nothing to stack, and nobody to wait for.
         let limits = Limits { queue_size: 1, max_batch_size: 1, max_queue_delay: Duration::ZERO };
         let batcher = Batcher::start("guest", vec![graph], limits, Arc::new(|_, _| {}));
         let batcher = batcher.map_err(|e| LoadError::NoEngine(e.to_string()))?;
-        let metrics = self.metrics.clone();
         Ok(Model {
             name: "(loaded by the guest)".to_owned(),
             engine,
             signature,
             max_batch_size: usize::MAX,
             batcher,
-            metrics,
+            metrics: self.engines.metrics.clone(),
+            origin: None,
             _permit: Some(permit),
         })
     }
 
-    fn load_model(&self, source: &Source<'_>, name: &str) -> Result<Model, RegistryError> {
-        let started = Instant::now();
-        let folder = source.folder.join(name);
-        let card = read_card(&folder, name)?;
-        let graph = read_graph(&folder, name, &card)?;
-        let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
-        let instances = card.serving.instances.unwrap_or(source.instances).get();
-        let backend = backend::find(&self.backends, card.graph.engine)
-            .map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
-        let graphs = load_instances(name, instances, || backend.load(&graph, &options))?;
-        let signature = graphs[0].signature().clone();
-        let labels = read_labels(&folder, name, &card)?;
-        let disagreements = card.disagreements(&signature, labels.as_deref());
-        if !disagreements.is_empty() {
-            return Err(RegistryError::Disagree { name: name.to_owned(), reason: disagreements.join("; ") });
-        }
-        let limits = Limits {
-            queue_size: card.serving.queue_size.get(),
-            max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
-            max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
-        };
-        let batcher = Batcher::start(name, graphs, limits, self.on_batch(name))
-            .map_err(|e| RegistryError::WarmUp { name: name.to_owned(), reason: e.to_string() })?;
-        let load_time = started.elapsed();
-        tracing::info!(model = name, instances, engine = ?card.graph.engine, load_ms = load_time.as_millis(), "model loaded");
-        self.metrics.model_loaded(name, load_time);
-        let (engine, max_batch_size, metrics) =
-            (card.graph.engine, card.serving.max_batch_size.get(), self.metrics.clone());
-        Ok(Model { name: name.to_owned(), engine, signature, max_batch_size, batcher, metrics, _permit: None })
+    fn load_one(&self, source: &Source<'_>, name: &str) -> Result<Arc<Model>, RegistryError> {
+        Candidate::find(source.folder, name)?.load(&self.engines, source.instances, self.models.get(name))
     }
+}
 
+impl Engines {
     fn on_batch(&self, name: &str) -> Arc<OnBatch> {
         let (metrics, name) = (self.metrics.clone(), name.to_owned());
         Arc::new(move |rows, release| metrics.batch_ran(&name, (rows, release)))
     }
 }
 
-/// The names of the folders in `folder` that have a card, sorted.
+/// The names of the folders in `folder` that hold a model, sorted.
 ///
 /// # Errors
 ///
@@ -192,7 +227,7 @@ pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
-        if entry.path().join(CARD_FILE).is_file() {
+        if versions::is_model(&entry.path()) {
             names.extend(entry.file_name().into_string().ok());
         }
     }
@@ -200,78 +235,11 @@ pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
     Ok(names)
 }
 
-pub(super) fn read_card(folder: &Path, name: &str) -> Result<Card, RegistryError> {
-    let text = read_text(name, &folder.join(CARD_FILE))?;
-    Card::parse(name, &text).map_err(|reason| RegistryError::Card { name: name.to_owned(), reason })
-}
-
-pub(super) fn read_labels(folder: &Path, name: &str, card: &Card) -> Result<Option<String>, RegistryError> {
-    card.postprocessing.as_ref().map(|post| read_text(name, &folder.join(&post.labels))).transpose()
-}
-
-pub(super) fn read_graph(folder: &Path, name: &str, card: &Card) -> Result<Vec<u8>, RegistryError> {
-    let path = folder.join(&card.graph.file);
-    if !path.exists() {
-        return Err(RegistryError::NoGraph { name: name.to_owned(), path });
-    }
-    let graph = read(name, &path)?;
-    let expected = card.graph.sha256.clone();
-    let actual = if expected.is_empty() { String::new() } else { hex_sha256(&graph) };
-    if actual != expected {
-        return Err(RegistryError::Digest { name: name.to_owned(), path, expected, actual });
-    }
-    Ok(graph)
-}
-
-pub(super) fn read(name: &str, path: &Path) -> Result<Vec<u8>, RegistryError> {
-    std::fs::read(path).map_err(|source| RegistryError::Unreadable {
-        name: name.to_owned(),
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn read_text(name: &str, path: &Path) -> Result<String, RegistryError> {
-    std::fs::read_to_string(path).map_err(|source| RegistryError::Unreadable {
-        name: name.to_owned(),
-        path: path.to_owned(),
-        source,
-    })
+pub(super) fn unknown(name: &str, folder: &Path, present: &[String]) -> RegistryError {
+    RegistryError::Unknown { name: name.to_owned(), folder: folder.to_owned(), have: present.join(", ") }
 }
 
 /// Lower-case hex SHA-256 of `bytes`.
 pub fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Loads and warms `count` independent graphs side by side: start-up waits for one, not for their sum.
-fn load_instances(
-    name: &str,
-    count: usize,
-    load: impl Fn() -> Result<Box<dyn Graph>, LoadError> + Sync,
-) -> Result<Vec<Box<dyn Graph>>, RegistryError> {
-    let load_one = || {
-        let mut graph = load().map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
-        warm(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: name.to_owned(), reason })?;
-        Ok(graph)
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count).map(|_| scope.spawn(load_one)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
-}
-
-/// One real computation on zeros, so that no request pays for first-run work.
-fn warm(graph: &mut dyn Graph) -> Result<(), String> {
-    let inputs = graph.signature().inputs.clone();
-    let zeros = inputs
-        .iter()
-        .map(|spec| {
-            Ok((spec.name.clone(), Tensor::zeros(spec.dtype, spec.smallest_shape()).map_err(|e| e.to_string())?))
-        })
-        .collect::<Result<Tensors, String>>()?;
-    graph.compute(&zeros).map(drop).map_err(|e| e.to_string())
 }

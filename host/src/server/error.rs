@@ -69,6 +69,9 @@ pub enum Problem {
     #[error("no model '{name}'; have: {have}")]
     #[expect(missing_docs, reason = "the message says it")]
     NoModel { name: String, have: String },
+    /// The model of this name was to be served, but could not be loaded.
+    #[error("model '{0}' could not be loaded; this server is not ready")]
+    Unavailable(String),
     /// An inference request that is wrong in itself.
     #[error("{0}")]
     Invalid(String),
@@ -112,7 +115,7 @@ impl Problem {
 
     /// Status, outcome and public text, in one table.
     fn reaction(&self) -> (StatusCode, Outcome, String) {
-        use InvokeError::{Deadline, NoAnswer, OutOfMemory, Overloaded, Refused, Trapped};
+        use InvokeError::{Deadline, NoAnswer, NoModel, OutOfMemory, Overloaded, Refused, Trapped};
         const BUSY: &str = "The server is busy; try again in a moment.";
         let (status, outcome, text) = match self {
             Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
@@ -130,7 +133,9 @@ impl Problem {
             Problem::Invalid(_) | Problem::Model(ModelError::InvalidInput(_) | ModelError::TooLarge(_)) => {
                 (StatusCode::BAD_REQUEST, Outcome::ClientError, "")
             }
-            Problem::NotReady => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, ""),
+            Problem::NotReady | Problem::Unavailable(_) | Problem::Invoke(NoModel(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, "")
+            }
             Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
             }

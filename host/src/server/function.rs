@@ -3,8 +3,8 @@
 //! Everything a request holds (permits, counters, the guest) lives in its future or its answer's body, so
 //! that a client who leaves frees it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use super::error::Problem;
 use super::inference::{self, Inference};
 use super::router::{Router, Target, static_response};
 use crate::metrics::{Metrics, Outcome};
+use crate::pressure::Pressure;
 use crate::wasm::function::{Answer, Function, Phases};
 
 /// What the answer's body is made of, whoever made it.
@@ -31,13 +32,21 @@ static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// All that a request needs, whichever way it comes.
 pub struct Service {
-    router: Router,
-    inference: Inference,
+    current: RwLock<Arc<Current>>,
     limits: RequestLimits,
     bodies: Bodies,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
+    pressure: Pressure,
     metrics: Arc<Metrics>,
+}
+
+/// What answers requests. A reload replaces it as a whole; a request ends with what it started with.
+pub struct Current {
+    /// The manifest's routes.
+    pub router: Router,
+    /// What is below `/v2`.
+    pub inference: Inference,
 }
 
 /// What requests may take of the server.
@@ -53,13 +62,38 @@ pub struct RequestLimits {
     pub bodies: usize,
     /// From the head of a request to the end of its answer.
     pub timeout: Duration,
+    /// How long a queue may be full before this server calls itself unready.
+    pub unready_after: Duration,
 }
 
 impl Service {
-    /// A service over `router`, and over `inference` for what is below `/v2`.
-    pub fn new(router: Router, inference: Inference, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
+    /// A service that answers with `current`.
+    pub fn new(current: Current, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
         let (bodies, slots) = (Bodies::new(limits.body, limits.bodies), Arc::new(Semaphore::new(limits.instances)));
-        Service { router, inference, limits, bodies, slots, waiting: AtomicUsize::new(0), metrics }
+        let (current, waiting, pressure) = (RwLock::new(Arc::new(current)), AtomicUsize::new(0), Pressure::default());
+        Service { current, limits, bodies, slots, waiting, pressure, metrics }
+    }
+
+    /// Answers with `new` from the next request on.
+    pub fn replace(&self, new: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+    }
+
+    /// Why it should get no requests now, if so: for who reads the probes.
+    pub(super) fn unready(&self) -> Option<String> {
+        // Nobody waits where a slot is free; and without requests nobody else would find out.
+        if self.slots.available_permits() > 0 {
+            self.pressure.shrank(0, self.limits.waiting);
+        }
+        let lasted = self.pressure.lasted();
+        if lasted >= self.limits.unready_after {
+            return Some(format!("saturated: the line for an instance has been full for {} s", lasted.as_secs()));
+        }
+        self.current().inference.unready(self.limits.unready_after)
+    }
+
+    fn current(&self) -> Arc<Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers one request; what fails becomes an answer too.
@@ -82,7 +116,8 @@ impl Service {
     }
 
     async fn route(&self, mut request: Request<Drained>) -> Response<AnswerBody> {
-        let routed = self.router.route(&mut request);
+        let current = self.current();
+        let routed = current.router.route(&mut request);
         let function = match &routed {
             Ok(Target::Function { function, .. }) => function.component(),
             Ok(Target::Inference) => inference::FUNCTION,
@@ -94,7 +129,7 @@ impl Service {
             Ok(Target::Function { function, timeout }) => {
                 self.call(request, function, timeout.unwrap_or(self.limits.timeout)).await
             }
-            Ok(Target::Inference) => self.infer(request).await,
+            Ok(Target::Inference) => self.infer(request, &current.inference).await,
             Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
             Err(path) => Err(Problem::NoRoute(path.clone())),
         };
@@ -106,9 +141,9 @@ impl Service {
         result.unwrap_or_else(|problem| respond(problem).map(full))
     }
 
-    async fn infer(&self, request: Request<Drained>) -> Result<Response<AnswerBody>, Problem> {
+    async fn infer(&self, request: Request<Drained>, inference: &Inference) -> Result<Response<AnswerBody>, Problem> {
         let _counted = self.metrics.admitted();
-        let response = self.inference.answer(request, &self.bodies, self.limits.timeout).await?;
+        let response = inference.answer(request, &self.bodies, self.limits.timeout).await?;
         Ok(response.map(full))
     }
 
@@ -137,7 +172,7 @@ impl Service {
     /// A first look, so that no body is read in vain; [`Service::admit`] decides.
     fn check_room(&self) -> Result<(), Problem> {
         let full = self.slots.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) >= self.limits.waiting;
-        if full { Err(Problem::Shed(self.limits.waiting)) } else { Ok(()) }
+        if full { Err(self.shed()) } else { Ok(()) }
     }
 
     /// Waits for a free instance, in line with at most `waiting` others and until the deadline at most.
@@ -145,14 +180,20 @@ impl Service {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             return Ok(slot);
         }
-        let place = Place::take(&self.waiting, self.limits.waiting).ok_or(Problem::Shed(self.limits.waiting))?;
+        let place = Place::take(&self.waiting, self.limits.waiting).ok_or_else(|| self.shed())?;
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await;
         drop(place);
+        self.pressure.shrank(self.waiting.load(Ordering::Relaxed), self.limits.waiting);
         match slot {
             Ok(Ok(slot)) => Ok(slot),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Problem::NoInstance(timeout)),
         }
+    }
+
+    fn shed(&self) -> Problem {
+        self.pressure.refused();
+        Problem::Shed(self.limits.waiting)
     }
 }
 

@@ -121,6 +121,16 @@ impl Inference {
         Inference { registry, readiness, converters: Arc::new(Semaphore::new(cores)) }
     }
 
+    /// Why one of its models keeps the server from being ready, if so.
+    pub(super) fn unready(&self, saturated_after: Duration) -> Option<String> {
+        let broken = self.registry.broken().values().map(|error| format!("not served: {error}"));
+        let saturated = self.registry.models().filter(|model| model.saturated_for() >= saturated_after).map(|model| {
+            let seconds = model.saturated_for().as_secs();
+            format!("saturated: the queue of model '{}' has been full for {seconds} s", model.name())
+        });
+        broken.chain(saturated).next()
+    }
+
     /// Answers a request that takes `most` time.
     pub(super) async fn answer(
         &self,
@@ -142,7 +152,7 @@ impl Inference {
             Endpoint::Ready if self.readiness.is_ready() => json!({ "ready": true }),
             Endpoint::Ready => return Err(Problem::NotReady),
             Endpoint::Models => json!({ "models": self.names() }),
-            Endpoint::Index => self.names().into_iter().map(index_entry).collect(),
+            Endpoint::Index => self.index(),
             Endpoint::Model(name) => metadata(self.model(name)?),
             Endpoint::ModelReady(name) => json!({ "name": self.model(name)?.name(), "ready": true }),
         };
@@ -197,7 +207,22 @@ impl Inference {
         done.await.map_err(|panic| internal(panic.to_string()))
     }
 
+    /// Also of what is broken; why is for who runs the server.
+    fn index(&self) -> Value {
+        let entry = |name: &str, version: Option<u32>, state: &str, reason: &str| {
+            let version = version.map(|number| number.to_string()).unwrap_or_default();
+            json!({ "name": name, "version": version, "state": state, "reason": reason })
+        };
+        let ready = self.registry.models().map(|model| entry(model.name(), Some(model.version()), "READY", ""));
+        let broken = self.registry.broken().keys();
+        let broken = broken.map(|name| entry(name, None, "UNAVAILABLE", "it could not be loaded"));
+        ready.chain(broken).collect()
+    }
+
     fn model(&self, name: &str) -> Result<&Arc<Model>, Problem> {
+        if self.registry.broken().contains_key(name) {
+            return Err(Problem::Unavailable(name.to_owned()));
+        }
         let unknown = || Problem::NoModel { name: name.to_owned(), have: self.names().join(", ") };
         self.registry.get(name).ok_or_else(unknown)
     }
@@ -231,10 +256,6 @@ fn server() -> Value {
     })
 }
 
-fn index_entry(name: &str) -> Value {
-    json!({ "name": name, "version": VERSION, "state": "READY", "reason": "" })
-}
-
 fn metadata(model: &Model) -> Value {
     let tensor =
         |spec: &TensorSpec| json!({ "name": spec.name, "datatype": datatype(spec.dtype), "shape": spec.shape });
@@ -245,7 +266,7 @@ fn metadata(model: &Model) -> Value {
     };
     json!({
         "name": model.name(),
-        "versions": [VERSION],
+        "versions": [model.version().to_string()],
         "platform": platform,
         "inputs": tensors(&model.signature().inputs),
         "outputs": tensors(&model.signature().outputs),

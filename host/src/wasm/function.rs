@@ -82,6 +82,9 @@ pub enum InvokeError {
     /// No slot, or no place in a model's queue: come back later.
     #[error("overloaded: {0}")]
     Overloaded(String),
+    /// It wants a model that it may use, but that could not be loaded.
+    #[error("model '{0}' could not be loaded; this server is not ready")]
+    NoModel(String),
     /// It trapped or failed to start. The text is for the log, not for the client.
     #[error("the function failed: {0}")]
     Trapped(String),

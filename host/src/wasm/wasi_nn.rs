@@ -238,6 +238,10 @@ impl graph::Host for State {
     }
 
     fn load_by_name(&mut self, name: String) -> Reply<Resource<Loaded>> {
+        if self.nn.registry.broken().contains_key(&name) && self.nn.settings.models.contains(&name) {
+            // Not the guest's mistake, and wasi-nn has no word for it: the client is to come back later.
+            return Err(InvokeError::NoModel(name).into());
+        }
         match self.nn.find(&name) {
             Ok(loaded) => Ok(Ok(self.table.push(loaded)?)),
             Err(error) => self.reply(Err(error)),

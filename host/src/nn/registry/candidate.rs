@@ -1,0 +1,173 @@
+//! A model on disk: found, read and checked, then loaded.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::versions::{self, Version};
+use super::{Engines, RegistryError, hex_sha256};
+use crate::nn::backend::{self, Graph, LoadError, LoadOptions};
+use crate::nn::batcher::{Batcher, Limits};
+use crate::nn::card::{CARD_FILE, Card};
+use crate::nn::model::{Model, Origin};
+use crate::nn::tensor::{Tensor, Tensors};
+
+/// The files of the version that is to be served; nothing is loaded yet.
+pub(in crate::nn) struct Candidate {
+    pub(in crate::nn) name: String,
+    pub(in crate::nn) version: u32,
+    pub(in crate::nn) folder: PathBuf,
+    pub(in crate::nn) card: Card,
+    card_text: String,
+    pub(in crate::nn) labels: Option<String>,
+}
+
+impl Candidate {
+    /// Reads all of model `name` but its graph. `models` is the folder of model folders.
+    pub(in crate::nn) fn find(models: &Path, name: &str) -> Result<Candidate, RegistryError> {
+        let Version { folder, number: version } = versions::served(&models.join(name))
+            .map_err(|reason| RegistryError::Versions { name: name.to_owned(), reason })?;
+        let card_text = read_text(name, &folder.join(CARD_FILE))?;
+        let card =
+            Card::parse(name, &card_text).map_err(|reason| RegistryError::Card { name: name.to_owned(), reason })?;
+        let labels = card.postprocessing.as_ref().map(|post| read_text(name, &folder.join(&post.labels)));
+        let labels = labels.transpose()?;
+        Ok(Candidate { name: name.to_owned(), version, folder, card, card_text, labels })
+    }
+
+    /// Reads the graph, whatever its digest.
+    pub(in crate::nn) fn read_graph(&self) -> Result<Vec<u8>, RegistryError> {
+        let path = self.folder.join(&self.card.graph.file);
+        if !path.exists() {
+            return Err(RegistryError::NoGraph { name: self.name.clone(), path });
+        }
+        read(&self.name, &path)
+    }
+
+    /// Whether `graph` is the file that the card means.
+    pub(in crate::nn) fn check_digest(&self, graph: &[u8]) -> Result<(), RegistryError> {
+        let expected = &self.card.graph.sha256;
+        if expected.is_empty() {
+            return Ok(());
+        }
+        let actual = hex_sha256(graph);
+        if actual == *expected {
+            return Ok(());
+        }
+        let path = self.folder.join(&self.card.graph.file);
+        Err(RegistryError::Digest { name: self.name.clone(), path, expected: expected.clone(), actual })
+    }
+
+    /// The model, loaded and warm; `current` itself when its files are still the same.
+    pub(super) fn load(
+        self,
+        engines: &Engines,
+        instances: NonZeroUsize,
+        current: Option<&Arc<Model>>,
+    ) -> Result<Arc<Model>, RegistryError> {
+        let graph = self.read_graph()?;
+        self.check_digest(&graph)?;
+        let origin = self.origin(&graph);
+        if let Some(current) = current.filter(|current| current.origin.as_ref() == Some(&origin)) {
+            return Ok(current.clone());
+        }
+        self.load_new(engines, instances, (&graph, origin)).map(Arc::new)
+    }
+
+    fn load_new(
+        self,
+        engines: &Engines,
+        instances: NonZeroUsize,
+        (graph, origin): (&[u8], Origin),
+    ) -> Result<Model, RegistryError> {
+        let started = Instant::now();
+        let Candidate { name, version, card, .. } = &self;
+        let failed = |source| RegistryError::Load { name: name.clone(), source };
+        let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
+        let instances = card.serving.instances.unwrap_or(instances).get();
+        let backend = backend::find(&engines.backends, card.graph.engine).map_err(failed)?;
+        let graphs = load_instances(name, instances, || backend.load(graph, &options))?;
+        let signature = graphs[0].signature().clone();
+        let disagreements = card.disagreements(&signature, self.labels.as_deref());
+        if !disagreements.is_empty() {
+            return Err(RegistryError::Disagree { name: name.clone(), reason: disagreements.join("; ") });
+        }
+        let limits = Limits {
+            queue_size: card.serving.queue_size.get(),
+            max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
+            max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
+        };
+        let batcher = Batcher::start(name, graphs, limits, engines.on_batch(name))
+            .map_err(|e| RegistryError::WarmUp { name: name.clone(), reason: e.to_string() })?;
+        let load_time = started.elapsed();
+        let load_ms = load_time.as_millis();
+        tracing::info!(model = name, version, instances, engine = ?card.graph.engine, load_ms, "model loaded");
+        engines.metrics.model_loaded(name, *version, load_time);
+        Ok(Model {
+            name: name.clone(),
+            engine: card.graph.engine,
+            signature,
+            max_batch_size: card.serving.max_batch_size.get(),
+            batcher,
+            metrics: engines.metrics.clone(),
+            origin: Some(origin),
+            _permit: None,
+        })
+    }
+
+    fn origin(&self, graph: &[u8]) -> Origin {
+        let mut digest = Sha256::new();
+        for part in [self.card_text.as_bytes(), self.labels.as_deref().unwrap_or_default().as_bytes(), graph] {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+        Origin { folder: self.folder.clone(), version: self.version, digest: digest.finalize().into() }
+    }
+}
+
+fn read(name: &str, path: &Path) -> Result<Vec<u8>, RegistryError> {
+    std::fs::read(path).map_err(|source| unreadable(name, path, source))
+}
+
+fn read_text(name: &str, path: &Path) -> Result<String, RegistryError> {
+    std::fs::read_to_string(path).map_err(|source| unreadable(name, path, source))
+}
+
+fn unreadable(name: &str, path: &Path, source: std::io::Error) -> RegistryError {
+    RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), source }
+}
+
+/// Loads and warms `count` independent graphs side by side: start-up waits for one, not for their sum.
+fn load_instances(
+    name: &str,
+    count: usize,
+    load: impl Fn() -> Result<Box<dyn Graph>, LoadError> + Sync,
+) -> Result<Vec<Box<dyn Graph>>, RegistryError> {
+    let load_one = || {
+        let mut graph = load().map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
+        warm(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: name.to_owned(), reason })?;
+        Ok(graph)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(load_one)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// One real computation on zeros, so that no request pays for first-run work.
+fn warm(graph: &mut dyn Graph) -> Result<(), String> {
+    let inputs = graph.signature().inputs.clone();
+    let zeros = inputs
+        .iter()
+        .map(|spec| {
+            Ok((spec.name.clone(), Tensor::zeros(spec.dtype, spec.smallest_shape()).map_err(|e| e.to_string())?))
+        })
+        .collect::<Result<Tensors, String>>()?;
+    graph.compute(&zeros).map(drop).map_err(|e| e.to_string())
+}
