@@ -3,10 +3,15 @@
 //! Names follow Prometheus: base units, `_total` for counters. Label values come from closed sets: the
 //! manifest's components, the registry's models, and the enums here. Nothing of a request becomes a label.
 
+pub mod statistics;
+
+mod triton;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,9 +19,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::statistics::Statistics;
+
 /// The metrics of one server.
 pub struct Metrics {
     registry: Registry,
+    /// Those that have other prefixes.
+    others: Registry,
+    models: Arc<triton::Models>,
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<FunctionLabels, Histogram>,
     in_flight: Gauge,
@@ -117,6 +127,8 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Metrics {
             registry: Registry::with_prefix("modelfn"),
+            others: Registry::default(),
+            models: Arc::default(),
             requests: Family::default(),
             request_duration: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
@@ -137,6 +149,7 @@ impl Metrics {
     }
 
     fn registered(mut self) -> Self {
+        self.others.register_collector(Box::new(self.models.clone()));
         let r = &mut self.registry;
         r.register("requests", "Requests by function and outcome", self.requests.clone());
         r.register_with_unit(
@@ -247,10 +260,17 @@ impl Metrics {
         self.reloads.get_or_create(&ReloadLabels { succeeded }).inc();
     }
 
+    /// What a model does is shown from here on, for as long as somebody holds its statistics.
+    pub fn expose(&self, (model, version): (&str, u32), statistics: &Arc<Statistics>) {
+        self.models.add(model, version, statistics);
+    }
+
     /// The text that Prometheus reads (OpenMetrics 1.0).
     pub fn text(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        let registries = [&self.registry, &self.others];
+        let written = registries.into_iter().try_for_each(|registry| encode_registry(&mut text, registry));
+        written.and_then(|()| encode_eof(&mut text)).expect("writing to a String does not fail");
         text
     }
 

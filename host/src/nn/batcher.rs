@@ -5,6 +5,7 @@
 //! caller left or whose deadline passed leaves the queue before a batch is made. Nothing here blocks the caller: it
 //! awaits a oneshot.
 
+mod place;
 mod policy;
 
 use std::collections::VecDeque;
@@ -14,17 +15,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::place::{End, Place};
 use self::policy::{Decision, Policy, Waiting};
 use super::backend::{ComputeError, Graph};
 use super::stack::{Kind, split, stack};
 use super::tensor::{Signature, Tensors};
 use crate::metrics::Release;
+use crate::metrics::statistics::{Reason, Statistics, Steps};
 use crate::pressure::Pressure;
 
 /// The handle to a model's engine threads. Dropping it ends them.
 pub struct Batcher {
     queue: Arc<Queue>,
-    stackable: bool,
+    /// Whether axis 0 counts rows.
+    batched: bool,
 }
 
 /// The bounds of a model's queue and batches.
@@ -47,6 +51,8 @@ pub struct Computed {
     pub queued: Duration,
     /// In the engine, for the whole batch.
     pub computing: Duration,
+    /// What of that time was what.
+    pub steps: Steps,
     /// Rows of the batch that it was part of.
     pub batch_size: usize,
 }
@@ -73,16 +79,21 @@ struct Queue {
     arrived: Condvar,
     limits: Limits,
     pressure: Pressure,
+    statistics: Arc<Statistics>,
 }
 
 struct State {
     jobs: VecDeque<Job>,
+    /// Jobs that ever queued: each one's number.
+    tickets: u64,
     /// Instances that wait for jobs.
     idle: usize,
     closed: bool,
 }
 
 struct Job {
+    /// Given by the queue.
+    ticket: u64,
     inputs: Tensors,
     /// What it stacks with; `None` when it runs alone.
     kind: Option<Kind>,
@@ -104,11 +115,11 @@ impl Batcher {
         limits: Limits,
         on_batch: Arc<OnBatch>,
     ) -> std::io::Result<Batcher> {
-        let stackable =
-            limits.max_batch_size > 1 && graphs.first().is_some_and(|graph| is_stackable(graph.signature()));
-        let state = Mutex::new(State { jobs: VecDeque::new(), idle: 0, closed: false });
-        let queue = Queue { state, arrived: Condvar::new(), limits, pressure: Pressure::default() };
-        let batcher = Batcher { queue: Arc::new(queue), stackable };
+        let batched = graphs.first().is_some_and(|graph| is_batched(graph.signature()));
+        let state = Mutex::new(State { jobs: VecDeque::new(), tickets: 0, idle: 0, closed: false });
+        let queue =
+            Queue { state, arrived: Condvar::new(), limits, pressure: Pressure::default(), statistics: Arc::default() };
+        let batcher = Batcher { queue: Arc::new(queue), batched };
         for (n, graph) in graphs.into_iter().enumerate() {
             let (queue, on_batch) = (batcher.queue.clone(), on_batch.clone());
             std::thread::Builder::new()
@@ -127,14 +138,23 @@ impl Batcher {
     pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, Failure> {
         let submitted = Instant::now();
         let (reply, answer) = oneshot::channel();
-        let kind = if self.stackable { Kind::of(&inputs) } else { None };
-        let rows = inputs.first().and_then(|(_, tensor)| tensor.shape().first()).copied().unwrap_or(1);
-        self.queue.push(Job { inputs, kind, rows, submitted, deadline, reply })?;
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(result)) => result.map_err(Failure::Engine),
+        let kind = if self.batched && self.queue.limits.max_batch_size > 1 { Kind::of(&inputs) } else { None };
+        let axis = inputs.first().and_then(|(_, tensor)| tensor.shape().first()).filter(|_| self.batched);
+        let rows = axis.copied().unwrap_or(1);
+        let place = self.queue.push(Job { ticket: 0, inputs, kind, rows, submitted, deadline, reply })?;
+        let answered = tokio::time::timeout_at(deadline.into(), answer).await;
+        place.end(match answered {
+            Ok(Ok(Ok(computed))) => End::Computed(computed),
+            Ok(Ok(Err(error))) => End::Failed(Failure::Engine(error)),
             // A worker drops a job unanswered only when it found the deadline passed.
-            Ok(Err(_)) | Err(_) => Err(Failure::Deadline(submitted.elapsed())),
-        }
+            Ok(Err(_)) => End::Dropped,
+            Err(_) => End::Late,
+        })
+    }
+
+    /// What this model has done.
+    pub fn statistics(&self) -> &Arc<Statistics> {
+        &self.queue.statistics
     }
 
     /// For how long its queue has been full; zero when it isn't.
@@ -156,19 +176,37 @@ impl Drop for Batcher {
 }
 
 impl Queue {
-    fn push(&self, job: Job) -> Result<(), Failure> {
+    /// Puts a job at the end. Whoever holds its place says how it ended.
+    fn push(&self, mut job: Job) -> Result<Place<'_>, Failure> {
+        let submitted = job.submitted;
         let mut state = self.lock();
         if state.jobs.len() >= self.limits.queue_size {
             state.jobs.retain(Job::is_wanted);
         }
         if state.jobs.len() >= self.limits.queue_size {
             self.pressure.refused();
+            self.statistics.failed(Reason::Rejected, submitted.elapsed());
             return Err(Failure::Overloaded(self.limits.queue_size));
         }
+        state.tickets += 1;
+        let ticket = state.tickets;
+        job.ticket = ticket;
         state.jobs.push_back(job);
+        self.statistics.waiting(state.jobs.len());
         drop(state);
         self.arrived.notify_one();
-        Ok(())
+        Ok(Place { queue: self, ticket, submitted, ended: false })
+    }
+
+    /// Takes a job out that is no longer wanted. Returns whether it was still waiting.
+    fn leave(&self, ticket: u64) -> bool {
+        let mut state = self.lock();
+        let position = state.jobs.iter().position(|job| job.ticket == ticket);
+        let job = position.and_then(|position| state.jobs.remove(position));
+        self.shrank(state.jobs.len());
+        // Its tensors are freed without the lock.
+        drop(state);
+        job.is_some()
     }
 
     /// The next batch of jobs that somebody still waits for; `None` when the queue is closed.
@@ -183,17 +221,22 @@ impl Queue {
             state.jobs.retain(Job::is_wanted);
             let waiting: Vec<_> = state.jobs.iter().map(Job::as_waiting).collect();
             let now = Instant::now();
-            let until = match policy::decide(policy, &waiting, (state.idle, now)) {
-                Decision::Run(taken, release) => {
-                    let jobs = state.take(&taken);
-                    self.pressure.shrank(state.jobs.len(), self.limits.queue_size);
-                    return Some((jobs, release));
-                }
+            let decision = policy::decide(policy, &waiting, (state.idle, now));
+            let taken = if let Decision::Run(taken, _) = &decision { state.take(taken) } else { Vec::new() };
+            self.shrank(state.jobs.len());
+            let until = match decision {
+                Decision::Run(_, release) => return Some((taken, release)),
                 Decision::WaitUntil(due) => Some(due.saturating_duration_since(now)),
                 Decision::Idle => None,
             };
             state = self.wait(state, until);
         }
+    }
+
+    /// Jobs may have left the queue, to be computed or given up.
+    fn shrank(&self, waiting: usize) {
+        self.pressure.shrank(waiting, self.limits.queue_size);
+        self.statistics.waiting(waiting);
     }
 
     fn wait<'a>(&self, mut state: MutexGuard<'a, State>, at_most: Option<Duration>) -> MutexGuard<'a, State> {
@@ -233,7 +276,7 @@ impl Job {
 }
 
 /// Whether axis 0 of every input and output is open, and so counts rows.
-fn is_stackable(signature: &Signature) -> bool {
+fn is_batched(signature: &Signature) -> bool {
     let mut specs = signature.inputs.iter().chain(&signature.outputs);
     specs.all(|spec| spec.shape.first() == Some(&-1))
 }
@@ -245,34 +288,53 @@ fn work(queue: &Queue, mut graph: Box<dyn Graph>, on_batch: &OnBatch) {
         let batch_size = rows.iter().sum();
         let result = compute(graph.as_mut(), &jobs, &rows);
         let computing = started.elapsed();
+        if let Ok((_, steps)) = &result {
+            queue.statistics.executed(batch_size, steps);
+        }
         on_batch(batch_size, release);
         reply(jobs, result, (started, computing, batch_size));
     }
 }
 
+/// What one engine call gave to each job, and its steps.
+type Results = Result<(Vec<Tensors>, Steps), ComputeError>;
+
 /// One engine call for all of `jobs`. A panic in an engine is that batch's failure, not the thread's end.
-fn compute(graph: &mut dyn Graph, jobs: &[Job], rows: &[usize]) -> Result<Vec<Tensors>, ComputeError> {
-    let run = || match jobs {
-        [job] => Ok(vec![graph.compute(&job.inputs)?]),
-        jobs => split(graph.compute(&stack(jobs.iter().map(|job| &job.inputs)))?, rows).map_err(ComputeError),
-    };
-    catch_unwind(AssertUnwindSafe(run))
+fn compute(graph: &mut dyn Graph, jobs: &[Job], rows: &[usize]) -> Results {
+    catch_unwind(AssertUnwindSafe(|| run(graph, jobs, rows)))
         .unwrap_or_else(|_| Err(ComputeError("the engine panicked; its message is in the log".to_owned())))
 }
 
+fn run(graph: &mut dyn Graph, jobs: &[Job], rows: &[usize]) -> Results {
+    let started = Instant::now();
+    let stacked;
+    let inputs = match jobs {
+        [job] => &job.inputs,
+        jobs => {
+            stacked = stack(jobs.iter().map(|job| &job.inputs));
+            &stacked
+        }
+    };
+    let ready = Instant::now();
+    let outputs = graph.compute(inputs)?;
+    let inferred = Instant::now();
+    let parts = match jobs {
+        [_] => vec![outputs],
+        _ => split(outputs, rows).map_err(ComputeError)?,
+    };
+    let steps = Steps { input: ready - started, infer: inferred - ready, output: inferred.elapsed() };
+    Ok((parts, steps))
+}
+
 /// Callers may have left meanwhile; then nobody is to be told.
-fn reply(
-    jobs: Vec<Job>,
-    result: Result<Vec<Tensors>, ComputeError>,
-    (started, computing, batch_size): (Instant, Duration, usize),
-) {
-    let mut outputs = result.map(Vec::into_iter);
+fn reply(jobs: Vec<Job>, results: Results, (started, computing, batch_size): (Instant, Duration, usize)) {
+    let mut outputs = results.map(|(outputs, steps)| (outputs.into_iter(), steps));
     for job in jobs {
         let queued = started - job.submitted;
         let answer = match &mut outputs {
-            Ok(outputs) => outputs
+            Ok((outputs, steps)) => outputs
                 .next()
-                .map(|outputs| Computed { outputs, queued, computing, batch_size })
+                .map(|outputs| Computed { outputs, queued, computing, steps: *steps, batch_size })
                 .ok_or_else(|| ComputeError("the batch had fewer outputs than jobs".to_owned())),
             Err(error) => Err(error.clone()),
         };

@@ -10,6 +10,7 @@ use super::backend::Engine;
 use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use crate::metrics::Metrics;
+use crate::metrics::statistics::Statistics;
 
 /// A loaded model.
 pub struct Model {
@@ -78,6 +79,11 @@ impl Model {
     /// Inputs and outputs, as the engine reports them.
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// What it has done since it was loaded.
+    pub fn statistics(&self) -> &Arc<Statistics> {
+        self.batcher.statistics()
     }
 
     /// Computes `inputs`; any order of names is taken.

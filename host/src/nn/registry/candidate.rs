@@ -106,6 +106,7 @@ impl Candidate {
         let load_ms = load_time.as_millis();
         tracing::info!(model = name, version, instances, engine = ?card.graph.engine, load_ms, "model loaded");
         engines.metrics.model_loaded(name, *version, load_time);
+        engines.metrics.expose((name, *version), batcher.statistics());
         Ok(Model {
             name: name.clone(),
             engine: card.graph.engine,
