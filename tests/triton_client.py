@@ -7,17 +7,48 @@ import numpy as np
 import tritonclient.http as http
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+# They have no JSON form.
+HALVES = ("FP16", "BF16")
+
+
+def tensor(datatype, rows, binary=True):
+    sent = np.array(rows, dtype=triton_to_np_dtype(datatype))
+    given = http.InferInput("x", list(sent.shape), datatype)
+    given.set_data_from_numpy(sent, binary_data=binary)
+    return sent, given
+
 
 def echo(client, model, datatype, binary):
-    sent = np.array([[1, 2, 3, 250]], dtype=triton_to_np_dtype(datatype))
-    tensor = http.InferInput("x", list(sent.shape), datatype)
-    tensor.set_data_from_numpy(sent, binary_data=binary)
+    sent, given = tensor(datatype, [[1, 2, 3, 250]], binary)
     outputs = [http.InferRequestedOutput("y", binary_data=binary)]
-    result = client.infer(model, [tensor], outputs=outputs, request_id="7", model_version="1")
+    result = client.infer(model, [given], outputs=outputs, request_id="7", model_version="1")
     assert result.get_response()["id"] == "7", result.get_response()
-    for answer in (result, client.infer(model, [tensor])):
+    for answer in (result, client.infer(model, [given])):
         got = answer.as_numpy("y")
         assert got.dtype == sent.dtype and np.array_equal(got, sent), (datatype, binary, got)
+
+
+def classify(client, model, datatype, binary):
+    _, given = tensor(datatype, [[1, 2, 3, 250], [8, 7, 6, 5]])
+    outputs = [http.InferRequestedOutput("y", binary_data=binary, class_count=2)]
+    got = client.infer(model, [given], outputs=outputs).as_numpy("y")
+    words = [word.decode() if isinstance(word, bytes) else word for word in got.flatten()]
+    assert list(got.shape) == [2, 2] and words == ["250:3", "3:2", "8:0", "7:1"], (datatype, binary, got)
+
+
+def count(client, model, calls):
+    for statistics in (
+        client.get_inference_statistics(model, "1"),
+        client.get_inference_statistics(model),
+        {"model_stats": [one for one in client.get_inference_statistics()["model_stats"] if one["name"] == model]},
+    ):
+        (one,) = statistics["model_stats"]
+        assert one["version"] == "1" and one["inference_stats"]["success"]["count"] == calls, one
+        assert one["inference_stats"]["fail"]["count"] == 0 and one["last_inference"] > 0, one
+        assert one["execution_count"] == sum(size["compute_infer"]["count"] for size in one["batch_stats"]), one
+        sizes = {size["batch_size"]: size["compute_infer"]["count"] for size in one["batch_stats"]}
+        assert one["inference_count"] == sum(size * times for size, times in sizes.items()), one
+        assert sizes == {1: calls - 2, 2: 2}, one
 
 
 def refused(call, status, words):
@@ -33,20 +64,26 @@ def main():
     client = http.InferenceServerClient(sys.argv[1])
     models = dict(argument.split("=") for argument in sys.argv[2:])
     assert client.is_server_live() and client.is_server_ready()
-    assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+    extensions = client.get_server_metadata()["extensions"]
+    assert {"binary_tensor_data", "classification", "statistics"} <= set(extensions), extensions
     index = client.get_model_repository_index()
     assert [entry["name"] for entry in index] == sorted(models), index
     for model, datatype in models.items():
         assert client.is_model_ready(model) and client.is_model_ready(model, "1")
-        inputs = client.get_model_metadata(model)["inputs"]
-        assert inputs == [{"name": "x", "datatype": datatype, "shape": [-1, 4]}], inputs
-        for binary in (False, True):
+        metadata = client.get_model_metadata(model, "1")
+        assert metadata["inputs"] == [{"name": "x", "datatype": datatype, "shape": [-1, 4]}], metadata
+        assert metadata["versions"] == ["1"], metadata
+        forms = (True,) if datatype in HALVES else (False, True)
+        for binary in forms:
             echo(client, model, datatype, binary)
-    assert not client.is_model_ready("nobody")
-    wrong = http.InferInput("x", [1, 3], "FP32")
-    wrong.set_data_from_numpy(np.zeros((1, 3), dtype=np.float32))
+        for binary in (False, True):
+            classify(client, model, datatype, binary)
+        count(client, model, 2 * len(forms) + 2)
+    assert not client.is_model_ready("nobody") and not client.is_model_ready(next(iter(models)), "2")
+    _, wrong = tensor("FP32", [[1, 2, 3]])
     refused(lambda: client.infer(next(iter(models)), [wrong]), "400", "'x'")
     refused(lambda: client.get_model_metadata("nobody"), "404", "No model 'nobody'")
+    refused(lambda: client.get_inference_statistics("nobody"), "404", "No model 'nobody'")
     print("ok")
 
 

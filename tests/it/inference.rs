@@ -5,15 +5,19 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, Setup, app, guest, root, skip};
+use crate::wasi_nn::{identity, no_engine};
 
 const TYPES: [(&str, &str, &str); 3] = [("floats", "FP32", "FP32"), ("ints", "I64", "INT64"), ("bytes", "U8", "UINT8")];
+
+/// They have no JSON form.
+const HALVES: [(&str, &str, &str); 2] = [("brains", "BF16", "BF16"), ("halves", "FP16", "FP16")];
 
 fn echoes(arguments: &[&str]) -> Server {
     let setup = Setup::app(&app(&guest("probe"), "")).args(arguments);
     let add = |setup: Setup, (name, dtype, _): (&str, &str, &str)| {
         setup.fake_model(name, &format!("dtype = \"{dtype}\", shape = [-1, 4]"), ("compute = \"echo\"", ""))
     };
-    TYPES.into_iter().fold(setup, add).start()
+    TYPES.into_iter().chain(HALVES).fold(setup, add).start()
 }
 
 fn one(graph: &str, serving: &str) -> Setup {
@@ -70,12 +74,16 @@ async fn errors_name_what_is_wrong() {
     let server = echoes(&["--max-body", "64KiB"]);
     let infer = "/v2/models/bytes/infer";
     let text = error(&server.post(infer, FOUR.replace("UINT8", "INT32")).await, 400);
-    assert!(text.contains("'x' is I32 [1, 4]; the model wants 'x' U8 [-1, 4]"), "{text}");
+    assert!(text.contains("'x' is INT32 [1, 4]; the model wants 'x' UINT8 [-1, 4]"), "{text}");
     assert!(error(&server.post(infer, "{").await, 400).contains("JSON"));
     assert!(error(&server.post(infer, FOUR.replace("UINT8", "BYTES")).await, 400).contains("datatype BYTES"));
     let text = error(&server.get("/v2/models/none").await, 404);
-    assert_eq!(text, "No model 'none'; have: bytes, floats, ints.");
-    assert!(error(&server.get("/v2/models/bytes/versions/2").await, 404).contains("version 1"));
+    assert_eq!(text, "No model 'none'; have: brains, bytes, floats, halves, ints.");
+    let text = error(&server.get("/v2/models/bytes/versions/2").await, 404);
+    assert_eq!(text, "Model 'bytes' has no version 2; it has: 1.");
+    assert!(error(&server.get("/v2/models/bytes/versions/latest").await, 400).contains("number above zero"));
+    assert!(error(&server.get("/v2/models/%ff").await, 400).contains("UTF-8"));
+    error(&server.get("/v2/models/bytes/nothing").await, 404);
     let answer = server.get(infer).await;
     assert!(error(&answer, 405).contains("POST") && answer.header("allow") == "POST");
     error(&server.post(infer, " ".repeat(65 << 10)).await, 413);
@@ -137,6 +145,126 @@ fn a_route_below_v2_is_refused() {
     assert!(errors.contains("/v2 is the Open Inference Protocol's"), "{errors}");
 }
 
+#[tokio::test]
+async fn names_in_paths_are_decoded() {
+    let setup = Setup::app(&app(&guest("probe"), ""));
+    let server =
+        setup.fake_model("cats & dogs, 50%", "dtype = \"U8\", shape = [-1, 4]", ("compute = \"echo\"", "")).start();
+    for path in ["/v2/models/cats%20%26%20dogs%2C%2050%25", "/v2/models/cats%20&%20dogs,%2050%"] {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, &answer.json()["name"]), (200, &json!("cats & dogs, 50%")), "{path}");
+        assert_eq!(server.post(&format!("{path}/versions/1/infer"), FOUR).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn half_precision_travels_as_binary_data_only() {
+    let server = echoes(&[]);
+    let data = [0x00, 0x3c, 0x80, 0x3f, 0xff, 0xff, 0x00, 0x80];
+    for (model, _, datatype) in HALVES {
+        let infer = format!("/v2/models/{model}/infer");
+        let input = |data: Value| json!({ "name": "x", "datatype": datatype, "shape": [1, 4], "data": data });
+        let text =
+            error(&server.post(&infer, json!({ "inputs": [input(json!([1, 2, 3, 4]))] }).to_string()).await, 400);
+        assert!(text.contains(&format!("is {datatype}, which travels as binary data only")), "{text}");
+        let mut input = json!({ "name": "x", "datatype": datatype, "shape": [1, 4] });
+        input["parameters"]["binary_data_size"] = json!(8);
+        let send = async |outputs: Value| {
+            let text = json!({ "inputs": [input], "outputs": [outputs] }).to_string();
+            let request = server.client.post(server.url(&infer)).header("Inference-Header-Content-Length", text.len());
+            server.send(request.body([text.as_bytes(), &data].concat())).await
+        };
+        let text = error(&send(json!({ "name": "y" })).await, 400);
+        assert!(text.contains(&format!("Output 'y' {datatype} [-1, 4] travels as binary data only")), "{text}");
+        let answer = send(json!({ "name": "y", "parameters": { "binary_data": true } })).await;
+        let split: usize = answer.header("inference-header-content-length").parse().unwrap();
+        assert_eq!(answer.body[split..], data, "each bit, those of no number, too");
+        assert_eq!(serde_json::from_slice::<Value>(&answer.body[..split]).unwrap()["outputs"][0]["datatype"], datatype);
+        let answer = send(json!({ "name": "y", "parameters": { "classification": 1 } })).await.json();
+        assert_eq!(
+            (&answer["outputs"][0]["datatype"], &answer["outputs"][0]["shape"]),
+            (&json!("BYTES"), &json!([1, 1]))
+        );
+    }
+}
+
+/// Through ONNX Runtime, which knows both types.
+#[tokio::test]
+async fn half_precision_passes_the_real_engine_bit_by_bit() {
+    if no_engine() {
+        return;
+    }
+    let add = |setup: Setup, (name, dtype, element): (&str, &str, u8)| {
+        setup.model(
+            name,
+            &format!("dtype = \"{dtype}\", shape = [-1, 2]"),
+            ("onnx", &identity(element), "max_batch_size = 1000"),
+        )
+    };
+    let server = [("halves", "FP16", 10), ("brains", "BF16", 16)].into_iter().fold(Setup::probe(""), add).start();
+    // Infinities, negative zeros and what is no number are among these.
+    let data: Vec<u8> = (0..=255).chain((0..=255).rev()).chain([0xff; 16]).chain([0; 16]).collect();
+    for (model, _, datatype) in HALVES {
+        let request = server.client.post(server.url(&format!("/v2/models/{model}/infer")));
+        let answer = server.send(request.header("Inference-Header-Content-Length", 0).body(data.clone())).await;
+        let split: usize = answer.header("inference-header-content-length").parse().unwrap();
+        assert_eq!(answer.body[split..], data);
+        let head: Value = serde_json::from_slice(&answer.body[..split]).unwrap();
+        assert_eq!(
+            (&head["outputs"][0]["datatype"], &head["outputs"][0]["shape"]),
+            (&json!(datatype), &json!([136, 2]))
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_output_can_be_its_classes() {
+    let server = echoes(&[]);
+    let input = json!([{ "name": "x", "datatype": "FP32", "shape": [2, 4], "data": [0.5, 4, -1, 2.25, 1, 2, 3, 4] }]);
+    let ask = |parameters: Value| json!({ "inputs": input, "outputs": [{ "name": "y", "parameters": parameters }] });
+    let answer = server.post("/v2/models/floats/infer", ask(json!({ "classification": 2 })).to_string()).await.json();
+    let expected =
+        json!({ "name": "y", "datatype": "BYTES", "shape": [2, 2], "data": ["4:1", "2.25:3", "4:3", "3:2"] });
+    assert_eq!(answer["outputs"][0], expected);
+    let body = ask(json!({ "classification": 1, "binary_data": true })).to_string();
+    let answer = server.post("/v2/models/floats/infer", body).await;
+    let split: usize = answer.header("inference-header-content-length").parse().unwrap();
+    assert_eq!(answer.body[split..], *b"\x03\0\0\x004:1\x03\0\0\x004:3");
+    let head: Value = serde_json::from_slice(&answer.body[..split]).unwrap();
+    assert_eq!(
+        (&head["outputs"][0]["shape"], &head["outputs"][0]["parameters"]),
+        (&json!([2, 1]), &json!({ "binary_data_size": 14 }))
+    );
+    let answer = server.post("/v2/models/floats/infer", ask(json!({ "classification": 0 })).to_string()).await.json();
+    assert_eq!(answer["outputs"][0]["datatype"], "FP32");
+}
+
+#[tokio::test]
+async fn classes_have_the_labels_of_the_card() {
+    let server = Setup::example().start();
+    let labels = std::fs::read_to_string(root().join("models/efficientnet-lite0/labels.txt")).unwrap();
+    let raw = 0.25_f32.to_le_bytes().repeat(3 * 224 * 224);
+    let text = json!({
+        "inputs": [{ "name": "input", "datatype": "FP32", "shape": [1, 3, 224, 224], "parameters": { "binary_data_size": raw.len() } }],
+        "outputs": [{ "name": "logits", "parameters": { "classification": 3 } }],
+    });
+    let text = text.to_string();
+    let request = server.client.post(server.url("/v2/models/efficientnet-lite0/infer"));
+    let request = request.header("Inference-Header-Content-Length", text.len());
+    let answer = server.send(request.body([text.as_bytes(), &raw].concat())).await.json();
+    let classes: Vec<&str> =
+        answer["outputs"][0]["data"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert_eq!((classes.len(), &answer["outputs"][0]["shape"]), (3, &json!([1, 3])));
+    let mut before = f64::INFINITY;
+    for class in classes {
+        let [score, index, label] = class.splitn(3, ':').collect::<Vec<_>>()[..] else { panic!("{class}") };
+        assert_eq!(labels.lines().nth(index.parse().unwrap()), Some(label));
+        let score: f64 = score.parse().unwrap();
+        assert!(score <= before, "{class} after {before}");
+        before = score;
+    }
+}
+
 #[test]
 fn tritons_own_client_is_served() {
     let packages = root().join("target/tritonclient");
@@ -146,7 +274,8 @@ fn tritons_own_client_is_served() {
     let server = echoes(&[]);
     let mut python = Command::new("python3");
     python.arg(root().join("tests/triton_client.py")).arg(&server.address).env("PYTHONPATH", packages);
-    python.args(TYPES.map(|(name, _, datatype)| format!("{name}={datatype}"))).env("PYTHONDONTWRITEBYTECODE", "1");
+    let models = TYPES.iter().chain(&HALVES).map(|(name, _, datatype)| format!("{name}={datatype}"));
+    python.args(models).env("PYTHONDONTWRITEBYTECODE", "1");
     let output = python.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

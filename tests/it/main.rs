@@ -17,6 +17,7 @@ mod readme;
 mod isolation;
 mod limits;
 mod inference;
+mod statistics;
 mod reload;
 mod faults;
 mod wasi_nn;

@@ -219,7 +219,7 @@ async fn a_graph_from_a_guest_is_refused_unless_the_manifest_allows_it() {
 }
 
 /// The engine's library, which `make runtime` brings.
-fn no_engine() -> bool {
+pub fn no_engine() -> bool {
     skip(!root().join("target/lib").is_dir(), "no ONNX Runtime in target/lib; run `make runtime`")
 }
 
@@ -327,7 +327,7 @@ fn threads_named(pid: i32, prefix: &str) -> usize {
 }
 
 /// An ONNX graph, byte by byte: `y` is `x`, both of this element type and of two columns.
-fn identity(element: u8) -> Vec<u8> {
+pub fn identity(element: u8) -> Vec<u8> {
     let text = |number, text: &str| field(number, text.as_bytes());
     let node = [text(1, "x"), text(2, "y"), text(4, "Identity")].concat();
     let value = |name: &str| {

@@ -1,5 +1,7 @@
 //! A loaded model: what it takes is checked here, before a computation is queued.
 
+mod invalid;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +14,15 @@ use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use crate::metrics::Metrics;
 use crate::metrics::statistics::Statistics;
 
+pub use self::invalid::InvalidInput;
+
 /// A loaded model.
 pub struct Model {
     pub(super) name: String,
     pub(super) engine: Engine,
     pub(super) signature: Signature,
+    /// What the elements of the first output are called, in their order; none when the card has no labels.
+    pub(super) labels: Vec<String>,
     pub(super) max_batch_size: usize,
     pub(super) batcher: Batcher,
     pub(super) metrics: Arc<Metrics>,
@@ -39,9 +45,9 @@ pub(super) struct Origin {
 /// Why a model gave no outputs.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The inputs don't fit the graph. Names the tensor, what it is and what it should be.
-    #[error("{0}")]
-    InvalidInput(String),
+    /// The inputs don't fit the graph.
+    #[error(transparent)]
+    InvalidInput(InvalidInput),
     /// Axis 0 is larger than the model's `max_batch_size`.
     #[error("{0}")]
     TooLarge(String),
@@ -81,6 +87,12 @@ impl Model {
         &self.signature
     }
 
+    /// What the card calls the element `index` of the output `name`.
+    pub fn label(&self, output: &str, index: usize) -> Option<&str> {
+        let first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
+        self.labels.get(index).filter(|_| first).map(String::as_str)
+    }
+
     /// What it has done since it was loaded.
     pub fn statistics(&self) -> &Arc<Statistics> {
         self.batcher.statistics()
@@ -103,38 +115,29 @@ impl Model {
 
     fn check(&self, inputs: &Tensors) -> Result<(), ModelError> {
         let specs = &self.signature.inputs;
-        let expected = || specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         for spec in specs {
             if inputs.iter().filter(|(name, _)| *name == spec.name).count() != 1 {
-                let given: Vec<_> = inputs.iter().map(|(name, _)| name.as_str()).collect();
-                return Err(ModelError::InvalidInput(format!(
-                    "model '{}' wants each of its inputs once: {}; given: {}",
-                    self.name,
-                    expected(),
-                    given.join(", ")
-                )));
+                let given = inputs.iter().map(|(name, _)| name.clone()).collect();
+                return Err(self.invalid(|model, inputs| InvalidInput::NotEachOnce { model, inputs, given }));
             }
         }
         for (name, tensor) in inputs {
             let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
-                return Err(ModelError::InvalidInput(format!(
-                    "model '{}' has no input '{name}'; it has: {}",
-                    self.name,
-                    expected()
-                )));
+                return Err(self.invalid(|model, inputs| InvalidInput::Unknown { model, inputs, name: name.clone() }));
             };
             self.check_tensor(spec, tensor)?;
         }
         Ok(())
     }
 
+    fn invalid(&self, why: impl FnOnce(String, Vec<TensorSpec>) -> InvalidInput) -> ModelError {
+        ModelError::InvalidInput(why(self.name.clone(), self.signature.inputs.clone()))
+    }
+
     fn check_tensor(&self, spec: &TensorSpec, tensor: &Tensor) -> Result<(), ModelError> {
         if !spec.admits(tensor.dtype(), tensor.shape()) || tensor.data().is_empty() {
-            let (dtype, shape) = (tensor.dtype(), tensor.shape());
-            return Err(ModelError::InvalidInput(format!(
-                "input '{}' is {dtype} {shape:?}; the model wants {spec}",
-                spec.name
-            )));
+            let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+            return Err(ModelError::InvalidInput(InvalidInput::Misfit { dtype, shape, wanted: spec.clone() }));
         }
         match (spec.shape.first(), tensor.shape().first()) {
             (Some(-1), Some(&batch)) if batch > self.max_batch_size => Err(ModelError::TooLarge(format!(

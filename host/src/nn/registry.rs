@@ -197,6 +197,7 @@ impl Registry {
             name: "(loaded by the guest)".to_owned(),
             engine,
             signature,
+            labels: Vec::new(),
             max_batch_size: usize::MAX,
             batcher,
             metrics: self.engines.metrics.clone(),

@@ -88,9 +88,13 @@ impl DType {
     }
 }
 
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+/// What somebody calls the element types. Cards and guests use wasi-nn's words; other protocols have their own.
+pub type TypeWords = fn(DType) -> &'static str;
+
+impl DType {
+    /// wasi-nn's word.
+    pub fn word(self) -> &'static str {
+        match self {
             DType::Fp16 => "FP16",
             DType::Bf16 => "BF16",
             DType::Fp32 => "FP32",
@@ -98,7 +102,13 @@ impl fmt::Display for DType {
             DType::U8 => "U8",
             DType::I32 => "I32",
             DType::I64 => "I64",
-        })
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -122,6 +132,11 @@ impl TensorSpec {
             && self.shape.iter().zip(shape).all(|(&want, &have)| want < 0 || usize::try_from(want) == Ok(have))
     }
 
+    /// Name, type and shape, for people.
+    pub fn describe(&self, words: TypeWords) -> String {
+        format!("'{}' {} {:?}", self.name, words(self.dtype), self.shape)
+    }
+
     /// The smallest real shape: each variable axis becomes 1.
     pub fn smallest_shape(&self) -> Vec<usize> {
         self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(1)).collect()
@@ -130,7 +145,7 @@ impl TensorSpec {
 
 impl fmt::Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' {} {:?}", self.name, self.dtype, self.shape)
+        f.write_str(&self.describe(DType::word))
     }
 }
 
@@ -145,7 +160,7 @@ pub struct Signature {
 
 /// A tensor whose data does not fit its shape.
 #[derive(Debug, thiserror::Error)]
-#[error("a {dtype} tensor of shape {shape:?} has {}, but the data is {actual} bytes", bytes_of(.expected))]
+#[error("{}", self.describe(DType::word))]
 pub struct WrongLength {
     dtype: DType,
     shape: Vec<usize>,
@@ -153,8 +168,13 @@ pub struct WrongLength {
     actual: usize,
 }
 
-fn bytes_of(expected: &Option<usize>) -> String {
-    expected.map_or_else(|| "more bytes than can be addressed".to_owned(), |n| format!("{n} bytes"))
+impl WrongLength {
+    /// What is wrong, for people.
+    pub fn describe(&self, words: TypeWords) -> String {
+        let WrongLength { dtype, shape, expected, actual } = self;
+        let expected = expected.map_or_else(|| "more bytes than can be addressed".to_owned(), |n| format!("{n} bytes"));
+        format!("a {} tensor of shape {shape:?} has {expected}, but the data is {actual} bytes", words(*dtype))
+    }
 }
 
 fn byte_len(dtype: DType, shape: &[usize]) -> Option<usize> {

@@ -50,6 +50,11 @@ impl Readiness {
         self.phase.store(DRAINING, Ordering::Release);
     }
 
+    /// Whether it is between start-up and drain; a model that works does so whatever else is wrong.
+    pub(super) fn is_serving(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == READY
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.unready().is_none()
     }

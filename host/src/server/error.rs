@@ -60,7 +60,7 @@ pub enum Problem {
     #[error(transparent)]
     Invoke(#[from] InvokeError),
     /// The Open Inference Protocol has no such path.
-    #[error("the Open Inference Protocol has no {0}, and each model only version 1")]
+    #[error("the Open Inference Protocol has no {0}")]
     NoEndpoint(String),
     /// The path is right, the method is not. Has the right ones.
     #[error("this path wants one of these methods: {0}")]
@@ -72,12 +72,16 @@ pub enum Problem {
     /// The model of this name was to be served, but could not be loaded.
     #[error("model '{0}' could not be loaded; this server is not ready")]
     Unavailable(String),
+    /// The model has no such version.
+    #[error("model '{name}' has no version {version}; it has: {have}")]
+    #[expect(missing_docs, reason = "the message says it")]
+    NoVersion { name: String, version: u64, have: u32 },
     /// An inference request that is wrong in itself.
     #[error("{0}")]
     Invalid(String),
-    /// The server starts or drains.
+    /// The server starts or drains. Has the model whose readiness was asked for, if any.
     #[error("the server is not ready")]
-    NotReady,
+    NotReady(Option<String>),
     /// The model gave no outputs.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -96,7 +100,14 @@ impl Problem {
     pub fn inference_response(&self) -> Response<Full<Bytes>> {
         let (status, _, mut detail) = self.reaction();
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
-        let mut response = respond(status, "application/json", &serde_json::json!({ "error": detail }));
+        let mut document = serde_json::json!({ "error": detail });
+        if let Problem::NotReady(_) | Problem::Unavailable(_) = self {
+            document["ready"] = false.into();
+        }
+        if let Problem::NotReady(Some(name)) | Problem::Unavailable(name) = self {
+            document["name"] = name.as_str().into();
+        }
+        let mut response = respond(status, "application/json", &document);
         if let Problem::Method(methods) = self {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         }
@@ -128,12 +139,14 @@ impl Problem {
             Problem::BodiesFull | Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(Overloaded(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
             }
-            Problem::NoEndpoint(_) | Problem::NoModel { .. } => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
+            Problem::NoEndpoint(_) | Problem::NoModel { .. } | Problem::NoVersion { .. } => {
+                (StatusCode::NOT_FOUND, Outcome::ClientError, "")
+            }
             Problem::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, Outcome::ClientError, ""),
             Problem::Invalid(_) | Problem::Model(ModelError::InvalidInput(_) | ModelError::TooLarge(_)) => {
                 (StatusCode::BAD_REQUEST, Outcome::ClientError, "")
             }
-            Problem::NotReady | Problem::Unavailable(_) | Problem::Invoke(NoModel(_)) => {
+            Problem::NotReady(_) | Problem::Unavailable(_) | Problem::Invoke(NoModel(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, "")
             }
             Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => {

@@ -1,31 +1,39 @@
 //! The Open Inference Protocol, version 2, over REST: the same models and queues as the functions', without a
 //! function between.
 //!
-//! - `GET /v2`, `/v2/health/live`, `/v2/health/ready`, `/v2/models`, `/v2/models/{model}`, `/v2/models/{model}/ready`
-//! - `POST /v2/models/{model}/infer`, `/v2/repository/index`
+//! - `GET /v2`, `/v2/health/live`, `/v2/health/ready`, `/v2/models`, `/v2/models/stats`
+//! - `GET /v2/models/{model}[/versions/{version}]`, and below that `/ready` and `/stats`
+//! - `POST /v2/models/{model}[/versions/{version}]/infer`, `/v2/repository/index`
 //!
-//! Each model has the one version "1", with or without `/versions/1` in the path. Sources: the protocol,
-//! <https://github.com/kserve/open-inference-protocol>, and two of Triton's extensions, `binary_tensor_data` and the
-//! index of `model_repository`
+//! Sources: the protocol, <https://github.com/kserve/open-inference-protocol>, and Triton's extensions
+//! `binary_tensor_data`, `classification`, `statistics` and the index of `model_repository`
 //! (<https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/README.html>). Nothing is
 //! loaded or unloaded from here. Errors are `{"error": "..."}`, with Triton's statuses.
 
+pub mod endpoint;
+
+pub mod request;
+
+pub mod classification;
+
 mod json;
 
-mod request;
-
 mod response;
+
+mod statistics;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+pub use self::endpoint::has;
+use self::endpoint::{Endpoint, Named};
 use super::admin::Readiness;
 use super::body::{Bodies, Drained, Held};
 use super::deadline;
@@ -37,14 +45,8 @@ use crate::nn::registry::Registry;
 use crate::nn::tensor::{DType, TensorSpec};
 use crate::wasm::function::Phases;
 
-/// The path that all of this is below.
-const ROOT: &str = "/v2";
-
 /// What the metrics call it, beside the functions.
 pub(super) const FUNCTION: &str = "(v2)";
-
-/// The version of every model.
-const VERSION: &str = "1";
 
 /// Where the JSON of a body ends and its binary tensors start.
 static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -58,60 +60,6 @@ pub struct Inference {
     readiness: Arc<Readiness>,
     /// Large JSON is read and written by as many threads as there are cores.
     converters: Arc<Semaphore>,
-}
-
-/// The routes.
-#[derive(Debug, PartialEq, Eq)]
-enum Endpoint<'p> {
-    Server,
-    Live,
-    Ready,
-    Models,
-    Index,
-    Model(&'p str),
-    ModelReady(&'p str),
-    Infer(&'p str),
-}
-
-/// Whether this path is the protocol's.
-pub fn has(path: &str) -> bool {
-    path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-impl<'p> Endpoint<'p> {
-    fn parse(path: &'p str) -> Option<Self> {
-        let rest = path.strip_prefix(ROOT)?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let segments: Vec<_> = rest.split('/').skip(1).take(8).collect();
-        Some(match segments.as_slice() {
-            [] => Endpoint::Server,
-            ["health", "live"] => Endpoint::Live,
-            ["health", "ready"] => Endpoint::Ready,
-            ["models"] => Endpoint::Models,
-            ["repository", "index"] => Endpoint::Index,
-            ["models", model, "versions", version, rest @ ..] if *version == VERSION => Self::of_model(model, rest)?,
-            ["models", model, rest @ ..] => Self::of_model(model, rest)?,
-            _ => return None,
-        })
-    }
-
-    fn of_model(model: &'p str, rest: &[&str]) -> Option<Self> {
-        match rest {
-            [] => Some(Endpoint::Model(model)),
-            ["ready"] => Some(Endpoint::ModelReady(model)),
-            ["infer"] => Some(Endpoint::Infer(model)),
-            _ => None,
-        }
-    }
-
-    fn check_method(&self, method: &Method) -> Result<(), Problem> {
-        match (self, method) {
-            (Endpoint::Infer(_) | Endpoint::Index, &Method::POST) => Ok(()),
-            (Endpoint::Infer(_) | Endpoint::Index, _) => Err(Problem::Method("POST")),
-            (_, &Method::GET | &Method::HEAD) => Ok(()),
-            _ => Err(Problem::Method("GET, HEAD")),
-        }
-    }
 }
 
 impl Inference {
@@ -140,21 +88,29 @@ impl Inference {
     ) -> Result<Response<Full<Bytes>>, Problem> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let endpoint = Endpoint::parse(path).ok_or_else(|| Problem::NoEndpoint(path.to_owned()))?;
+        let endpoint = Endpoint::parse(path)?;
         endpoint.check_method(&head.method)?;
         let answer = match endpoint {
-            Endpoint::Infer(name) => {
+            Endpoint::Infer(named) => {
                 let request = (&head.headers, body);
-                return self.infer(self.model(name)?, request, (bodies, most)).await;
+                return self.infer(self.model(&named)?, request, (bodies, most)).await;
             }
             Endpoint::Server => server(),
             Endpoint::Live => json!({ "live": true }),
             Endpoint::Ready if self.readiness.is_ready() => json!({ "ready": true }),
-            Endpoint::Ready => return Err(Problem::NotReady),
+            Endpoint::Ready => return Err(Problem::NotReady(None)),
             Endpoint::Models => json!({ "models": self.names() }),
             Endpoint::Index => self.index(),
-            Endpoint::Model(name) => metadata(self.model(name)?),
-            Endpoint::ModelReady(name) => json!({ "name": self.model(name)?.name(), "ready": true }),
+            Endpoint::AllStatistics => statistics::document(self.registry.models().map(Arc::as_ref)),
+            Endpoint::Model(named) => metadata(self.model(&named)?),
+            Endpoint::ModelReady(named) => {
+                let name = self.model(&named)?.name();
+                if !self.readiness.is_serving() {
+                    return Err(Problem::NotReady(Some(name.to_owned())));
+                }
+                json!({ "name": name, "ready": true })
+            }
+            Endpoint::Statistics(named) => statistics::document(std::iter::once(self.model(&named)?.as_ref())),
         };
         Ok(response_of(format!("{answer}\n").into(), "application/json"))
     }
@@ -175,11 +131,11 @@ impl Inference {
         let asked = self.convert((size, deadline), parse).await?.map_err(Problem::Invalid)?;
         let request::Asked { inputs, answer, timeout } = asked;
         let deadline = timeout.and_then(|time| Instant::now().checked_add(time)).map_or(deadline, |t| t.min(deadline));
-        let computed = model.compute(inputs, deadline).await?;
+        let computed = model.compute(inputs, deadline).await.map_err(in_our_words)?;
         let phases = Phases { instantiate: Duration::ZERO, queue: computed.queued, compute: computed.computing };
         let size = computed.outputs.iter().map(|(_, tensor)| tensor.data().len()).sum();
         let of = model.clone();
-        let write = move || response::write(of.name(), &answer, &computed.outputs);
+        let write = move || response::write(&of, &answer, &computed.outputs);
         let mut response = self.convert((size, deadline), write).await??;
         // Until here outputs may share their bytes with the body.
         drop(permit);
@@ -219,16 +175,31 @@ impl Inference {
         ready.chain(broken).collect()
     }
 
-    fn model(&self, name: &str) -> Result<&Arc<Model>, Problem> {
-        if self.registry.broken().contains_key(name) {
-            return Err(Problem::Unavailable(name.to_owned()));
+    fn model(&self, named: &Named<'_>) -> Result<&Arc<Model>, Problem> {
+        let name = || named.model.to_string();
+        if self.registry.broken().contains_key(named.model.as_ref()) {
+            return Err(Problem::Unavailable(name()));
         }
-        let unknown = || Problem::NoModel { name: name.to_owned(), have: self.names().join(", ") };
-        self.registry.get(name).ok_or_else(unknown)
+        let unknown = || Problem::NoModel { name: name(), have: self.names().join(", ") };
+        let model = self.registry.get(&named.model).ok_or_else(unknown)?;
+        match named.version {
+            Some(version) if version != u64::from(model.version()) => {
+                Err(Problem::NoVersion { name: name(), version, have: model.version() })
+            }
+            _ => Ok(model),
+        }
     }
 
     fn names(&self) -> Vec<&str> {
         self.registry.models().map(|model| model.name()).collect()
+    }
+}
+
+/// A guest is told of types in wasi-nn's words.
+fn in_our_words(error: ModelError) -> Problem {
+    match error {
+        ModelError::InvalidInput(invalid) => Problem::Invalid(invalid.describe(datatype)),
+        error => error.into(),
     }
 }
 
@@ -252,7 +223,7 @@ fn server() -> Value {
     json!({
         "name": "modelfn",
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data", "model_repository"],
+        "extensions": ["binary_tensor_data", "classification", "model_repository", "statistics"],
     })
 }
 
@@ -293,26 +264,7 @@ fn response_of(body: Bytes, kind: &'static str) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod random;
 
-    #[test]
-    fn paths_are_the_protocols_and_no_others() {
-        for (path, expected) in [
-            ("/v2", Endpoint::Server),
-            ("/v2/", Endpoint::Server),
-            ("/v2/models/m", Endpoint::Model("m")),
-            ("/v2/models/m/versions/1", Endpoint::Model("m")),
-            ("/v2/models/m/versions/1/ready", Endpoint::ModelReady("m")),
-            ("/v2/models/ready/ready", Endpoint::ModelReady("ready")),
-            ("/v2/models/m/infer", Endpoint::Infer("m")),
-        ] {
-            assert_eq!(Endpoint::parse(path), Some(expected), "{path}");
-        }
-        for path in ["/v2/models/m/versions/2", "/v2/models/m/versions", "/v2//models", "/v2/x", "/v2/models/m/infer/x"]
-        {
-            assert_eq!(Endpoint::parse(path), None, "{path}");
-        }
-        assert!(has("/v2") && has("/v2/x") && !has("/v2x") && !has("/v1/v2"));
-    }
-}
+#[cfg(test)]
+mod tests;

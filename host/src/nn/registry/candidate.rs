@@ -107,10 +107,12 @@ impl Candidate {
         tracing::info!(model = name, version, instances, engine = ?card.graph.engine, load_ms, "model loaded");
         engines.metrics.model_loaded(name, *version, load_time);
         engines.metrics.expose((name, *version), batcher.statistics());
+        let labels = self.labels.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
         Ok(Model {
             name: name.clone(),
             engine: card.graph.engine,
             signature,
+            labels,
             max_batch_size: card.serving.max_batch_size.get(),
             batcher,
             metrics: engines.metrics.clone(),

@@ -3,6 +3,7 @@
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
+use super::datatype;
 use crate::nn::tensor::{DType, Tensor};
 
 /// Whether the protocol has a JSON form for this type.
@@ -27,7 +28,8 @@ pub(super) fn is_finite(tensor: &Tensor) -> bool {
 /// What to say after the input's name.
 pub(super) fn read(dtype: DType, shape: &[usize], text: &str) -> Result<Vec<u8>, String> {
     if !has(dtype) {
-        return Err(format!("is {dtype}, which travels as binary data only; send it with binary_data_size"));
+        let datatype = datatype(dtype);
+        return Err(format!("is {datatype}, which travels as binary data only; send it with binary_data_size"));
     }
     let elements = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis));
     let elements = elements.ok_or_else(|| format!("has the shape {shape:?}, which is too large"))?;
@@ -50,7 +52,7 @@ struct Sink {
 
 impl Sink {
     fn put<E: Error>(&mut self, bytes: Option<&[u8]>, number: impl std::fmt::Display) -> Result<(), E> {
-        let bytes = bytes.ok_or_else(|| E::custom(format_args!("{number} is not of type {}", self.dtype)))?;
+        let bytes = bytes.ok_or_else(|| E::custom(format_args!("{number} is not of type {}", datatype(self.dtype))))?;
         self.left = self.left.checked_sub(1).ok_or_else(|| E::custom("there are more elements than that"))?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -129,7 +131,10 @@ impl Serialize for Numbers<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::server::inference::random::Random;
 
     #[test]
     fn nested_and_flat_data_are_the_same() {
@@ -154,13 +159,43 @@ mod tests {
         }
     }
 
+    /// Any bits that JSON can say, in any shape, flat and nested.
+    #[test]
+    fn any_tensor_comes_back_bit_by_bit() {
+        let mut random = Random::new(3);
+        for round in 0..20_000 {
+            let dtype = [DType::U8, DType::I32, DType::I64, DType::Fp32, DType::Fp64][round % 5];
+            let shape: Vec<usize> = (0..random.below(5)).map(|_| random.below(4)).collect();
+            let size = shape.iter().product::<usize>() * dtype.size();
+            let data: Vec<u8> = (0..size).map(|_| random.byte()).collect();
+            let tensor = Tensor::new(dtype, shape.clone(), data.into()).unwrap();
+            if !is_finite(&tensor) {
+                continue;
+            }
+            let flat = serde_json::to_string(&Numbers(&tensor)).unwrap();
+            assert_eq!(read(dtype, &shape, &flat).unwrap(), tensor.data().as_ref(), "{dtype} {flat}");
+            let nested = nest(&serde_json::from_str::<Vec<&RawValue>>(&flat).unwrap(), &shape);
+            assert_eq!(read(dtype, &shape, &nested).unwrap(), tensor.data().as_ref(), "{dtype} {nested}");
+            let more = format!("[{flat}, 0]");
+            assert!(read(dtype, &shape, &more).is_err(), "{dtype} {shape:?} {more}");
+        }
+    }
+
+    /// The elements as lists of lists, as `shape` says.
+    fn nest(elements: &[&RawValue], shape: &[usize]) -> String {
+        let Some((&axis, inner)) = shape.split_first() else { return elements[0].to_string() };
+        let each = elements.len() / axis.max(1);
+        let parts: Vec<_> = (0..axis).map(|n| nest(&elements[n * each..(n + 1) * each], inner)).collect();
+        format!("[{}]", parts.join(","))
+    }
+
     #[test]
     fn what_does_not_fit_is_an_error_that_says_so() {
         for (dtype, text, expected) in [
-            (DType::U8, "[256, 0]", "256 is not of type U8"),
-            (DType::U8, "[-1, 0]", "-1 is not of type U8"),
-            (DType::I32, "[1.5, 0]", "1.5 is not of type I32"),
-            (DType::I64, "[9223372036854775808, 0]", "is not of type I64"),
+            (DType::U8, "[256, 0]", "256 is not of type UINT8"),
+            (DType::U8, "[-1, 0]", "-1 is not of type UINT8"),
+            (DType::I32, "[1.5, 0]", "1.5 is not of type INT32"),
+            (DType::I64, "[9223372036854775808, 0]", "is not of type INT64"),
             (DType::Fp32, "[1e39, 0]", "is not of type FP32"),
             (DType::Fp64, "[1e999, 0]", "out of range"),
             (DType::Fp32, "[1]", "has 2 elements, but its data has 1"),

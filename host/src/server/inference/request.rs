@@ -3,6 +3,9 @@
 //! A body is JSON; or JSON and then the binary data of the inputs that have a `binary_data_size`, in their order; or,
 //! when the JSON's length is announced as 0, nothing but the data of the model's single input.
 
+mod bounded;
+
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +13,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use self::bounded::Bounded;
+use super::classification::Top;
 use super::{datatype, json};
 use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 
@@ -19,27 +24,38 @@ const MAX_NAME: usize = 256;
 /// Axes that a tensor may have: errors repeat them, too.
 const MAX_AXES: usize = 16;
 
+/// Inputs and outputs that a request may list.
+const MAX_TENSORS: usize = 1024;
+
 /// What a client asked for.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) inputs: Tensors,
-    pub(super) answer: Wanted,
+pub struct Asked {
+    /// In the request's order. Their data fill their shapes; whether a model takes them is its to say.
+    pub inputs: Tensors,
+    /// What it wants to be told.
+    pub answer: Wanted,
     /// As Triton has it: at most this long from here on.
-    pub(super) timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
 }
 
 /// What goes into the answer.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) id: Option<String>,
-    pub(super) outputs: Vec<Output>,
+pub struct Wanted {
+    /// The client's own word for the request.
+    pub id: Option<String>,
+    /// In this order.
+    pub outputs: Vec<Output>,
 }
 
 /// An output that goes into the answer.
 #[derive(Debug)]
-pub(super) struct Output {
-    pub(super) name: String,
-    pub(super) binary: bool,
+pub struct Output {
+    /// One of the model's.
+    pub name: String,
+    /// Whether it follows the JSON as bytes.
+    pub binary: bool,
+    /// Instead of the tensor itself.
+    pub top: Option<Top>,
 }
 
 #[derive(Deserialize)]
@@ -47,15 +63,15 @@ struct Document<'a> {
     id: Option<String>,
     parameters: Option<Parameters>,
     #[serde(borrow)]
-    inputs: Vec<Input<'a>>,
-    outputs: Option<Vec<Requested>>,
+    inputs: Bounded<Input<'a>, MAX_TENSORS>,
+    outputs: Option<Bounded<Requested, MAX_TENSORS>>,
 }
 
 #[derive(Deserialize)]
 struct Input<'a> {
     name: String,
     datatype: String,
-    shape: Vec<usize>,
+    shape: Bounded<usize, MAX_AXES>,
     parameters: Option<Parameters>,
     /// Read only when its type is known, so that a number takes no more room than in its tensor.
     #[serde(borrow)]
@@ -76,7 +92,8 @@ struct Parameters {
     binary_data_output: Option<bool>,
     /// Microseconds; 0 is none.
     timeout: Option<u64>,
-    classification: Option<IgnoredAny>,
+    /// Classes; 0 is the tensor itself.
+    classification: Option<usize>,
     shared_memory_region: Option<IgnoredAny>,
 }
 
@@ -85,7 +102,7 @@ struct Parameters {
 /// # Errors
 ///
 /// A sentence for the client. Whether the inputs fit the model's signature is the model's to say.
-pub(super) fn parse(body: &Bytes, json_length: Option<usize>, signature: &Signature) -> Result<Asked, String> {
+pub fn parse(body: &Bytes, json_length: Option<usize>, signature: &Signature) -> Result<Asked, String> {
     if json_length == Some(0) {
         return raw(body, signature);
     }
@@ -107,7 +124,8 @@ pub(super) fn parse(body: &Bytes, json_length: Option<usize>, signature: &Signat
     }
     let parameters = document.parameters.unwrap_or_default();
     let binary = parameters.binary_data_output.unwrap_or(false);
-    let outputs = outputs(document.outputs.unwrap_or_default(), binary, &signature.outputs)?;
+    let requested = document.outputs.map(Bounded::into_inner).unwrap_or_default();
+    let outputs = outputs(requested, binary, &signature.outputs)?;
     let timeout = parameters.timeout.filter(|&time| time > 0).map(Duration::from_micros);
     Ok(Asked { inputs, answer: Wanted { id: document.id, outputs }, timeout })
 }
@@ -121,9 +139,11 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<Asked, String> {
     let open = spec.shape.iter().filter(|&&axis| axis < 0).count();
     let row = spec.smallest_shape().iter().try_fold(spec.dtype.size(), |size, &axis| size.checked_mul(axis));
     let row = row.filter(|&row| row > 0 && open <= 1);
-    let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {spec} open; say it in JSON"))?;
+    let described = spec.describe(datatype);
+    let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {described} open; say it in JSON"))?;
     let shape = spec.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(body.len() / row)).collect();
-    let tensor = Tensor::new(spec.dtype, shape, body.clone()).map_err(|e| format!("input '{}': {e}", spec.name))?;
+    let tensor = Tensor::new(spec.dtype, shape, body.clone());
+    let tensor = tensor.map_err(|e| format!("input '{}': {}", spec.name, e.describe(datatype)))?;
     let outputs = outputs(Vec::new(), true, &signature.outputs)?;
     let inputs = vec![(spec.name.clone(), tensor)];
     Ok(Asked { inputs, answer: Wanted { id: None, outputs }, timeout: None })
@@ -133,9 +153,6 @@ fn tensor(input: &Input<'_>, binary: &mut Bytes) -> Result<Tensor, String> {
     let Input { name, datatype, shape, parameters, data } = input;
     if name.len() > MAX_NAME {
         return Err(format!("an input's name has {} bytes, which is more than {MAX_NAME}", name.len()));
-    }
-    if shape.len() > MAX_AXES {
-        return Err(format!("input '{name}' has {} axes, which is more than {MAX_AXES}", shape.len()));
     }
     let dtype = dtype(datatype).ok_or_else(|| {
         let mut shown = datatype.clone();
@@ -160,7 +177,8 @@ fn tensor(input: &Input<'_>, binary: &mut Bytes) -> Result<Tensor, String> {
         (Some(_), Some(_)) => return Err(format!("input '{name}' has both data and binary_data_size; send one")),
         (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one")),
     };
-    Tensor::new(dtype, shape.clone(), bytes).map_err(|e| format!("input '{name}': {e}"))
+    let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
+    tensor.map_err(|e| format!("input '{name}': {}", e.describe(super::datatype)))
 }
 
 /// Those that were requested, in that order; all when none was. Each may be requested once.
@@ -175,17 +193,19 @@ fn outputs(requested: Vec<Requested>, binary: bool, all: &[TensorSpec]) -> Resul
         let parameters = parameters.unwrap_or_default();
         let spec = all.iter().find(|spec| spec.name == name);
         let spec = spec.ok_or_else(|| format!("the model has no output '{}'; it has: {}", short(&name), specs(all)))?;
-        if parameters.classification.is_some() || parameters.shared_memory_region.is_some() {
-            return Err(format!("output '{name}': classification and shared memory are not supported"));
+        if parameters.shared_memory_region.is_some() {
+            return Err(format!("output '{name}' goes to shared memory, which is not supported; leave it out"));
         }
+        let top = parameters.classification.and_then(NonZeroUsize::new).map(|classes| Top::of(classes, spec));
         let binary = parameters.binary_data.unwrap_or(binary);
-        if !binary && !json::has(spec.dtype) {
-            return Err(format!("output {spec} travels as binary data only; request it with binary_data"));
+        if !binary && top.is_none() && !json::has(spec.dtype) {
+            let described = spec.describe(datatype);
+            return Err(format!("output {described} travels as binary data only; request it with binary_data"));
         }
         if found.iter().any(|output| output.name == name) {
             return Err(format!("output '{name}' is requested twice"));
         }
-        found.push(Output { name, binary });
+        found.push(Output { name, binary, top });
     }
     Ok(found)
 }
@@ -196,7 +216,7 @@ fn dtype(name: &str) -> Option<DType> {
 }
 
 fn specs(specs: &[TensorSpec]) -> String {
-    specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    specs.iter().map(|spec| spec.describe(datatype)).collect::<Vec<_>>().join(", ")
 }
 
 fn short(name: &str) -> &str {
