@@ -17,7 +17,7 @@ TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
 BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* bench/* k8s/*)
 PYTHON = $(shell grep -lsE '^\#!.*python' bench/* tests/* k8s/*) $(wildcard models/*.py models/*/*.py)
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts bench clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts fuzz bench clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,10 @@ scripts:
 	python3 -c 'import sys; [compile(open(name).read(), name, "exec") for name in sys.argv[1:]]' $(PYTHON)
 	for script in $(BASH); do bash -n $$script; done
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(BASH); else echo "skipped: shellcheck is not installed"; fi
+
+fuzz: export FUZZ_SECONDS ?= 60
+fuzz: ## Give the protocol's readers changed requests for FUZZ_SECONDS=60; `make check`'s longer sibling.
+	cargo run --release -p modelfn --example fuzz
 
 bench: guest models runtime pictures ## Measure what is claimed about speed. ARGS goes to bench/run.
 	@test -x bench/run || { echo "bench/run is missing: this checkout has no benchmarks" >&2; exit 1; }

@@ -1,0 +1,59 @@
+//! What one execution reads, and requests that are right.
+
+/// A request: its path, the header that says how long its JSON is, and its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Input {
+    pub(crate) path: String,
+    pub(crate) json_length: Option<usize>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Input {
+    fn new(path: &str, text: &str, binary: &[u8]) -> Input {
+        let json_length = (!binary.is_empty()).then_some(text.len());
+        Input { path: path.to_owned(), json_length, body: [text.as_bytes(), binary].concat() }
+    }
+
+    /// As a file: a line each of path and length, then the body.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let length = self.json_length.map(|length| length.to_string()).unwrap_or_default();
+        [self.path.replace('\n', "%0A").as_bytes(), b"\n", length.as_bytes(), b"\n", &self.body].concat()
+    }
+
+    /// Reads what was written; other bytes become some input, too.
+    pub(crate) fn read(bytes: &[u8]) -> Input {
+        let mut parts = bytes.splitn(3, |byte| *byte == b'\n');
+        let mut next = || parts.next().unwrap_or_default();
+        let path = String::from_utf8_lossy(next()).into_owned();
+        let json_length = String::from_utf8_lossy(next()).parse().ok();
+        Input { path, json_length, body: next().to_vec() }
+    }
+}
+
+/// What clients send: curl, KServe's and Triton's.
+pub(crate) fn seeds() -> Vec<Input> {
+    let infer = "/v2/models/m/infer";
+    vec![
+        Input::new(
+            infer,
+            r#"{"id":"42","inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[[1,2.5],[-3e-2,4]]},{"name":"n","shape":[1],"datatype":"INT64","data":[7]}],"outputs":[{"name":"y"}]}"#,
+            b"",
+        ),
+        Input::new(
+            "/v2/models/m/versions/1/infer",
+            r#"{"parameters":{"binary_data_output":true,"timeout":5000},"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}},{"name":"n","shape":[1],"datatype":"INT64","parameters":{"binary_data_size":8}}]}"#,
+            &[0, 0, 128, 63, 0, 0, 192, 127, 1, 2, 3, 4, 5, 6, 7, 8],
+        ),
+        Input::new(
+            "/v2/models/caf%C3%A9/infer",
+            r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}},{"name":"n","shape":[1],"datatype":"INT64","data":[9223372036854775807]}],"outputs":[{"name":"y","parameters":{"classification":3,"binary_data":false}},{"name":"h","parameters":{"binary_data":true}}]}"#,
+            &[255, 255, 127, 127, 1, 0, 0, 0],
+        ),
+        Input::new(
+            infer,
+            r#"{"inputs":[{"name":"x","shape":[0,2],"datatype":"FP32","data":[]},{"name":"n","shape":[1],"datatype":"UINT8","data":[255],"parameters":{"other":null}}],"outputs":[{"name":"h","parameters":{"classification":1}}],"parameters":{"priority":1}}"#,
+            b"",
+        ),
+        Input { json_length: Some(0), ..Input::new("/v2/models/raw/infer", "", &[1, 2, 3, 4, 5, 6, 7, 8]) },
+    ]
+}

@@ -1,0 +1,97 @@
+//! Any bytes to what reads the Open Inference Protocol: requests as clients send them, changed in every way.
+//!
+//! `make fuzz` runs it for FUZZ_SECONDS (60) from FUZZ_SEED (the time). It checks that nothing panics, and that what is
+//! taken is what was said. What it found goes to `target/fuzz/`, and `FUZZ_INPUT=<file>` tries that one again.
+
+#![expect(clippy::print_stdout, clippy::expect_used, reason = "its output is its result, and it ends where it stands")]
+
+mod input;
+mod mutate;
+mod targets;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use self::input::Input;
+use self::mutate::Random;
+
+/// How many rounds lie between two looks at the clock.
+const ROUNDS: u64 = 1000;
+
+/// A case is made of seeds with so many changes at most.
+const MAX_CHANGES: usize = 12;
+
+/// Cases that were taken are changed further; so many of them are kept.
+const MAX_KEPT: usize = 2000;
+
+fn main() -> ExitCode {
+    if let Ok(path) = std::env::var("FUZZ_INPUT") {
+        let input = Input::read(&std::fs::read(&path).expect("FUZZ_INPUT names a file that can be read"));
+        println!("{path}: {:?}", targets::run(&input));
+        return ExitCode::SUCCESS;
+    }
+    let seconds = number("FUZZ_SECONDS").unwrap_or(60);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = number("FUZZ_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()) ^ since.as_secs());
+    println!("fuzz: {seconds} s from FUZZ_SEED={seed}");
+    fuzz(Duration::from_secs(seconds), Random::new(seed))
+}
+
+fn fuzz(time: Duration, mut random: Random) -> ExitCode {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz");
+    let mut kept = input::seeds();
+    let seeds = kept.len();
+    assert!(kept.iter().all(|seed| targets::run(seed).taken), "each seed is right as it is");
+    let (started, mut executions, mut taken, mut slowest) = (Instant::now(), 0_u64, 0_u64, Duration::ZERO);
+    while started.elapsed() < time {
+        for _ in 0..ROUNDS {
+            let mut input = kept[random.below(kept.len())].clone();
+            for _ in 0..=random.below(MAX_CHANGES) {
+                let other = &kept[random.below(kept.len())];
+                mutate::change(&mut input, other, &mut random);
+            }
+            let before = Instant::now();
+            let result = catch_unwind(AssertUnwindSafe(|| targets::run(&input)));
+            slowest = slowest.max(before.elapsed());
+            executions += 1;
+            match result {
+                Err(_) => {
+                    let path = save(&folder, &input);
+                    println!(
+                        "fuzz: CRASH after {executions} executions; try it again with FUZZ_INPUT={}",
+                        path.display()
+                    );
+                    return ExitCode::FAILURE;
+                }
+                Ok(run) if run.taken => {
+                    taken += 1;
+                    if kept.len() < MAX_KEPT {
+                        kept.push(input);
+                    } else {
+                        let place = seeds + random.below(MAX_KEPT - seeds);
+                        kept[place] = input;
+                    }
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+    let each = executions as f64 / started.elapsed().as_secs_f64();
+    println!("fuzz: {executions} executions ({each:.0} a second), {taken} of them right; the slowest took {slowest:?}");
+    println!("fuzz: no crash");
+    ExitCode::SUCCESS
+}
+
+fn save(folder: &Path, input: &Input) -> PathBuf {
+    std::fs::create_dir_all(folder).expect("target/ can be written");
+    let bytes = input.write();
+    let path = folder.join(format!("crash-{}", &modelfn::nn::registry::hex_sha256(&bytes)[..16]));
+    std::fs::write(&path, bytes).expect("target/fuzz/ can be written");
+    path
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}

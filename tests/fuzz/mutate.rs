@@ -1,0 +1,197 @@
+//! Changes to a request: its bytes, its words and its numbers.
+
+use crate::input::Input;
+
+/// Words that readers look for, and numbers that they stumble over.
+const WORDS: &[&str] = &[
+    "\"inputs\"",
+    "\"outputs\"",
+    "\"name\"",
+    "\"x\"",
+    "\"n\"",
+    "\"y\"",
+    "\"h\"",
+    "\"shape\"",
+    "\"datatype\"",
+    "\"data\"",
+    "\"parameters\"",
+    "\"binary_data_size\"",
+    "\"binary_data\"",
+    "\"binary_data_output\"",
+    "\"classification\"",
+    "\"timeout\"",
+    "\"shared_memory_region\"",
+    "\"id\"",
+    "\"FP16\"",
+    "\"BF16\"",
+    "\"FP32\"",
+    "\"FP64\"",
+    "\"UINT8\"",
+    "\"INT32\"",
+    "\"INT64\"",
+    "\"BYTES\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    ",",
+    ":",
+    "null",
+    "true",
+    "false",
+    "0",
+    "1",
+    "-1",
+    "-0",
+    "0.5",
+    "1e5",
+    "1e400",
+    "-1e-400",
+    "255",
+    "256",
+    "2147483648",
+    "4294967296",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "\"\\u0000\"",
+    "\"\\ud800\"",
+    "\"",
+    "\\",
+    "\u{e9}",
+    "\u{feff}",
+];
+
+/// Lengths that a header may claim.
+const LENGTHS: [usize; 6] = [0, 1, 2, 1 << 31, usize::MAX - 1, usize::MAX];
+
+/// Pieces of paths.
+const SEGMENTS: &[&str] = &[
+    "/v2",
+    "/",
+    "//",
+    "models",
+    "m",
+    "versions",
+    "1",
+    "2",
+    "infer",
+    "ready",
+    "stats",
+    "health",
+    "live",
+    "%20",
+    "%2f",
+    "%ff",
+    "%",
+    "%e2%82",
+    "\u{20ac}",
+    "repository/index",
+    "-1",
+    "18446744073709551616",
+];
+
+/// xorshift64*.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).max(1))
+    }
+
+    /// Below `n`, which is above 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(high).unwrap_or(0) % n
+    }
+
+    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+/// Changes one thing of `input`, perhaps to what `other` has.
+pub(crate) fn change(input: &mut Input, other: &Input, random: &mut Random) {
+    match random.below(16) {
+        0 => change_length(input, random),
+        1 => change_path(&mut input.path, random),
+        _ => change_body(input, other, random),
+    }
+}
+
+fn change_length(input: &mut Input, random: &mut Random) {
+    input.json_length = match random.below(5) {
+        0 => None,
+        1 => Some(*random.of(&LENGTHS)),
+        2 => Some(input.body.len()),
+        3 => Some(random.below(input.body.len() + 2)),
+        _ => input.json_length.map(|length| length.wrapping_add(random.below(3)).wrapping_sub(1)),
+    };
+}
+
+fn change_path(path: &mut String, random: &mut Random) {
+    let at = path.floor_char_boundary(random.below(path.len() + 1));
+    let end = path.floor_char_boundary((at + random.below(12)).min(path.len()));
+    let segment = *random.of(SEGMENTS);
+    path.replace_range(at..end.max(at), segment);
+    path.truncate(path.floor_char_boundary(300));
+}
+
+/// What moves the end of the JSON moves the announced length with it, most of the time.
+fn change_body(input: &mut Input, other: &Input, random: &mut Random) {
+    let body = &mut input.body;
+    let before = body.len();
+    let at = random.below(before + 1);
+    let span = random.below(24).min(before - at);
+    match random.below(9) {
+        0 if before > 0 => body[at.min(before - 1)] ^= 1 << random.below(8),
+        1 if before > 0 => body[at.min(before - 1)] = random.below(256).to_le_bytes()[0],
+        2 => drop(body.drain(at..at + span)),
+        3 => {
+            let again = body[at..at + span].repeat(1 + random.below(4));
+            body.splice(at..at, again);
+        }
+        4 => splice(body, (at, span), random.of(WORDS).as_bytes()),
+        5 => splice(body, (at, 0), random.of(WORDS).as_bytes()),
+        6 => replace_number(body, at, random),
+        7 => {
+            let from = random.below(other.body.len() + 1);
+            let length = random.below(60).min(other.body.len() - from);
+            splice(body, (at, span), &other.body[from..from + length]);
+        }
+        _ => {
+            let nested = [b"[".repeat(1 + random.below(200)), b"]".repeat(random.below(200))].concat();
+            splice(body, (at, 0), &nested);
+        }
+    }
+    body.truncate(20_000);
+    if let Some(length) = input.json_length
+        && at <= length
+        && random.below(4) > 0
+    {
+        let moved = body.len() as isize - before as isize;
+        input.json_length = length.checked_add_signed(moved);
+    }
+}
+
+fn splice(body: &mut Vec<u8>, (at, span): (usize, usize), by: &[u8]) {
+    body.splice(at..at + span, by.iter().copied());
+}
+
+/// The next number after `at` becomes another one, so that the rest stays right.
+fn replace_number(body: &mut Vec<u8>, at: usize, random: &mut Random) {
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let Some(start) = body[at..].iter().position(is_digit).map(|start| at + start) else { return };
+    let length = body[start..].iter().take_while(|byte| is_digit(byte)).count();
+    let number = match random.below(3) {
+        0 => random.below(20).to_string(),
+        1 => (1_u128 << random.below(66)).to_string(),
+        _ => (*random.of(&LENGTHS)).to_string(),
+    };
+    splice(body, (start, length), number.as_bytes());
+}

@@ -1,0 +1,85 @@
+//! The readers under test, and what must be true of all that they take.
+
+use std::num::NonZeroUsize;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use modelfn::nn::tensor::{DType, Signature, Tensor, TensorSpec};
+use modelfn::server::inference::classification::{Classes, Top};
+use modelfn::server::inference::endpoint::Endpoint;
+use modelfn::server::inference::request::{self, Asked};
+
+use crate::input::Input;
+
+/// What came of an input.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Path and body were right.
+    pub(crate) taken: bool,
+}
+
+/// A model of two inputs and outputs, and one that takes raw bodies.
+static SIGNATURES: LazyLock<[Signature; 2]> = LazyLock::new(|| {
+    let spec = |name: &str, dtype, shape: &[i64]| TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() };
+    let outputs = vec![spec("y", DType::Fp32, &[-1, 2]), spec("h", DType::Fp16, &[1])];
+    [
+        Signature {
+            inputs: vec![spec("x", DType::Fp32, &[-1, 2]), spec("n", DType::I64, &[1])],
+            outputs: outputs.clone(),
+        },
+        Signature { inputs: vec![spec("x", DType::U8, &[-1, 4])], outputs },
+    ]
+});
+
+/// Panics where something is taken that must not be.
+pub(crate) fn run(input: &Input) -> Run {
+    let path = Endpoint::parse(&input.path).is_ok();
+    let body = Bytes::copy_from_slice(&input.body);
+    let read = SIGNATURES.each_ref().map(|signature| request::parse(&body, input.json_length, signature));
+    for (signature, read) in SIGNATURES.iter().zip(&read) {
+        match read {
+            Ok(asked) => check(asked, signature),
+            Err(error) => assert!(!error.is_empty(), "an error without words"),
+        }
+    }
+    Run { taken: path && read.iter().any(Result::is_ok) }
+}
+
+fn check(asked: &Asked, signature: &Signature) {
+    assert!(asked.inputs.len() <= signature.inputs.len(), "more inputs than the model has");
+    for (name, tensor) in &asked.inputs {
+        assert!(name.len() <= 256 && tensor.shape().len() <= 16, "what errors repeat is short");
+        let size =
+            tensor.shape().iter().try_fold(tensor.dtype().size() as u128, |n, &axis| n.checked_mul(axis as u128));
+        assert_eq!(size, Some(tensor.data().len() as u128), "data fill the shape {:?}", tensor.shape());
+        classify(tensor);
+    }
+    for (position, output) in asked.answer.outputs.iter().enumerate() {
+        let spec = signature.outputs.iter().find(|spec| spec.name == output.name).expect("an output of the model");
+        assert!(output.binary || output.top.is_some() || spec.dtype != DType::Fp16, "FP16 has no JSON form");
+        let again = asked.answer.outputs[position + 1..].iter().any(|other| other.name == output.name);
+        assert!(!again, "an output is given once");
+        if let Some(top) = output.top {
+            let data = vec![0x7f; 2 * spec.dtype.size()];
+            let shape = if spec.shape.len() > 1 { vec![1, 2] } else { vec![2] };
+            let tensor = Tensor::new(spec.dtype, shape, data.into()).expect("two elements");
+            check_classes(&tensor, top);
+        }
+    }
+}
+
+/// A tensor that came in is as odd as any that could go out.
+fn classify(tensor: &Tensor) {
+    for (classes, batched) in [(1, false), (3, true)] {
+        let classes = NonZeroUsize::new(classes).expect("a literal above zero");
+        check_classes(tensor, Top { classes, batched: batched && tensor.shape().len() > 1 });
+    }
+}
+
+fn check_classes(tensor: &Tensor, top: Top) {
+    let Ok(classes) = Classes::of(tensor, top, |index| (index == 0).then_some("first")) else { return };
+    let strings: usize = classes.values.len();
+    let shaped = classes.shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis));
+    assert_eq!(shaped, Some(strings), "strings fill the shape {:?}", classes.shape);
+    assert_eq!(classes.bytes().len(), classes.values.iter().map(|value| 4 + value.len()).sum::<usize>());
+}
