@@ -144,6 +144,9 @@ pub struct ServeArguments {
     /// Requests that wait for an instance; further ones get 503.
     #[arg(long, default_value = "1024", env = "MODELFN_MAX_WAITING", value_name = "N")]
     pub max_waiting: usize,
+    /// Inferences below /v2 in flight; further ones get 503.
+    #[arg(long, default_value = "256", env = "MODELFN_MAX_INFERENCES", value_name = "N")]
+    pub max_inferences: NonZeroUsize,
     /// Open connections; further ones wait to be accepted.
     #[arg(long, default_value = "4096", env = "MODELFN_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: NonZeroUsize,

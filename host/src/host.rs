@@ -32,6 +32,8 @@ pub struct Capacity {
     pub instances: usize,
     /// Requests that wait for one.
     pub waiting: usize,
+    /// Inferences without a function.
+    pub inferences: usize,
     /// How long a queue may be full before the host calls itself unready.
     pub unready_after: Duration,
 }
@@ -83,6 +85,7 @@ pub async fn open(args: &HostArguments, capacity: Capacity, shared: Shared) -> R
     let limits = RequestLimits {
         instances: capacity.instances,
         waiting: capacity.waiting,
+        inferences: capacity.inferences,
         body: args.max_body.bytes(),
         bodies: args.max_bodies.bytes(),
         timeout: args.request_timeout,

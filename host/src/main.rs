@@ -81,8 +81,12 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
 
 /// Loading blocks its thread; signals are waited for on another.
 async fn load(args: ServeArguments, shared: Shared) -> Result<(Host, Arc<Service>)> {
-    let capacity =
-        Capacity { instances: args.max_instances.get(), waiting: args.max_waiting, unready_after: args.unready_after };
+    let capacity = Capacity {
+        instances: args.max_instances.get(),
+        waiting: args.max_waiting,
+        inferences: args.max_inferences.get(),
+        unready_after: args.unready_after,
+    };
     let runtime = tokio::runtime::Handle::current();
     let open = move || runtime.block_on(host::open(&args.host, capacity, shared));
     tokio::task::spawn_blocking(open).await.context("loading panicked")?
@@ -120,7 +124,7 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 /// One request through router, sandbox and model, as a client would see it.
 async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
     let body = args.file.as_deref().map(read_input).transpose()?;
-    let capacity = Capacity { instances: 1, waiting: 0, unready_after: Duration::MAX };
+    let capacity = Capacity { instances: 1, waiting: 0, inferences: 1, unready_after: Duration::MAX };
     let shared = Shared { metrics: Arc::new(Metrics::new()), readiness: Arc::new(Readiness::default()) };
     let (_, service) = host::open(&args.host, capacity, shared.clone()).await?;
     shared.readiness.ready(&service);

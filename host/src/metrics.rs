@@ -3,6 +3,8 @@
 //! Names follow Prometheus: base units, `_total` for counters. Label values come from closed sets: the
 //! manifest's components, the registry's models, and the enums here. Nothing of a request becomes a label.
 
+pub mod admission;
+
 pub mod statistics;
 
 mod triton;
@@ -19,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::admission::Admission;
 use self::statistics::Statistics;
 
 /// The metrics of one server.
@@ -27,6 +30,8 @@ pub struct Metrics {
     /// Those that have other prefixes.
     others: Registry,
     models: Arc<triton::Models>,
+    /// Who was let in, and who was not.
+    pub admission: Admission,
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<FunctionLabels, Histogram>,
     in_flight: Gauge,
@@ -129,6 +134,7 @@ impl Metrics {
             registry: Registry::with_prefix("modelfn"),
             others: Registry::default(),
             models: Arc::default(),
+            admission: Admission::default(),
             requests: Family::default(),
             request_duration: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
@@ -151,6 +157,7 @@ impl Metrics {
     fn registered(mut self) -> Self {
         self.others.register_collector(Box::new(self.models.clone()));
         let r = &mut self.registry;
+        self.admission.register(r);
         r.register("requests", "Requests by function and outcome", self.requests.clone());
         r.register_with_unit(
             "request_duration",

@@ -12,6 +12,10 @@ pub mod router;
 
 pub mod function;
 
+mod answer;
+
+mod budget;
+
 mod body;
 
 mod deadline;

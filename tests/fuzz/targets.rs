@@ -35,11 +35,12 @@ static SIGNATURES: LazyLock<[Signature; 2]> = LazyLock::new(|| {
 pub(crate) fn run(input: &Input) -> Run {
     let path = Endpoint::parse(&input.path).is_ok();
     let body = Bytes::copy_from_slice(&input.body);
-    let read = SIGNATURES.each_ref().map(|signature| request::parse(&body, input.json_length, signature));
+    let read =
+        SIGNATURES.each_ref().map(|signature| request::parse(&body, input.json_length, signature, &mut |_| Ok(())));
     for (signature, read) in SIGNATURES.iter().zip(&read) {
         match read {
             Ok(asked) => check(asked, signature),
-            Err(error) => assert!(!error.is_empty(), "an error without words"),
+            Err(error) => assert!(!error.to_string().is_empty(), "an error without words"),
         }
     }
     Run { taken: path && read.iter().any(Result::is_ok) }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Setup, picture};
+use crate::harness::{Setup, app, guest, http2_client, picture};
 
 #[tokio::test]
 async fn probes_answer_on_their_own_port() {
@@ -35,6 +35,34 @@ async fn metrics_count_what_happened() {
     }
     assert!(server.metric("modelfn_model_load_duration_seconds{model=\"efficientnet-lite0\"}").await > 0.0);
     assert!(server.metric("modelfn_guest_memory_peak_bytes_sum").await > 65_536.0);
+}
+
+/// Of bodies alone, whoever answers; a body that nobody wanted was received all the same.
+#[tokio::test]
+async fn bytes_are_counted_both_ways_and_rejections_by_reason() {
+    let server = Setup::app(&app(&guest("probe"), "").replace("\"/...\"", "\"/echo\"")).start();
+    assert_eq!(server.post("/echo", vec![0; 300_000]).await.body.len(), 300_000);
+    let nowhere = server.post("/nowhere", vec![0; 1000]).await;
+    nowhere.problem(404);
+    let (received, sent) = (301_000.0, 300_000.0 + nowhere.body.len() as f64);
+    server.wait_for_metric("modelfn_request_bytes_total", |n| (n - received).abs() < 1e-9).await;
+    server.wait_for_metric("modelfn_response_bytes_total", |n| (n - sent).abs() < 1e-9).await;
+    assert!((server.metric("modelfn_rejections_total{reason=\"NoRoute\"}").await - 1.0).abs() < 1e-9);
+    assert!(server.metric("modelfn_bodies_in_flight_bytes").await.abs() < 1e-9);
+}
+
+/// In HTTP/2, too, where hyper would send what the guest wrote.
+#[tokio::test]
+async fn an_answer_to_head_has_a_length_and_no_body() {
+    let server = Setup::app(&app(&guest("probe"), "").replace("\"/...\"", "\"/hello\"")).start();
+    for client in [server.client.clone(), http2_client()] {
+        for (path, status) in [("/hello", 200), ("/nowhere", 404)] {
+            let length = server.get(path).await.body.len();
+            let answer = server.send(client.head(server.url(path))).await;
+            assert_eq!((answer.status, answer.body.len()), (status, 0));
+            assert_eq!(answer.header("content-length"), length.to_string(), "{path} {answer:?}");
+        }
+    }
 }
 
 /// SIGTERM: unready at once, the request in flight gets its whole answer, then exit code 0.

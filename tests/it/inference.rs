@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Server, Setup, app, guest, root, skip};
+use crate::harness::{Answer, Server, Setup, app, guest, read_head, root, skip};
 use crate::wasi_nn::{identity, no_engine};
 
 const TYPES: [(&str, &str, &str); 3] = [("floats", "FP32", "FP32"), ("ints", "I64", "INT64"), ("bytes", "U8", "UINT8")];
@@ -107,6 +107,70 @@ async fn a_busy_model_sheds_and_a_slow_one_is_not_waited_for() {
     assert_eq!(shed.header("retry-after"), "1");
     std::fs::write(gate, "").unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+/// Who is beyond is not asked for the body.
+#[tokio::test]
+async fn so_many_inferences_are_in_flight_and_no_more() {
+    let setup = one("compute = \"echo\"\ngate = \"GATE\"", "");
+    let gate = setup.path("gate");
+    let server = setup.args(&["--max-inferences", "1", "--request-timeout", "1h"]).start();
+    let holder = server.client.post(server.url("/v2/models/m/infer")).body(FOUR).send();
+    let holder = tokio::spawn(holder);
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    let mut client = server.connect();
+    let head = "POST /v2/models/m/infer HTTP/1.1\r\nhost: it\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+    std::io::Write::write_all(&mut client, head.as_bytes()).unwrap();
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1\r\n"), "{head}");
+    let shed = server.post("/v2/models/m/infer", FOUR).await;
+    assert!(error(&shed, 503).contains("busy") && shed.header("retry-after") == "1");
+    assert!((server.metric("modelfn_rejections_total{reason=\"InferencesFull\"}").await - 2.0).abs() < 1e-9);
+    // What is no inference needs no place, and functions have their own.
+    assert_eq!(server.get("/v2/models/m").await.status, 200);
+    assert_eq!(server.get("/hello").await.status, 200);
+
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(Answer::read(holder.await.unwrap().unwrap()).await.unwrap().status, 200);
+    assert_eq!(server.post("/v2/models/m/infer", FOUR).await.status, 200);
+}
+
+/// `1,` are two bytes, and eight as a tensor.
+#[tokio::test]
+async fn what_json_becomes_counts_among_the_bodies() {
+    let setup = Setup::app(&app(&guest("probe"), "")).args(&["--max-body", "50000", "--max-bodies", "50000"]);
+    let any = "dtype = \"I64\", shape = [-1]";
+    let setup = setup.fake_model("m", any, ("compute = \"echo\"", "max_batch_size = 100000"));
+    let gate = setup.path("gate");
+    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
+    let server =
+        setup.fake_model("slow", any, (&graph, "max_batch_size = 100000")).args(&["--request-timeout", "1h"]).start();
+    let body = |n: usize| {
+        let input = json!({ "name": "x", "datatype": "INT64", "shape": [n], "data": vec![1; n] });
+        json!({ "inputs": [input] }).to_string()
+    };
+    // 4,900 elements take 39,200 bytes and 9,800 of text; 5,000 take 40,000 and more than 10,000.
+    let infer = "/v2/models/m/infer";
+    assert_eq!(server.post(infer, body(4900)).await.status, 200);
+    let text = error(&server.post(infer, body(5000)).await, 413);
+    assert!(text.starts_with("The body and its tensors take 500") && text.ends_with("may hold 50000."), "{text}");
+    // A shape that is not true is charged as what the text can be.
+    assert!(
+        error(&server.post(infer, body(4).replace("[4]", "[9000000000000]")).await, 400).contains("its data has 4")
+    );
+    let wide = format!("{{\"inputs\":[],\"outputs\":[{}]}}", vec!["{\"name\":\"\"}"; 1025].join(","));
+    assert!(error(&server.post(infer, wide).await, 400).contains("longer than 1024"));
+
+    let holder = tokio::spawn(server.client.post(server.url("/v2/models/slow/infer")).body(body(3000)).send());
+    let held = "modelfn_bodies_in_flight_bytes";
+    server.wait_for_metric(held, |n| n > 29_999.0).await;
+    assert_eq!(server.post(infer, body(1500)).await.status, 200);
+    error(&server.post(infer, body(2500)).await, 503);
+    assert!((server.metric("modelfn_rejections_total{reason=\"BodiesFull\"}").await - 1.0).abs() < 1e-9);
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(holder.await.unwrap().unwrap().status(), 200);
+    server.wait_for_metric(held, |n| n.abs() < 0.5).await;
+    assert_eq!(server.post(infer, body(2500)).await.status, 200);
 }
 
 #[tokio::test]

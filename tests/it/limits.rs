@@ -36,6 +36,11 @@ fn assert_shed(answer: &Answer) {
     assert_eq!(answer.header("retry-after"), "1");
 }
 
+async fn assert_rejected(server: &Server, reason: &str, times: f64) {
+    let name = format!("modelfn_rejections_total{{reason=\"{reason}\"}}");
+    server.wait_for_metric(&name, |n| (n - times).abs() < 1e-9).await;
+}
+
 async fn assert_text(server: &Server, path: &str, text: &str) {
     let answer = server.get(path).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, text), "{path}");
@@ -47,6 +52,7 @@ async fn a_request_ends_with_the_timeout_and_not_before() {
     assert_text(&server, "/wait?ms=50", "waited").await;
     let started = Instant::now();
     server.get("/never").await.problem(504);
+    assert_rejected(&server, "Deadline", 1.0).await;
     let elapsed = started.elapsed();
     assert!(elapsed >= Duration::from_millis(400) && elapsed < Duration::from_secs(10), "{elapsed:?}");
 }
@@ -75,6 +81,7 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
         let detail = post(unannounced(100_001)).await.problem(413);
         assert_eq!(detail, "The body is larger; this server takes 100000.", "{protocol}");
     }
+    assert_rejected(&server, "TooLarge", 4.0).await;
 }
 
 /// A body counts until its guest has ended.
@@ -91,11 +98,14 @@ async fn bodies_of_all_requests_may_be_as_large_as_the_limit_together() {
     assert_eq!(server.post("/echo", vec![0; 50_000]).await.body.len(), 50_000);
     assert_shed(&server.post("/echo", vec![0; 50_001]).await);
     assert_shed(&server.post("/echo", unannounced(50_001)).await);
+    assert_rejected(&server, "BodiesFull", 2.0).await;
+    server.wait_for_metric("modelfn_bodies_in_flight_bytes", |n| (n - 100_000.0).abs() < 1e-9).await;
 
     std::fs::write(gate, "").unwrap();
     assert!(holder.await.unwrap().text().contains("\"ok\""));
     server.wait_for_in_flight(|n| n < 0.5).await;
     assert_eq!(server.post("/echo", vec![0; 150_000]).await.body.len(), 150_000);
+    server.wait_for_metric("modelfn_bodies_in_flight_bytes", |n| n < 0.5).await;
 }
 
 /// The client sends the whole of a body that was refused by its length, and only then reads: the answer must
@@ -231,6 +241,8 @@ async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
     server.wait_for_in_flight(|n| n > 0.5).await;
     let (first, _, rest) = select_all([server.start_get("/hello"), server.start_get("/hello")]).await;
     assert_shed(&first.unwrap());
+    server.wait_for_metric("modelfn_requests_waiting", |n| (n - 1.0).abs() < 1e-9).await;
+    assert_rejected(&server, "WaitingFull", 1.0).await;
 
     std::fs::write(gate, "").unwrap();
     assert!(holder.await.unwrap().text().contains("\"ok\""));
@@ -238,6 +250,7 @@ async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
         assert_eq!(waited.await.unwrap().text(), "hello");
     }
     assert_text(&server, "/hello", "hello").await;
+    server.wait_for_metric("modelfn_requests_waiting", |n| n < 0.5).await;
 }
 
 #[tokio::test]
@@ -269,6 +282,7 @@ async fn nobody_waits_for_an_instance_longer_than_for_an_answer() {
     let holder = server.start_get("/never");
     server.wait_for_in_flight(|n| n > 0.5).await;
     assert_shed(&server.get("/hello").await);
+    assert_rejected(&server, "NoInstance", 1.0).await;
     holder.abort();
     server.wait_for_in_flight(|n| n < 0.5).await;
     assert_text(&server, "/hello", "hello").await;

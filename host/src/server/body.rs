@@ -17,10 +17,12 @@ use http::Request;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::budget::{Budget, Charge};
 use super::error::Problem;
+use crate::metrics::Metrics;
+use crate::metrics::admission::Traffic;
 
 /// How long a client may pause within a body. What it has sent counts against everybody's budget meanwhile.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
@@ -34,19 +36,19 @@ type Inner = Pin<Box<dyn Body<Data = Bytes, Error = Box<dyn std::error::Error + 
 /// Bodies of requests in flight, and what they may hold.
 pub(super) struct Bodies {
     most: usize,
-    budget: Arc<Semaphore>,
+    budget: Budget,
 }
 
 /// A whole body. Its bytes count as held until it's dropped.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) charge: Charge,
 }
 
 impl Bodies {
     /// Bodies of at most `most` bytes each and `together` bytes at the same time.
-    pub(super) fn new(most: usize, together: usize) -> Self {
-        Bodies { most, budget: Arc::new(Semaphore::new(together.min(Semaphore::MAX_PERMITS))) }
+    pub(super) fn new((most, together): (usize, usize), metrics: &Arc<Metrics>) -> Self {
+        Bodies { most, budget: Budget::new(together, metrics.clone()) }
     }
 
     /// Whether a body may be as long as these headers announce.
@@ -79,7 +81,7 @@ impl Bodies {
     }
 
     async fn read_to_end(&self, mut body: Drained) -> Result<Held, Problem> {
-        let mut held: Option<OwnedSemaphorePermit> = None;
+        let mut charge = self.budget.charge();
         let mut read = Vec::with_capacity(body.size_hint().exact().map_or(0, |n| n.min(self.most()) as usize));
         while let Some(frame) = timeout(MAX_PAUSE, body.frame()).await.map_err(|_| Problem::BodyTooSlow)? {
             let frame = frame.map_err(|e| Problem::BodyBroken(e.to_string()))?;
@@ -87,20 +89,10 @@ impl Bodies {
             if read.len() + data.len() > self.most {
                 return Err(Problem::BodyTooLarge { actual: None, limit: self.most() });
             }
-            let permit = self.hold(data.len())?;
-            match &mut held {
-                Some(held) => held.merge(permit),
-                None => held = Some(permit),
-            }
+            charge.add(data.len())?;
             read.extend_from_slice(&data);
         }
-        Ok(Held { bytes: read.into(), permit: held })
-    }
-
-    /// Doesn't wait: bodies that wait for each other's bytes would never end.
-    fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.budget.clone().try_acquire_many_owned(bytes).map_err(|_| Problem::BodiesFull)
+        Ok(Held { bytes: read.into(), charge })
     }
 }
 
@@ -109,17 +101,18 @@ pub(super) struct Drained {
     body: Option<Inner>,
     /// The client sends nothing until it's asked to (`Expect: 100-continue`): there is nothing to drain.
     held_back: bool,
+    received: Traffic,
 }
 
 impl Drained {
-    /// The body of `request`, drained from here on.
-    pub(super) fn wrap<B>(request: Request<B>) -> Request<Drained>
+    /// The body of `request`, drained from here on; what comes of it is counted as `received`.
+    pub(super) fn wrap<B>(request: Request<B>, received: Traffic) -> Request<Drained>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let held_back = request.headers().contains_key(http::header::EXPECT);
-        request.map(|body| Drained { body: Some(Box::pin(body.map_err(Into::into))), held_back })
+        request.map(|body| Drained { body: Some(Box::pin(body.map_err(Into::into))), held_back, received })
     }
 }
 
@@ -132,6 +125,9 @@ impl Body for Drained {
         self.held_back = false;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = body.as_mut().poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.received.add(frame.data_ref().map_or(0, Bytes::len));
+        }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.body = None;
         }
@@ -151,15 +147,16 @@ impl Drop for Drained {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| !self.held_back && !body.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(timeout(MAX_TIME, drain(rest)));
+            runtime.spawn(timeout(MAX_TIME, drain(rest, self.received.clone())));
         }
     }
 }
 
-async fn drain(mut body: Inner) {
+async fn drain(mut body: Inner, received: Traffic) {
     let mut left = MAX_BYTES;
     while let Some(Ok(frame)) = body.frame().await {
         let read = frame.into_data().map_or(0, |data| data.remaining());
+        received.add(read);
         match left.checked_sub(read) {
             Some(less) => left = less,
             None => return,

@@ -11,6 +11,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use crate::metrics::Outcome;
+use crate::metrics::admission::Rejection;
 use crate::nn::batcher::Failure;
 use crate::nn::model::ModelError;
 use crate::wasm::function::InvokeError;
@@ -50,6 +51,13 @@ pub enum Problem {
     /// The bodies of all requests take more memory than they may.
     #[error("the bodies of all requests in flight are as large as they may be")]
     BodiesFull,
+    /// A body and what becomes of it take more memory than all requests together may.
+    #[error("the body and its tensors take {needed} bytes; all requests together may hold {limit}")]
+    #[expect(missing_docs, reason = "the message says it")]
+    NeverFits { needed: usize, limit: usize },
+    /// Too many inferences are in flight already.
+    #[error("{0} inferences are in flight already")]
+    InferencesFull(usize),
     /// Too many requests wait already.
     #[error("{0} requests wait for an instance already")]
     Shed(usize),
@@ -85,6 +93,13 @@ pub enum Problem {
     /// The model gave no outputs.
     #[error(transparent)]
     Model(#[from] ModelError),
+}
+
+/// A sentence about the request.
+impl From<String> for Problem {
+    fn from(what: String) -> Self {
+        Problem::Invalid(what)
+    }
 }
 
 impl Problem {
@@ -124,6 +139,34 @@ impl Problem {
         self.reaction().1
     }
 
+    /// For the metrics: which limit or mistake it was, unless the function or engine failed.
+    pub fn rejection(&self) -> Option<Rejection> {
+        use Failure::Engine;
+        use InvokeError::{NoAnswer, OutOfMemory, Overloaded, Refused, Trapped};
+        Some(match self {
+            Problem::NoRoute(_) | Problem::NoEndpoint(_) => Rejection::NoRoute,
+            Problem::NoModel { .. } | Problem::NoVersion { .. } => Rejection::NoRoute,
+            Problem::Method(_) => Rejection::Method,
+            Problem::NoHost | Problem::BadTimeout(_) | Problem::Invalid(_) => Rejection::BadRequest,
+            Problem::Model(ModelError::InvalidInput(_)) => Rejection::BadRequest,
+            Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => Rejection::TooLarge,
+            Problem::Model(ModelError::TooLarge(_)) => Rejection::TooLarge,
+            Problem::BodyTooSlow | Problem::BodyBroken(_) => Rejection::BodyIncomplete,
+            Problem::BodiesFull => Rejection::BodiesFull,
+            Problem::InferencesFull(_) => Rejection::InferencesFull,
+            Problem::Shed(_) => Rejection::WaitingFull,
+            Problem::NoInstance(_) => Rejection::NoInstance,
+            Problem::Invoke(Overloaded(_)) => Rejection::ModelQueueFull,
+            Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => Rejection::ModelQueueFull,
+            Problem::Invoke(InvokeError::Deadline(_)) => Rejection::Deadline,
+            Problem::Model(ModelError::Failure(Failure::Deadline(_))) => Rejection::Deadline,
+            Problem::NotReady(_) => Rejection::NotReady,
+            Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => Rejection::NoModel,
+            Problem::Invoke(OutOfMemory(_) | Trapped(_) | NoAnswer | Refused(_)) => return None,
+            Problem::Model(ModelError::Failure(Engine(_))) => return None,
+        })
+    }
+
     /// Status, outcome and public text, in one table.
     fn reaction(&self) -> (StatusCode, Outcome, String) {
         use InvokeError::{Deadline, NoAnswer, NoModel, OutOfMemory, Overloaded, Refused, Trapped};
@@ -131,12 +174,15 @@ impl Problem {
         let (status, outcome, text) = match self {
             Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
             Problem::NoHost | Problem::BadTimeout(_) => (StatusCode::BAD_REQUEST, Outcome::ClientError, ""),
-            Problem::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, ""),
+            Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, "")
+            }
             Problem::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::ClientError, ""),
             Problem::BodyBroken(_) => {
                 (StatusCode::BAD_REQUEST, Outcome::ClientError, "The body broke off; send it again.")
             }
-            Problem::BodiesFull | Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(Overloaded(_)) => {
+            Problem::BodiesFull | Problem::InferencesFull(_) => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY),
+            Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(Overloaded(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
             }
             Problem::NoEndpoint(_) | Problem::NoModel { .. } | Problem::NoVersion { .. } => {

@@ -15,9 +15,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::answer::Sent;
 use super::body::{Bodies, Drained, Held};
 use super::deadline;
 use super::error::Problem;
+use super::inference::room::Room;
 use super::inference::{self, Inference};
 use super::router::{Router, Target, static_response};
 use crate::metrics::{Metrics, Outcome};
@@ -35,6 +37,7 @@ pub struct Service {
     current: RwLock<Arc<Current>>,
     limits: RequestLimits,
     bodies: Bodies,
+    room: Room,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     pressure: Pressure,
@@ -56,6 +59,8 @@ pub struct RequestLimits {
     pub instances: usize,
     /// Requests that wait for one.
     pub waiting: usize,
+    /// Inferences without a function in flight.
+    pub inferences: usize,
     /// Bytes of a body.
     pub body: usize,
     /// Bytes of all bodies in flight.
@@ -69,9 +74,10 @@ pub struct RequestLimits {
 impl Service {
     /// A service that answers with `current`.
     pub fn new(current: Current, limits: RequestLimits, metrics: Arc<Metrics>) -> Self {
-        let (bodies, slots) = (Bodies::new(limits.body, limits.bodies), Arc::new(Semaphore::new(limits.instances)));
+        let (bodies, room) = (Bodies::new((limits.body, limits.bodies), &metrics), Room::new(limits.inferences));
+        let slots = Arc::new(Semaphore::new(limits.instances));
         let (current, waiting, pressure) = (RwLock::new(Arc::new(current)), AtomicUsize::new(0), Pressure::default());
-        Service { current, limits, bodies, slots, waiting, pressure, metrics }
+        Service { current, limits, bodies, room, slots, waiting, pressure, metrics }
     }
 
     /// Answers with `new` from the next request on.
@@ -110,7 +116,8 @@ impl Service {
             method = %request.method(),
             path = request.uri().path()
         );
-        let mut response = tracing::Instrument::instrument(self.route(Drained::wrap(request)), span).await;
+        let request = Drained::wrap(request, self.metrics.admission.received());
+        let mut response = tracing::Instrument::instrument(self.route(request), span).await;
         response.headers_mut().insert(REQUEST_ID.clone(), id);
         response
     }
@@ -125,24 +132,36 @@ impl Service {
             Err(_) => "(none)",
         };
         let mut watch = Watch::start(&self.metrics, function);
-        let result = match &routed {
-            Ok(Target::Function { function, timeout }) => {
-                self.call(request, function, timeout.unwrap_or(self.limits.timeout)).await
-            }
-            Ok(Target::Inference) => self.infer(request, &current.inference).await,
-            Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
-            Err(path) => Err(Problem::NoRoute(path.clone())),
-        };
+        let method = request.method().clone();
+        let result = self.dispatch(request, &routed, &current.inference).await;
         watch.end(&result);
         let respond = |problem: Problem| match routed {
             Ok(Target::Inference) => problem.inference_response(),
             _ => problem.response(),
         };
-        result.unwrap_or_else(|problem| respond(problem).map(full))
+        let response = result.unwrap_or_else(|problem| respond(problem).map(full));
+        Sent::wrap(response, &method, (self.metrics.admission.sent(), ())).map(BodyExt::boxed_unsync)
+    }
+
+    async fn dispatch(
+        &self,
+        request: Request<Drained>,
+        routed: &Result<Target, String>,
+        inference: &Inference,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        match routed {
+            Ok(Target::Function { function, timeout, .. }) => {
+                self.call(request, function, timeout.unwrap_or(self.limits.timeout)).await
+            }
+            Ok(Target::Inference) => self.infer(request, inference).await,
+            Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
+            Err(path) => Err(Problem::NoRoute(path.clone())),
+        }
     }
 
     async fn infer(&self, request: Request<Drained>, inference: &Inference) -> Result<Response<AnswerBody>, Problem> {
         let _counted = self.metrics.admitted();
+        let _place = self.room.admit(request.uri().path())?;
         let response = inference.answer(request, &self.bodies, self.limits.timeout).await?;
         Ok(response.map(full))
     }
@@ -160,9 +179,9 @@ impl Service {
         check_host(&head)?;
         self.bodies.check_announced(&head.headers)?;
         self.check_room()?;
-        let Held { bytes, permit } = self.bodies.read(body, deadline).await?;
+        let Held { bytes, charge } = self.bodies.read(body, deadline).await?;
         let slot = self.admit(deadline, timeout).await?;
-        let held = (slot, permit, self.metrics.admitted());
+        let held = (slot, charge, self.metrics.admitted());
         let Answer { mut response, phases } = function.invoke(Request::from_parts(head, bytes), deadline, held).await?;
         response.headers_mut().append(SERVER_TIMING.clone(), server_timing(&phases));
         response.extensions_mut().insert(phases);
@@ -181,8 +200,9 @@ impl Service {
             return Ok(slot);
         }
         let place = Place::take(&self.waiting, self.limits.waiting).ok_or_else(|| self.shed())?;
+        let waiting = self.metrics.admission.waiting();
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await;
-        drop(place);
+        drop((place, waiting));
         self.pressure.shrank(self.waiting.load(Ordering::Relaxed), self.limits.waiting);
         match slot {
             Ok(Ok(slot)) => Ok(slot),
@@ -242,6 +262,9 @@ impl<'a> Watch<'a> {
             Err(problem) => problem.outcome(),
         };
         self.metrics.request_ended(self.function, outcome, elapsed);
+        if let Some(reason) = result.as_ref().err().and_then(Problem::rejection) {
+            self.metrics.admission.rejected(reason);
+        }
         match result {
             Ok(response) => {
                 let phases = response.extensions().get::<Phases>().copied().unwrap_or_default();

@@ -18,6 +18,8 @@ pub mod classification;
 
 mod json;
 
+pub(super) mod room;
+
 mod response;
 
 mod statistics;
@@ -124,11 +126,14 @@ impl Inference {
         let deadline = Instant::now() + deadline::timeout(headers, most)?;
         let json_length = json_length(headers)?;
         bodies.check_announced(headers)?;
-        let Held { bytes, permit } = bodies.read(body, deadline).await?;
+        let Held { bytes, mut charge } = bodies.read(body, deadline).await?;
         let size = json_length.unwrap_or(bytes.len());
         let of = model.clone();
-        let parse = move || request::parse(&bytes, json_length, of.signature());
-        let asked = self.convert((size, deadline), parse).await?.map_err(Problem::Invalid)?;
+        let parse = move || {
+            let asked = request::parse(&bytes, json_length, of.signature(), &mut |bytes| charge.add(bytes));
+            asked.map(|asked| (asked, charge))
+        };
+        let (asked, charge) = self.convert((size, deadline), parse).await??;
         let request::Asked { inputs, answer, timeout } = asked;
         let deadline = timeout.and_then(|time| Instant::now().checked_add(time)).map_or(deadline, |t| t.min(deadline));
         let computed = model.compute(inputs, deadline).await.map_err(in_our_words)?;
@@ -138,7 +143,7 @@ impl Inference {
         let write = move || response::write(&of, &answer, &computed.outputs);
         let mut response = self.convert((size, deadline), write).await??;
         // Until here outputs may share their bytes with the body.
-        drop(permit);
+        drop(charge);
         response.extensions_mut().insert(phases);
         Ok(response)
     }

@@ -33,7 +33,7 @@ pub(super) fn read(dtype: DType, shape: &[usize], text: &str) -> Result<Vec<u8>,
     }
     let elements = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis));
     let elements = elements.ok_or_else(|| format!("has the shape {shape:?}, which is too large"))?;
-    let mut sink = Sink { dtype, left: elements, bytes: Vec::new() };
+    let mut sink = Sink { dtype, left: elements, bytes: Vec::with_capacity(most_bytes(dtype, shape, text)) };
     let mut reader = serde_json::Deserializer::from_str(text);
     (&mut sink).deserialize(&mut reader).map_err(|e| format!("of shape {shape:?} has wrong data: {e}"))?;
     if sink.left > 0 {
@@ -41,6 +41,12 @@ pub(super) fn read(dtype: DType, shape: &[usize], text: &str) -> Result<Vec<u8>,
         return Err(format!("of shape {shape:?} has {elements} elements, but its data has {actual}"));
     }
     Ok(sink.bytes)
+}
+
+/// The most bytes that [`read`] makes of `text`: a number has a digit and, but for the last one, a comma.
+pub(super) fn most_bytes(dtype: DType, shape: &[usize], text: &str) -> usize {
+    let elements = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis)).unwrap_or(usize::MAX);
+    elements.min(text.len().div_ceil(2)).saturating_mul(dtype.size())
 }
 
 /// Where numbers go.
@@ -141,6 +147,7 @@ mod tests {
         let expected: Vec<u8> = [1.5_f32, -2.0, 3.0, 4e-3].iter().flat_map(|n| n.to_le_bytes()).collect();
         for text in ["[1.5,-2,3,0.004]", "[[1.5,-2],[3,0.004]]", "[[[1.5],[-2]],[[3],[4e-3]]]"] {
             assert_eq!(read(DType::Fp32, &[2, 2], text).unwrap(), expected, "{text}");
+            assert_eq!(most_bytes(DType::Fp32, &[2, 2], text), 16);
         }
     }
 
@@ -187,6 +194,19 @@ mod tests {
         let each = elements.len() / axis.max(1);
         let parts: Vec<_> = (0..axis).map(|n| nest(&elements[n * each..(n + 1) * each], inner)).collect();
         format!("[{}]", parts.join(","))
+    }
+
+    #[test]
+    fn what_a_text_takes_is_bounded_by_its_length_and_by_the_shape() {
+        for (shape, text, elements) in [
+            (&[1][..], "7", 1),
+            (&[2], "[1,2]", 2),
+            (&[usize::MAX], "[1,2]", 3),
+            (&[usize::MAX, 2], "[]", 1),
+            (&[0], "[]", 0),
+        ] {
+            assert_eq!(most_bytes(DType::I64, shape, text), elements * 8, "{shape:?} {text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use self::bounded::Bounded;
 use super::classification::Top;
 use super::{datatype, json};
 use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
+use crate::server::error::Problem;
 
 /// Names of inputs that are longer are not looked for: errors repeat them.
 const MAX_NAME: usize = 256;
@@ -97,30 +98,40 @@ struct Parameters {
     shared_memory_region: Option<IgnoredAny>,
 }
 
+/// Asked for the bytes of a tensor before it is made of JSON. Binary data stay where they are.
+pub type Charge<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
+
 /// Reads a body whose JSON has `json_length` bytes; all of it is JSON when nothing was announced.
 ///
 /// # Errors
 ///
-/// A sentence for the client. Whether the inputs fit the model's signature is the model's to say.
-pub fn parse(body: &Bytes, json_length: Option<usize>, signature: &Signature) -> Result<Asked, String> {
+/// [`Problem::Invalid`] with a sentence for the client, or what `charge` says. Whether the inputs fit the model's
+/// signature is the model's to say.
+pub fn parse(
+    body: &Bytes,
+    json_length: Option<usize>,
+    signature: &Signature,
+    charge: &mut Charge<'_>,
+) -> Result<Asked, Problem> {
     if json_length == Some(0) {
-        return raw(body, signature);
+        return Ok(raw(body, signature)?);
     }
     let length = json_length.unwrap_or(body.len());
     if length > body.len() {
-        return Err(format!("Inference-Header-Content-Length is {length}, but the body has {} bytes", body.len()));
+        let actual = body.len();
+        return Err(format!("Inference-Header-Content-Length is {length}, but the body has {actual} bytes").into());
     }
     let (text, mut binary) = (&body[..length], body.slice(length..));
     let document: Document<'_> =
         serde_json::from_slice(text).map_err(|e| format!("the request is not the protocol's JSON: {e}"))?;
     if document.inputs.len() > signature.inputs.len() {
         let (given, wanted) = (document.inputs.len(), specs(&signature.inputs));
-        return Err(format!("the request has {given} inputs; the model's are: {wanted}"));
+        return Err(format!("the request has {given} inputs; the model's are: {wanted}").into());
     }
-    let inputs = document.inputs.iter().map(|input| Ok((input.name.clone(), tensor(input, &mut binary)?)));
-    let inputs = inputs.collect::<Result<Tensors, String>>()?;
+    let inputs = document.inputs.iter().map(|input| Ok((input.name.clone(), tensor(input, &mut binary, charge)?)));
+    let inputs = inputs.collect::<Result<Tensors, Problem>>()?;
     if !binary.is_empty() {
-        return Err(format!("{} bytes are left over after the binary data of the last input", binary.len()));
+        return Err(format!("{} bytes are left over after the binary data of the last input", binary.len()).into());
     }
     let parameters = document.parameters.unwrap_or_default();
     let binary = parameters.binary_data_output.unwrap_or(false);
@@ -149,10 +160,10 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<Asked, String> {
     Ok(Asked { inputs, answer: Wanted { id: None, outputs }, timeout: None })
 }
 
-fn tensor(input: &Input<'_>, binary: &mut Bytes) -> Result<Tensor, String> {
+fn tensor(input: &Input<'_>, binary: &mut Bytes, charge: &mut Charge<'_>) -> Result<Tensor, Problem> {
     let Input { name, datatype, shape, parameters, data } = input;
     if name.len() > MAX_NAME {
-        return Err(format!("an input's name has {} bytes, which is more than {MAX_NAME}", name.len()));
+        return Err(format!("an input's name has {} bytes, which is more than {MAX_NAME}", name.len()).into());
     }
     let dtype = dtype(datatype).ok_or_else(|| {
         let mut shown = datatype.clone();
@@ -163,7 +174,7 @@ fn tensor(input: &Input<'_>, binary: &mut Bytes) -> Result<Tensor, String> {
     })?;
     let parameters = parameters.as_ref();
     if parameters.is_some_and(|p| p.shared_memory_region.is_some()) {
-        return Err(format!("input '{name}' is in shared memory, which is not supported; send its data"));
+        return Err(format!("input '{name}' is in shared memory, which is not supported; send its data").into());
     }
     let bytes = match (parameters.and_then(|p| p.binary_data_size), data) {
         (Some(size), None) if size <= binary.len() => binary.split_to(size),
@@ -171,14 +182,18 @@ fn tensor(input: &Input<'_>, binary: &mut Bytes) -> Result<Tensor, String> {
             return Err(format!(
                 "input '{name}' has a binary_data_size of {size}, but {} bytes are left",
                 binary.len()
-            ));
+            )
+            .into());
         }
-        (None, Some(data)) => json::read(dtype, shape, data.get()).map_err(|e| format!("input '{name}' {e}"))?.into(),
-        (Some(_), Some(_)) => return Err(format!("input '{name}' has both data and binary_data_size; send one")),
-        (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one")),
+        (None, Some(data)) => {
+            charge(json::most_bytes(dtype, shape, data.get()))?;
+            json::read(dtype, shape, data.get()).map_err(|e| format!("input '{name}' {e}"))?.into()
+        }
+        (Some(_), Some(_)) => return Err(format!("input '{name}' has both data and binary_data_size; send one").into()),
+        (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one").into()),
     };
     let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
-    tensor.map_err(|e| format!("input '{name}': {}", e.describe(super::datatype)))
+    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(super::datatype)))?)
 }
 
 /// Those that were requested, in that order; all when none was. Each may be requested once.

@@ -35,13 +35,17 @@ fn registry() -> Arc<Registry> {
 fn service(inference: Inference) -> Arc<Service> {
     let current = Current { router: Router::new(Vec::new()), inference };
     let unready_after = Duration::MAX;
-    let limits = RequestLimits { instances: 1, waiting: 0, body: 0, bodies: 0, timeout: Duration::MAX, unready_after };
+    let (instances, waiting, inferences) = (1, 0, 1);
+    let limits =
+        RequestLimits { instances, waiting, inferences, body: 0, bodies: 0, timeout: Duration::MAX, unready_after };
     Arc::new(Service::new(current, limits, Arc::new(Metrics::new())))
 }
 
 async fn get(inference: &Inference, path: &str) -> (StatusCode, Value) {
-    let request = Drained::wrap(Request::get(path).body(Full::new(Bytes::new())).unwrap());
-    let answer = inference.answer(request, &Bodies::new(1, 1), Duration::from_secs(9)).await;
+    let metrics = Arc::new(Metrics::new());
+    let request = Request::get(path).body(Full::new(Bytes::new())).unwrap();
+    let request = Drained::wrap(request, metrics.admission.received());
+    let answer = inference.answer(request, &Bodies::new((1, 1), &metrics), Duration::from_secs(9)).await;
     let (head, body) = answer.unwrap_or_else(|problem| problem.inference_response()).into_parts();
     (head.status, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
 }

@@ -15,6 +15,27 @@ fn read(text: &str, binary: &[u8]) -> Result<Asked, String> {
     parse(&body.into(), Some(text.len()), &signature())
 }
 
+/// With room for anything.
+fn parse(body: &Bytes, json_length: Option<usize>, signature: &Signature) -> Result<Asked, String> {
+    super::parse(body, json_length, signature, &mut |_| Ok(())).map_err(|e| e.to_string())
+}
+
+#[test]
+fn what_json_becomes_is_charged_and_binary_data_is_not_charged_again() {
+    let text = format!(
+        r#"{{"inputs": [
+            {{"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": {{"binary_data_size": 8}}}},
+            {{"name": "n", "datatype": "INT64", "shape": [1], "data": [3]}}], {WANT_Y}}}"#
+    );
+    let body = Bytes::from([text.as_bytes(), &[0; 8]].concat());
+    let with_room = |room: usize| {
+        let mut charge = |bytes| if bytes <= room { Ok(()) } else { Err(Problem::BodiesFull) };
+        super::parse(&body, Some(text.len()), &signature(), &mut charge)
+    };
+    assert!(with_room(8).is_ok());
+    assert!(matches!(with_room(7), Err(Problem::BodiesFull)));
+}
+
 const WANT_Y: &str = r#""outputs": [{"name": "y"}]"#;
 
 #[test]

@@ -1,0 +1,35 @@
+//! How many inferences there are at the same time: no sandbox bounds what their inputs and outputs take.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::endpoint::Endpoint;
+use crate::server::error::Problem;
+
+/// Places for inferences in flight, whichever models serve.
+pub(in crate::server) struct Room {
+    most: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Room {
+    /// So many places.
+    pub(in crate::server) fn new(most: usize) -> Self {
+        Room { most, free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// A place for the request for `path`, if it's an inference; nothing else needs one. Nobody waits for a place:
+    /// that is what a model's queue is for.
+    ///
+    /// # Errors
+    ///
+    /// All places are taken.
+    pub(in crate::server) fn admit(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        if !matches!(Endpoint::parse(path), Ok(Endpoint::Infer(_))) {
+            return Ok(None);
+        }
+        let place = self.free.clone().try_acquire_owned();
+        place.map(Some).map_err(|_| Problem::InferencesFull(self.most))
+    }
+}
