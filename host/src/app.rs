@@ -16,6 +16,7 @@ use toml::Value;
 
 use self::syntax::{ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings};
 use crate::config::{ByteSize, parse_duration};
+use crate::public::Public;
 use crate::route::Route;
 
 /// A checked manifest.
@@ -72,6 +73,8 @@ pub struct Component {
     pub timeout: Option<Duration>,
     /// Instead of the server's; bytes.
     pub memory: Option<usize>,
+    /// What needs no API key.
+    pub public: Vec<Public>,
 }
 
 impl App {
@@ -211,6 +214,7 @@ impl ComponentTable {
                 .map(|time| parse_duration(&time).with_context(|| format!("timeout = \"{time}\"")))
                 .transpose()?,
             memory: memory.map(ByteSize::bytes),
+            public: tool.public.iter().map(|public| public.parse()).collect::<Result<_>>().context("public")?,
         })
     }
 }
@@ -308,7 +312,7 @@ mod tests {
         let app = parse(&format!(
             "{HTTP}[component.c]\nsource = \"c.wasm\"\nallowed_outbound_hosts = []\nenvironment = {{ A = \"1\" }}\n\
              files = [{{ source = \"/tmp\", destination = \"/model\" }}]\n[component.c.build]\ncommand = \"make\"\n\
-             [component.c.tool.modelfn]\nmodels = [\"m\"]\ntimeout = \"2s\"\nmemory = \"64MiB\"\n[component.c.tool.other]\nx = 1\n"
+             [component.c.tool.modelfn]\nmodels = [\"m\"]\ntimeout = \"2s\"\nmemory = \"64MiB\"\npublic = [\"GET /\"]\n[component.c.tool.other]\nx = 1\n"
         ))
         .unwrap();
         let component = &app.components["c"];
@@ -316,6 +320,7 @@ mod tests {
         assert_eq!(component.files, [(PathBuf::from("/tmp"), "/model".to_owned())]);
         assert_eq!((component.timeout, component.memory), (Some(Duration::from_secs(2)), Some(64 << 20)));
         assert!(!component.allow_load);
+        assert_eq!(component.public, ["GET /".parse().unwrap()]);
         assert_eq!(app.models(), ["m"]);
     }
 
@@ -351,6 +356,7 @@ mod tests {
             (format!("{component}files = [{{ source = \"nowhere\", destination = \"/x\" }}]"), "is not a folder"),
             (format!("{component}[component.c.tool.modelfn]\nmodel = \"m\""), "unknown field `model`"),
             (format!("{component}[component.c.tool.modelfn]\nmemory = \"lots\""), "memory = \"lots\""),
+            (format!("{component}[component.c.tool.modelfn]\npublic = [\"/\"]"), "is no method and path"),
             (
                 format!("{HTTP}[component.c]\nsource = {{ url = \"https://a/c.wasm\", digest = \"sha256:00\" }}"),
                 "fetches nothing",

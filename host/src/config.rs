@@ -45,6 +45,11 @@ pub enum Command {
         after_help = "Example:\n  modelfn compile --out /var/lib/modelfn/code\n  modelfn serve --code-cache /var/lib/modelfn/code\n\nThe code fits this program, this version and this processor's features; elsewhere it is compiled again."
     )]
     Compile(CompileArguments),
+    /// Make an API key.
+    #[command(
+        after_help = "Examples:\n  modelfn key alice --file keys.txt\n  modelfn key ci --max-in-flight 4 --file keys.txt\n  modelfn serve --api-keys keys.txt\n\nThen:\n  curl -H \"X-API-Key: mfn_...\" --data-binary @cat.jpg http://127.0.0.1:8080/classify\n\nPrints the key, which is kept nowhere, and the line for the file, unless --file has added it there. To change a key,\nadd a second one of the same name, and delete the line of the first when nobody has it any more."
+    )]
+    Key(KeyArguments),
     /// Look at models.
     Model {
         #[command(subcommand)]
@@ -147,6 +152,10 @@ pub struct ServeArguments {
     /// Inferences below /v2 in flight; further ones get 503.
     #[arg(long, default_value = "256", env = "MODELFN_MAX_INFERENCES", value_name = "N")]
     pub max_inferences: NonZeroUsize,
+    /// Ask for an API key, one of this file: `name sha256:HEX [max_in_flight=N]` a line, which `modelfn key` makes.
+    /// It is read again when it changes.
+    #[arg(long, env = "MODELFN_API_KEYS", value_name = "FILE")]
+    pub api_keys: Option<PathBuf>,
     /// Open connections; further ones wait to be accepted.
     #[arg(long, default_value = "4096", env = "MODELFN_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: NonZeroUsize,
@@ -176,6 +185,19 @@ pub struct InvokeArguments {
     /// Also print status and headers.
     #[arg(short, long)]
     pub include: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "clap shows the help texts of the fields")]
+pub struct KeyArguments {
+    /// Whose key it is: letters, digits, hyphens, underscores and dots. It is shown in logs and metrics.
+    pub name: String,
+    /// Requests of this name in flight; further ones get 429. Without it: no limit of its own.
+    #[arg(long, value_name = "N")]
+    pub max_in_flight: Option<NonZeroUsize>,
+    /// Add the line to this file, and print the key alone.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -20,6 +20,7 @@ use crate::nn::registry::{self, Registry};
 use crate::server::admin::{Readiness, Reload};
 use crate::server::function::{Current, RequestLimits, Service};
 use crate::server::inference::{self, Inference};
+use crate::server::keys::Keys;
 use crate::server::router::{Router, Target};
 use crate::wasm::code_cache::CodeCache;
 use crate::wasm::engine as wasmtime_engine;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Whether requests are wanted.
     pub readiness: Arc<Readiness>,
+    /// Who may ask, unless everyone may.
+    pub keys: Option<Arc<Keys>>,
 }
 
 /// What makes functions and models from their files, at the start and again at each reload.
@@ -79,7 +82,7 @@ pub async fn open(args: &HostArguments, capacity: Capacity, shared: Shared) -> R
     let registry = Arc::new(Registry::new(backends(&args.models)?, shared.metrics.clone()));
     let engine = open_engine(args, capacity)?;
     let loaded = Loaded { app: app.clone(), registry, code: BTreeMap::new() };
-    let metrics = shared.metrics.clone();
+    let (metrics, keys) = (shared.metrics.clone(), shared.keys.clone());
     let mut host = Host { args: args.clone(), shared, engine, cache: CodeCache::new(args.code_cache()), loaded };
     let current = host.load(app, None).await?;
     let limits = RequestLimits {
@@ -91,7 +94,7 @@ pub async fn open(args: &HostArguments, capacity: Capacity, shared: Shared) -> R
         timeout: args.request_timeout,
         unready_after: capacity.unready_after,
     };
-    Ok((host, Arc::new(Service::new(current, limits, metrics))))
+    Ok((host, Arc::new(Service::new(current, limits, metrics).with_keys(keys))))
 }
 
 impl Host {
@@ -299,7 +302,9 @@ fn check_routes(app: &App) -> Result<()> {
 fn router(app: &App, functions: &BTreeMap<String, Arc<Function>>) -> Router {
     let target = |handler: &Handler| match handler {
         Handler::Component(id) => {
-            Target::Function { function: functions[id].clone(), timeout: app.components[id].timeout }
+            let component = &app.components[id];
+            let public = component.public.clone().into();
+            Target::Function { function: functions[id].clone(), timeout: component.timeout, public }
         }
         Handler::Static(response) => Target::Static(response.clone()),
     };

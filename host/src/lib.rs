@@ -8,8 +8,10 @@
 // Leaves.
 pub mod app;
 pub mod config;
+pub mod key_file;
 pub mod metrics;
 pub mod pressure;
+pub mod public;
 pub mod route;
 
 // The path of a request, from the outside in.

@@ -8,12 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use http_body_util::{BodyExt, Full};
-use modelfn::config::{Arguments, Command, InvokeArguments, LogFormat, ModelArguments, ModelCommand, ServeArguments};
+use modelfn::config::{
+    Arguments, Command, InvokeArguments, KeyArguments, LogFormat, ModelArguments, ModelCommand, ServeArguments,
+};
 use modelfn::host::{self, Capacity, Host, Shared};
+use modelfn::key_file;
 use modelfn::metrics::Metrics;
 use modelfn::nn::{inspect, registry};
 use modelfn::server::admin::{self, Admin, Readiness, Reload};
 use modelfn::server::function::Service;
+use modelfn::server::keys::Keys;
 use modelfn::server::listen::{self, ConnectionLimits};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => run(serve(args)),
         Command::Invoke(args) => run(invoke(args)),
         Command::Compile(args) => print_lines(&host::compile(&args)?),
+        Command::Key(args) => key(&args),
         Command::Model { command: ModelCommand::Inspect { name, models, json } } => inspect(&name, &models, json),
         Command::Model { command: ModelCommand::List { models, json } } => list(&models, json),
     });
@@ -41,12 +46,14 @@ const RELOADS: usize = 4;
 async fn serve(args: ServeArguments) -> Result<ExitCode> {
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangups = signal(SignalKind::hangup())?;
-    let shared = Shared { metrics: Arc::new(Metrics::new()), readiness: Arc::new(Readiness::default()) };
+    let metrics = Arc::new(Metrics::new());
+    let keys = args.api_keys.clone().map(|path| Keys::open(path, metrics.clone())).transpose()?;
+    let shared = Shared { metrics, readiness: Arc::new(Readiness::default()), keys };
     let (reloads, reload_requests) = mpsc::channel(RELOADS);
     // Liveness can be seen from here on; readiness only when every model and function has been loaded.
     let admin = listen::bind(args.admin_listen, "--admin-listen").await?;
     let admin_address = admin.local_addr()?;
-    let Shared { metrics, readiness } = shared.clone();
+    let Shared { metrics, readiness, .. } = shared.clone();
     let admin_port = Admin { metrics, readiness, reloads: reloads.clone() };
     admin::spawn(admin.into_std()?, admin_port)?;
     let listener = listen::bind(args.listen, "--listen").await?;
@@ -125,7 +132,7 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
     let body = args.file.as_deref().map(read_input).transpose()?;
     let capacity = Capacity { instances: 1, waiting: 0, inferences: 1, unready_after: Duration::MAX };
-    let shared = Shared { metrics: Arc::new(Metrics::new()), readiness: Arc::new(Readiness::default()) };
+    let shared = Shared { metrics: Arc::new(Metrics::new()), readiness: Arc::new(Readiness::default()), keys: None };
     let (_, service) = host::open(&args.host, capacity, shared.clone()).await?;
     shared.readiness.ready(&service);
     let request = http::Request::builder()
@@ -155,6 +162,19 @@ fn read_input(path: &std::path::Path) -> Result<Vec<u8>> {
         return Ok(body);
     }
     std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))
+}
+
+/// Makes a key. It is printed here and kept nowhere.
+fn key(args: &KeyArguments) -> Result<ExitCode> {
+    let key = key_file::new_key()?;
+    let line = key_file::line(&args.name, &key, args.max_in_flight)?;
+    match &args.file {
+        Some(file) => {
+            key_file::append(file, &line)?;
+            print_lines(&[key])
+        }
+        None => print_lines(&[format!("key   {key}"), format!("line  {line}")]),
+    }
 }
 
 fn inspect(name: &str, models: &ModelArguments, json: bool) -> Result<ExitCode> {

@@ -10,6 +10,8 @@ mod patience;
 
 pub mod router;
 
+pub mod keys;
+
 pub mod function;
 
 mod answer;

@@ -176,6 +176,7 @@ fn help_has_examples() {
         &["serve", "--help"],
         &["invoke", "--help"],
         &["compile", "--help"],
+        &["key", "--help"],
         &["model", "inspect", "--help"],
     ] {
         let (code, out, _) = run(command);

@@ -300,6 +300,18 @@ impl Server {
         }
     }
 
+    /// Asks again until the status is another one, and gives that answer.
+    pub async fn ask_while(&self, status: u16, request: reqwest::RequestBuilder) -> Answer {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = self.send(request.try_clone().unwrap()).await;
+            if answer.status != status {
+                return answer;
+            }
+            assert!(Instant::now() < until, "still {status}: {}", answer.text());
+        }
+    }
+
     /// Waits until the number of requests that have an instance is as `wanted`.
     pub async fn wait_for_in_flight(&self, wanted: impl Fn(f64) -> bool) {
         self.wait_for_metric("modelfn_requests_in_flight", wanted).await;

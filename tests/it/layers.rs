@@ -15,11 +15,13 @@ const RULES: &[(&str, &[&str])] = &[
 const LEAVES: &[&str] = &[
     "app.rs",
     "config.rs",
+    "key_file.rs",
     "metrics.rs",
     "metrics/admission.rs",
     "metrics/statistics.rs",
     "metrics/triton.rs",
     "pressure.rs",
+    "public.rs",
     "route.rs",
 ];
 

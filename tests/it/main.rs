@@ -16,6 +16,7 @@ mod layers;
 mod readme;
 mod isolation;
 mod limits;
+mod keys;
 mod inference;
 mod statistics;
 mod reload;

@@ -101,4 +101,5 @@ pub(super) struct ToolSettings {
     pub(super) timeout: Option<String>,
     pub(super) memory: Option<String>,
     pub(super) digest: Option<String>,
+    pub(super) public: Vec<String>,
 }

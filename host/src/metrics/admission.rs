@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Counted;
+use super::{Counted, Outcome};
 
 /// The metrics of admission.
 #[derive(Default)]
@@ -16,6 +16,8 @@ pub struct Admission {
     bodies: Gauge,
     received: Counter,
     sent: Counter,
+    by_key: Family<KeyLabels, Counter>,
+    key_files: Family<KeyFileLabels, Counter>,
 }
 
 /// Why a request was turned away: one word for each limit or mistake that someone can do something about.
@@ -27,6 +29,12 @@ pub enum Rejection {
     Method,
     /// The request is wrong in itself.
     BadRequest,
+    /// It has no API key.
+    NoKey,
+    /// Its API key is none of the file's.
+    WrongKey,
+    /// Its key's name has its share in flight.
+    KeyShare,
     /// Its body, or what becomes of it, is above a limit.
     TooLarge,
     /// Its body was not there in time, or broke off.
@@ -47,6 +55,15 @@ pub enum Rejection {
     NotReady,
     /// The model it wants could not be loaded.
     NoModel,
+}
+
+/// What became of a changed key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum KeyFile {
+    /// Its keys are valid from here on.
+    Taken,
+    /// It is broken: the keys stay as they were.
+    Refused,
 }
 
 /// Counts bytes that go one way.
@@ -86,6 +103,18 @@ struct RejectionLabels {
     reason: Rejection,
 }
 
+/// Names come from the operator's file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    key: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyFileLabels {
+    outcome: KeyFile,
+}
+
 impl Admission {
     pub(super) fn register(&self, r: &mut Registry) {
         r.register("rejections", "Requests that the host turned away, by reason", self.rejections.clone());
@@ -98,6 +127,8 @@ impl Admission {
         );
         r.register_with_unit("request", "Received of requests' bodies", Unit::Bytes, self.received.clone());
         r.register_with_unit("response", "Handed to connections of answers' bodies", Unit::Bytes, self.sent.clone());
+        r.register("key_requests", "Requests by the name of their API key, and outcome", self.by_key.clone());
+        r.register("key_files", "Changes of the key file that were seen", self.key_files.clone());
     }
 
     /// The host turned a request away.
@@ -123,5 +154,15 @@ impl Admission {
     /// Counts the bytes of answers' bodies that go out.
     pub fn sent(&self) -> Traffic {
         Traffic(self.sent.clone())
+    }
+
+    /// A request with a key of `name` has an answer, or there will be none.
+    pub fn key_request_ended(&self, name: &str, outcome: Outcome) {
+        self.by_key.get_or_create(&KeyLabels { key: name.to_owned(), outcome }).inc();
+    }
+
+    /// The key file has changed.
+    pub fn key_file_changed(&self, outcome: KeyFile) {
+        self.key_files.get_or_create(&KeyFileLabels { outcome }).inc();
     }
 }

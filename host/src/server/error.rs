@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
@@ -31,6 +31,15 @@ pub enum Problem {
     /// Neither the request's line nor its head says whom it is for.
     #[error("the header Host is missing or not ASCII")]
     NoHost,
+    /// The request wants an API key, and has none.
+    #[error("this needs an API key; send it as X-API-Key: KEY or Authorization: Bearer KEY")]
+    NoKey,
+    /// The request's API key is none of those that are valid.
+    #[error("this API key is not valid here")]
+    WrongKey,
+    /// The key's name has so many requests in flight, and may not have more.
+    #[error("{0} requests with keys of this name are in flight, which is their share; try again in a moment")]
+    KeyShare(usize),
     /// The header of this name has no time in it.
     #[error("the header {0} must be a time above zero, such as 2s or 500ms (grpc-timeout: 2S or 500m)")]
     BadTimeout(&'static str),
@@ -108,7 +117,7 @@ impl Problem {
         let (status, _, detail) = self.reaction();
         let title = status.canonical_reason().unwrap_or("Error");
         let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
-        respond(status, "application/problem+json", &document)
+        self.with_headers(respond(status, "application/problem+json", &document))
     }
 
     /// The answer for a client that speaks the Open Inference Protocol.
@@ -122,10 +131,17 @@ impl Problem {
         if let Problem::NotReady(Some(name)) | Problem::Unavailable(name) = self {
             document["name"] = name.as_str().into();
         }
-        let mut response = respond(status, "application/json", &document);
-        if let Problem::Method(methods) = self {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-        }
+        self.with_headers(respond(status, "application/json", &document))
+    }
+
+    fn with_headers(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        let (name, value) = match self {
+            Problem::Method(methods) => (ALLOW, *methods),
+            Problem::NoKey => (WWW_AUTHENTICATE, "Bearer realm=\"modelfn\""),
+            Problem::WrongKey => (WWW_AUTHENTICATE, "Bearer realm=\"modelfn\", error=\"invalid_token\""),
+            _ => return response,
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
         response
     }
 
@@ -149,6 +165,9 @@ impl Problem {
             Problem::Method(_) => Rejection::Method,
             Problem::NoHost | Problem::BadTimeout(_) | Problem::Invalid(_) => Rejection::BadRequest,
             Problem::Model(ModelError::InvalidInput(_)) => Rejection::BadRequest,
+            Problem::NoKey => Rejection::NoKey,
+            Problem::WrongKey => Rejection::WrongKey,
+            Problem::KeyShare(_) => Rejection::KeyShare,
             Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => Rejection::TooLarge,
             Problem::Model(ModelError::TooLarge(_)) => Rejection::TooLarge,
             Problem::BodyTooSlow | Problem::BodyBroken(_) => Rejection::BodyIncomplete,
@@ -174,6 +193,8 @@ impl Problem {
         let (status, outcome, text) = match self {
             Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
             Problem::NoHost | Problem::BadTimeout(_) => (StatusCode::BAD_REQUEST, Outcome::ClientError, ""),
+            Problem::NoKey | Problem::WrongKey => (StatusCode::UNAUTHORIZED, Outcome::ClientError, ""),
+            Problem::KeyShare(_) => (StatusCode::TOO_MANY_REQUESTS, Outcome::Shed, ""),
             Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, "")
             }
@@ -243,7 +264,7 @@ fn respond(status: StatusCode, kind: &'static str, document: &impl serde::Serial
     let mut response = Response::new(Full::from(text + "\n"));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     response

@@ -21,6 +21,7 @@ use super::deadline;
 use super::error::Problem;
 use super::inference::room::Room;
 use super::inference::{self, Inference};
+use super::keys::{self, Client, Keys};
 use super::router::{Router, Target, static_response};
 use crate::metrics::{Metrics, Outcome};
 use crate::pressure::Pressure;
@@ -35,6 +36,7 @@ static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// All that a request needs, whichever way it comes.
 pub struct Service {
     current: RwLock<Arc<Current>>,
+    keys: Option<Arc<Keys>>,
     limits: RequestLimits,
     bodies: Bodies,
     room: Room,
@@ -77,7 +79,12 @@ impl Service {
         let (bodies, room) = (Bodies::new((limits.body, limits.bodies), &metrics), Room::new(limits.inferences));
         let slots = Arc::new(Semaphore::new(limits.instances));
         let (current, waiting, pressure) = (RwLock::new(Arc::new(current)), AtomicUsize::new(0), Pressure::default());
-        Service { current, limits, bodies, room, slots, waiting, pressure, metrics }
+        Service { current, keys: None, limits, bodies, room, slots, waiting, pressure, metrics }
+    }
+
+    /// Lets in who has one of `keys`. Without this everyone is.
+    pub fn with_keys(self, keys: Option<Arc<Keys>>) -> Self {
+        Service { keys, ..self }
     }
 
     /// Answers with `new` from the next request on.
@@ -114,7 +121,8 @@ impl Service {
             "request",
             id = id.to_str().unwrap_or_default(),
             method = %request.method(),
-            path = request.uri().path()
+            path = request.uri().path(),
+            key = tracing::field::Empty
         );
         let request = Drained::wrap(request, self.metrics.admission.received());
         let mut response = tracing::Instrument::instrument(self.route(request), span).await;
@@ -133,14 +141,37 @@ impl Service {
         };
         let mut watch = Watch::start(&self.metrics, function);
         let method = request.method().clone();
-        let result = self.dispatch(request, &routed, &current.inference).await;
+        let entered = self.identify(&mut request, routed.as_ref().ok()).and_then(|client| {
+            watch.client.clone_from(&client);
+            client.map(|client| client.take_place()).transpose()
+        });
+        let (place, result) = match entered {
+            Ok(place) => (place, self.dispatch(request, &routed, &current.inference).await),
+            Err(problem) => (None, Err(problem)),
+        };
         watch.end(&result);
         let respond = |problem: Problem| match routed {
             Ok(Target::Inference) => problem.inference_response(),
             _ => problem.response(),
         };
         let response = result.unwrap_or_else(|problem| respond(problem).map(full));
-        Sent::wrap(response, &method, (self.metrics.admission.sent(), ())).map(BodyExt::boxed_unsync)
+        Sent::wrap(response, &method, (self.metrics.admission.sent(), place)).map(BodyExt::boxed_unsync)
+    }
+
+    /// Whose request it is. `None` is everyone: no keys are asked for, or none for this.
+    fn identify(
+        &self,
+        request: &mut Request<Drained>,
+        target: Option<&Target>,
+    ) -> Result<Option<Arc<Client>>, Problem> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        let public = target.is_some_and(|target| target.is_public(request));
+        let client = if public { Ok(None) } else { keys.find(request.headers()).map(Some) };
+        keys::strip(request.headers_mut());
+        if let Ok(Some(client)) = &client {
+            tracing::Span::current().record("key", client.name());
+        }
+        client
     }
 
     async fn dispatch(
@@ -243,13 +274,14 @@ impl Drop for Place<'_> {
 struct Watch<'a> {
     metrics: &'a Metrics,
     function: &'a str,
+    client: Option<Arc<Client>>,
     started: Instant,
     ended: bool,
 }
 
 impl<'a> Watch<'a> {
     fn start(metrics: &'a Metrics, function: &'a str) -> Self {
-        Watch { metrics, function, started: Instant::now(), ended: false }
+        Watch { metrics, function, client: None, started: Instant::now(), ended: false }
     }
 
     fn end(&mut self, result: &Result<Response<AnswerBody>, Problem>) {
@@ -261,7 +293,7 @@ impl<'a> Watch<'a> {
             Ok(_) => Outcome::Answered,
             Err(problem) => problem.outcome(),
         };
-        self.metrics.request_ended(self.function, outcome, elapsed);
+        self.count(outcome, elapsed);
         if let Some(reason) = result.as_ref().err().and_then(Problem::rejection) {
             self.metrics.admission.rejected(reason);
         }
@@ -289,10 +321,19 @@ impl<'a> Watch<'a> {
     }
 }
 
+impl Watch<'_> {
+    fn count(&self, outcome: Outcome, elapsed: Duration) {
+        self.metrics.request_ended(self.function, outcome, elapsed);
+        if let Some(client) = &self.client {
+            self.metrics.admission.key_request_ended(client.name(), outcome);
+        }
+    }
+}
+
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.metrics.request_ended(self.function, Outcome::ClientLeft, self.started.elapsed());
+            self.count(Outcome::ClientLeft, self.started.elapsed());
             tracing::info!(ms = milliseconds(self.started.elapsed()), "the client left");
         }
     }

@@ -35,6 +35,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 pub use self::endpoint::has;
+pub(super) use self::endpoint::is_public;
 use self::endpoint::{Endpoint, Named};
 use super::admin::Readiness;
 use super::body::{Bodies, Drained, Held};

@@ -12,11 +12,15 @@ use http_body_util::Full;
 
 use super::inference;
 use crate::app::StaticResponse;
+use crate::public::Public;
 use crate::route::Route;
 use crate::wasm::function::Function;
 
 /// Headers that only the host may set.
 const PREFIX: &str = "spin-";
+
+/// What a route left of the path.
+const PATH_INFO: &str = "spin-path-info";
 
 /// The routes of an application.
 pub struct Router {
@@ -32,11 +36,27 @@ pub enum Target {
         function: Arc<Function>,
         /// Instead of the server's timeout.
         timeout: Option<std::time::Duration>,
+        /// What of it needs no API key.
+        public: Arc<[Public]>,
     },
     /// A model itself, without a function: the Open Inference Protocol.
     Inference,
     /// Always the same.
     Static(StaticResponse),
+}
+
+impl Target {
+    /// Whether a request that was routed here needs no API key.
+    pub(super) fn is_public<B>(&self, request: &Request<B>) -> bool {
+        match self {
+            Target::Function { public, .. } => {
+                let rest = request.headers().get(PATH_INFO).and_then(|rest| rest.to_str().ok());
+                rest.is_some_and(|rest| public.iter().any(|public| public.has(request.method().as_str(), rest)))
+            }
+            Target::Inference => inference::is_public(request.uri().path()),
+            Target::Static(_) => true,
+        }
+    }
 }
 
 impl Router {
@@ -62,7 +82,7 @@ impl Router {
         }
         for (route, target) in &self.routes {
             if let Some(found) = route.matches(&path) {
-                insert(headers, "spin-path-info".to_owned(), found.rest);
+                insert(headers, PATH_INFO.to_owned(), found.rest);
                 insert(headers, "spin-matched-route".to_owned(), &route.to_string());
                 for (name, value) in found.names {
                     insert(headers, format!("spin-path-match-{name}"), value);

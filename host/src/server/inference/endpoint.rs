@@ -41,6 +41,11 @@ pub fn has(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether anybody may ask this: a balancer that does has no key.
+pub(in crate::server) fn is_public(path: &str) -> bool {
+    matches!(Endpoint::parse(path), Ok(Endpoint::Live | Endpoint::Ready))
+}
+
 impl<'p> Endpoint<'p> {
     /// Reads a path, which is still percent-encoded: a name may have any characters.
     ///
