@@ -90,10 +90,25 @@ impl Browser {
         self.command(&format!("element/{id}/value"), json!({ "text": file })).await;
     }
 
+    /// Types into a field; a line's end is the Enter key.
+    async fn enter(&self, css: &str, text: &str) {
+        let field = self.command("element", json!({ "using": "css selector", "value": css })).await;
+        let id = field.as_object().unwrap().values().next().unwrap().as_str().unwrap();
+        self.command(&format!("element/{id}/value"), json!({ "text": text.replace('\n', "\u{e007}") })).await;
+    }
+
     async fn wait_for(&self, css: &str) {
         let until = Instant::now() + Duration::from_secs(20);
         while self.look(css, "$ === null").await == true {
             assert!(Instant::now() < until, "{css} does not appear; the result says: {}", self.text("#result").await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn wait_for_text(&self, css: &str, text: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.text(css).await.contains(text) {
+            assert!(Instant::now() < until, "{css} does not say {text:?}: {}", self.text(css).await);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -133,6 +148,34 @@ impl Drop for Browser {
             eprintln!("the browser may still run: {e}");
         }
     }
+}
+
+/// The key is asked for when it's needed, and remembered for the tab.
+#[tokio::test]
+async fn the_page_asks_for_a_key_where_one_is_needed() {
+    let keys = Scratch::new();
+    let file = keys.path().join("keys");
+    let made = crate::harness::modelfn().args(["key", "visitor", "--file"]).arg(&file).output().unwrap();
+    let key = String::from_utf8(made.stdout).unwrap();
+    let server = Setup::example().args(&["--api-keys", file.to_str().unwrap()]).start();
+    let Some(browser) = Browser::open(&server).await else { return };
+    let picture = root().join("target/pictures/coffee.png");
+    browser.wait_for("#model:not([hidden])").await;
+    browser.choose(&picture).await;
+    browser.wait_for("#key-form:not([hidden])").await;
+    assert!(browser.text("#error").await.contains("This server wants a key"));
+    browser.screenshot("page-key.png").await;
+    browser.enter("#key", "mfn_wrong\n").await;
+    browser.wait_for_text("#error", "That key is not valid here").await;
+    browser.enter("#key", &key).await;
+    browser.wait_for("#result[data-state=done]").await;
+    assert!(browser.text("#class").await.contains("espresso"));
+    assert!(browser.text("#curl").await.contains("X-API-Key: $KEY"));
+
+    browser.command("refresh", json!({})).await;
+    browser.choose(&picture).await;
+    browser.wait_for("#result[data-state=done]").await;
+    assert_eq!(browser.look("html", "localStorage.length + document.cookie.length").await, 0);
 }
 
 #[tokio::test]
