@@ -42,7 +42,7 @@ pub enum Command {
     Invoke(InvokeArguments),
     /// Compile an application's components ahead of time, for images.
     #[command(
-        after_help = "Example:\n  modelfn compile --out /var/lib/modelfn/code\n  modelfn serve --code-cache /var/lib/modelfn/code\n\nThe code fits this program, this version and this processor's features; elsewhere it is compiled again."
+        after_help = "Example:\n  modelfn compile --out /var/lib/modelfn/code\n  modelfn serve --code-cache /var/lib/modelfn/code\n\nThe code fits this program and this version, and the processor that --cpu says; elsewhere it is compiled again."
     )]
     Compile(CompileArguments),
     /// Make an API key.
@@ -171,6 +171,10 @@ pub struct ServeArguments {
     /// How long requests in flight get to end after SIGTERM.
     #[arg(long, default_value = "25s", env = "MODELFN_DRAIN_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub drain_timeout: Duration,
+    /// How long after SIGTERM new requests are still answered, while /readyz says no: the time that a load balancer
+    /// needs to notice. The drain comes after it. Without it: none.
+    #[arg(long, env = "MODELFN_SHUTDOWN_DELAY", value_parser = parse_duration, value_name = "TIME")]
+    pub shutdown_delay: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -209,6 +213,19 @@ pub struct CompileArguments {
     /// Where the compiled code goes; `modelfn serve --code-cache` takes it from there.
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
+    /// The processor that the code is for.
+    #[arg(long, value_enum, default_value_t)]
+    pub cpu: Cpu,
+}
+
+/// The processor that compiled code is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Cpu {
+    /// This one, with all that it has.
+    #[default]
+    Native,
+    /// Any that has AVX2 (x86-64-v3: Haswell, Zen and later); on other architectures any.
+    Baseline,
 }
 
 /// Each instance has the weights once more; more than this is a decision.

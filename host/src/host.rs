@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use wasmtime_engine::PoolSize;
 
 use crate::app::{self, App, Handler};
-use crate::config::{CompileArguments, HostArguments, ModelArguments};
+use crate::config::{CompileArguments, Cpu, HostArguments, ModelArguments};
 use crate::metrics::Metrics;
 use crate::nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use crate::nn::registry::{self, Registry};
@@ -22,7 +22,7 @@ use crate::server::function::{Current, RequestLimits, Service};
 use crate::server::inference::{self, Inference};
 use crate::server::keys::Keys;
 use crate::server::router::{Router, Target};
-use crate::wasm::code_cache::CodeCache;
+use crate::wasm::code_cache::{self, CodeCache};
 use crate::wasm::engine as wasmtime_engine;
 use crate::wasm::function::{Function, Limits, Mount, Settings};
 
@@ -235,7 +235,11 @@ impl Host {
 pub fn compile(args: &CompileArguments) -> Result<Vec<String>> {
     let app = App::load(&args.app)?;
     let pool = PoolSize { instances: 1, memory: 1 << 20, table_elements: 1 };
-    let engine = wasmtime_engine::open(pool).map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}"))?;
+    let engine = match args.cpu {
+        Cpu::Native => wasmtime_engine::open(pool),
+        Cpu::Baseline => code_cache::baseline_engine(),
+    };
+    let engine = engine.map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}"))?;
     let cache = CodeCache::new(Some(args.out.clone()));
     let compile = |(id, component): (&String, &app::Component)| {
         let (_, wasm) = read_component(id, component)?;

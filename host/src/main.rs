@@ -18,7 +18,7 @@ use modelfn::nn::{inspect, registry};
 use modelfn::server::admin::{self, Admin, Readiness, Reload};
 use modelfn::server::function::Service;
 use modelfn::server::keys::Keys;
-use modelfn::server::listen::{self, ConnectionLimits};
+use modelfn::server::listen::{self, ConnectionLimits, Farewell};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,7 +78,8 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
         idle: args.idle_timeout,
     };
     let shutdown = first_signal(signals, shared.readiness);
-    let open = listen::serve((listener, service), limits, shared.metrics, (shutdown, args.drain_timeout)).await;
+    let farewell = Farewell { delay: args.shutdown_delay.unwrap_or_default(), drain: args.drain_timeout };
+    let open = listen::serve((listener, service), limits, shared.metrics, (shutdown, farewell)).await;
     if open > 0 {
         tracing::warn!("{open} connections were still open after {:?}", args.drain_timeout);
     }
@@ -113,7 +114,7 @@ async fn reload_on(mut hangups: Signal, reloads: mpsc::Sender<Reload>) {
 async fn first_signal((mut terminate, mut interrupt): (Signal, Signal), readiness: Arc<Readiness>) {
     either(&mut terminate, &mut interrupt).await;
     readiness.draining();
-    tracing::info!("draining: no new connections, requests in flight may end; a second signal ends at once");
+    tracing::info!("draining: unready, requests in flight may end; a second signal ends at once");
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
         tracing::warn!("second signal: ending at once");

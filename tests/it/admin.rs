@@ -87,6 +87,25 @@ async fn a_drain_loses_no_request() {
     assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
 }
 
+/// Load balancers go on sending for a while: until they notice, new connections are answered, and told to close.
+#[tokio::test]
+async fn new_requests_are_answered_during_the_shutdown_delay() {
+    let mut server = Setup::probe("").args(&["--shutdown-delay", "2s"]).start();
+    assert!(server.get("/hello").await.headers.get("connection").is_none());
+    let told = std::time::Instant::now();
+    server.signal("TERM");
+    server.wait_for_log("draining");
+    assert_eq!(server.admin("/readyz").await.status, 503);
+    let newcomer = reqwest::Client::builder().no_proxy().build().unwrap();
+    for client in [&server.client, &newcomer] {
+        let answer = client.get(server.url("/hello")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["connection"], "close");
+    }
+    assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
+    assert!(told.elapsed() >= Duration::from_secs(2), "it left before the delay was over");
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let mut server = Setup::probe("").args(&["--request-timeout", "60s"]).start();

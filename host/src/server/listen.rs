@@ -5,8 +5,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::Version;
+use http::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -35,6 +38,15 @@ pub struct ConnectionLimits {
     pub idle: Duration,
 }
 
+/// How a server ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Farewell {
+    /// For clients and load balancers to go elsewhere: new requests are answered until then.
+    pub delay: Duration,
+    /// For requests in flight to end, after that.
+    pub drain: Duration,
+}
+
 /// Binds `address`.
 ///
 /// # Errors
@@ -45,18 +57,23 @@ pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener
     TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}; choose another with {flag}"))
 }
 
-/// Serves until `shutdown` resolves, then lets requests in flight end for `drain` at most. Returns how many
-/// connections were still open then.
+/// Serves until `shutdown` resolves and for the farewell's delay after it, then lets requests in flight end.
+/// Returns how many connections were still open at the end.
 pub async fn serve(
     (listener, service): (TcpListener, Arc<Service>),
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
-    (shutdown, drain): (impl Future<Output = ()>, Duration),
+    (shutdown, farewell): (impl Future<Output = ()>, Farewell),
 ) -> usize {
     let server = http_server(limits);
     let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(limits.connections));
-    let mut shutdown = std::pin::pin!(shutdown);
+    let leaving = Arc::new(AtomicBool::new(false));
+    let mut shutdown = std::pin::pin!(async {
+        shutdown.await;
+        leaving.store(true, Ordering::Release);
+        tokio::time::sleep(farewell.delay).await;
+    });
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
@@ -67,10 +84,17 @@ pub async fn serve(
         let service = service.clone();
         let open = Open::new();
         let opened = open.clone();
+        let leaving = leaving.clone();
         let service = service_fn(move |request| {
             let (service, request_open) = (service.clone(), opened.request());
+            let leaving = leaving.clone();
             async move {
-                let answer = service.answer(request).await;
+                let version = request.version();
+                let mut answer = service.answer(request).await;
+                if leaving.load(Ordering::Acquire) && version <= Version::HTTP_11 {
+                    // Kept alive, the connection would be closed on the client's next request.
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, std::convert::Infallible>(answer.map(|body| request_open.answered(body)))
             }
         });
@@ -90,7 +114,7 @@ pub async fn serve(
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(drain, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(farewell.drain, graceful.shutdown()).await;
     limits.connections - permits.available_permits()
 }
 

@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::engine;
+
 /// A folder of compiled components.
 #[derive(Clone, Debug)]
 pub struct CodeCache {
@@ -35,16 +37,16 @@ impl CodeCache {
     ///
     /// `wasm` is not a component that compiles.
     pub fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
-        let Some(path) = self.folder.as_ref().map(|folder| folder.join(file_name(engine, wasm))) else {
+        let Some(folder) = &self.folder else {
             return Component::new(engine, wasm);
         };
-        match read_trusted(&path) {
-            Ok(code) => match deserialize(engine, &code) {
-                Ok(component) => return Ok(component),
-                Err(e) => tracing::warn!("compiled code in {} is not usable, compiling again: {e:#}", path.display()),
-            },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => tracing::warn!("compiled code in {} is not used: {e}", path.display()),
+        let path = folder.join(file_name(engine, wasm));
+        if let Some(component) = read(engine, &path) {
+            return Ok(component);
+        }
+        // What an image brings was compiled on another machine.
+        if let Some(component) = read(engine, &folder.join(file_name(&baseline_engine()?, wasm))) {
+            return Ok(component);
         }
         tracing::info!("compiling the component; the next start finds it in {}", path.display());
         let code = engine.precompile_component(wasm)?;
@@ -65,6 +67,38 @@ impl CodeCache {
         write_atomically(&path, &engine.precompile_component(wasm)?)?;
         Ok(path)
     }
+}
+
+/// An engine that compiles for processors of the last ten years instead of this one, and runs nothing.
+///
+/// # Errors
+///
+/// The settings don't suit this build of the engine, which a test would have found.
+pub fn baseline_engine() -> wasmtime::Result<Engine> {
+    let mut config = engine::compiler_config();
+    config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
+    if cfg!(target_arch = "x86_64") {
+        // SAFETY: such a flag is a promise about the processor that runs the code. Nothing of this engine runs; the
+        // one that loads its code compares the flags with the processor it is on.
+        #[expect(unsafe_code, reason = "the safe interface knows this processor's features, or none")]
+        unsafe {
+            config.cranelift_flag_enable("x86-64-v3");
+        }
+    }
+    Engine::new(&config)
+}
+
+/// Compiled code from `path`, if there is any that can be trusted and fits.
+fn read(engine: &Engine, path: &Path) -> Option<Component> {
+    match read_trusted(path) {
+        Ok(code) => match deserialize(engine, &code) {
+            Ok(component) => return Some(component),
+            Err(e) => tracing::warn!("compiled code in {} is not usable: {e:#}", path.display()),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => tracing::warn!("compiled code in {} is not used: {e}", path.display()),
+    }
+    None
 }
 
 /// What compilation depends on, as a file name: the component, the settings and version of the engine (which
@@ -212,6 +246,18 @@ mod tests {
         write_atomically(&path, b"not code").unwrap();
         CodeCache::new(Some(folder.to_owned())).load(&engine, EMPTY).unwrap();
         assert_ne!(fs::read(&path).unwrap(), b"not code");
+    }
+
+    #[test]
+    fn code_for_the_baseline_serves_this_processor() {
+        let scratch = scratch("baseline");
+        let folder = &scratch.0;
+        let cache = CodeCache::new(Some(folder.to_owned()));
+        let baseline = cache.store(&baseline_engine().unwrap(), EMPTY).unwrap();
+        let engine = engine();
+        assert_ne!(baseline, folder.join(file_name(&engine, EMPTY)), "this processor is told from the baseline");
+        cache.load(&engine, EMPTY).unwrap();
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "nothing was compiled");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn open(pool: PoolSize) -> wasmtime::Result<Engine> {
 
 /// All that influences compiled code. The sizes of the pool don't, so that code compiled for one server fits
 /// another.
-fn compiler_config() -> Config {
+pub(super) fn compiler_config() -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
