@@ -14,13 +14,13 @@ ARGS ?=
 TEST_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
-BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* bench/* k8s/*)
-PYTHON = $(shell grep -lsE '^\#!.*python' bench/* tests/* k8s/*) $(wildcard models/*.py models/*/*.py)
+BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* image/*)
+PYTHON = $(shell grep -lsE '^\#!.*python' bench/* tests/*) $(wildcard image/*.py models/*.py models/*/*.py tests/*/*.py)
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts fuzz bench clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts fuzz image test-kubernetes bench clean
 
 help: ## List these targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 run: guest models runtime ## Serve the example on http://127.0.0.1:8080. ARGS="--listen 0.0.0.0:8080" goes to `modelfn serve`.
 	cargo run --release -p modelfn -- serve $(ARGS)
@@ -75,6 +75,13 @@ scripts:
 fuzz: export FUZZ_SECONDS ?= 60
 fuzz: ## Give the protocol's readers changed requests for FUZZ_SECONDS=60; `make check`'s longer sibling.
 	cargo run --release -p modelfn --example fuzz
+
+image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
+	@image/make.sh
+
+test-kubernetes: pictures ## Test image and k8s/ on a real containerd and a real cluster of one node. Root; Debian 12.
+	@tests/kubernetes/setup.sh
+	@tests/kubernetes/run.py $(ARGS)
 
 bench: guest models runtime pictures ## Measure what is claimed about speed. ARGS goes to bench/run.
 	@test -x bench/run || { echo "bench/run is missing: this checkout has no benchmarks" >&2; exit 1; }
