@@ -1,0 +1,264 @@
+"""The image itself: what is in it, how it runs under containerd and runc, and how large it is."""
+
+import contextlib
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+
+import containerd as runtime
+from report import say
+from sandbox import run, until
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PICTURE = ROOT / "target/pictures/coffee.png"
+NAME = "docker.io/library/modelfn:0.1.0"
+ARCHIVE = ROOT / "target/image/modelfn-0.1.0.tar"
+ENGINE_ARCHIVE = ROOT / "target/image/modelfn-0.1.0-engine.tar"
+BUILD = ROOT / "image/build.sh"
+MEMORY = 768 << 20  # as in k8s/base/deployment.yaml
+# With zstd layers, of 1,000,000 bytes. README.md says what each of them is.
+MOST_MEGABYTES = 33
+
+
+def test_size_is_bounded(_):
+    sizes = json.loads(pathlib.Path(f"{ARCHIVE}.sizes.json").read_text())
+    for part, size in sizes.items():
+        megabytes = {kind: f"{size[kind] / 1e6:.1f}" for kind in ("unpacked", "gzip", "zstd")}
+        say(f"{part}: " + ", ".join(f"{kind} {number} MB" for kind, number in megabytes.items()))
+    assert sizes["all"]["zstd"] <= MOST_MEGABYTES * 1e6, f"more than {MOST_MEGABYTES} MB"
+
+
+def test_dockerfile_is_clean(context):
+    run(context.checker("hadolint"), ROOT / "Dockerfile")
+
+
+def test_build_context_is_whole_and_small(context):
+    """What `docker build .` sends is all that cargo wants to know of, and nothing that was built here."""
+    (context.root / "Context").write_text("FROM scratch\nCOPY . /src\n")
+    run("buildah", "build", "--quiet", "--file", context.root / "Context", "--tag", "localhost/context", ROOT)
+    container = run("buildah", "from", "--pull-never", "localhost/context").strip()
+    try:
+        source = pathlib.Path(run("buildah", "mount", container).strip()) / "src"
+        run("cargo", "metadata", "--locked", "--offline", "--format-version", "1", cwd=source)
+        for name in re.findall(r"\b(?:image|k8s|models|guest)/[\w./-]+\.(?:sh|py|toml)\b", BUILD.read_text()):
+            assert (source / name).exists(), f"{BUILD.name} wants {name}, which .dockerignore keeps out"
+        size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
+        assert size < 20e6, f"{size / 1e6:.0f} MB"
+    finally:
+        run("buildah", "rm", container)
+        run("buildah", "rmi", "localhost/context")
+
+
+def test_structure(context):
+    """No shell, no Python; user, entry point and signal as said. The tool wants docker's kind of archive."""
+    for archive, config in [(ARCHIVE, "full"), (ENGINE_ARCHIVE, "engine")]:
+        docker = context.root / f"{config}.docker.tar"
+        run("buildah", "pull", "--quiet", f"oci-archive:{archive}")
+        run("buildah", "push", "--quiet", image_name(archive), f"docker-archive:{docker}:{config}:test")
+        tests = ["--config", ROOT / "image/structure.yaml", "--config", ROOT / f"image/structure-{config}.yaml"]
+        command = [context.checker("container-structure-test"), "test", "--driver", "tar", "--image", docker]
+        run(*command, *tests, env=context.python_environment)
+        docker.unlink()
+
+
+def test_bill_of_materials_lists_every_part(context):
+    with mounted(context) as root:
+        bom = json.loads((root / "usr/share/doc/modelfn/sbom.cdx.json").read_text())
+    names = {component["name"] for component in bom["components"]}
+    assert {"modelfn", "classify", "wasmtime", "hyper", "onnxruntime", "efficientnet-lite0", "libc6"} <= names, names
+    assert "reqwest" not in names, "what only tests use is not in the image"
+    without = [c["name"] for c in bom["components"] if "purl" not in c and c["type"] == "library"]
+    assert sorted(without) == ["classify", "modelfn"], without
+
+
+def test_nobody_but_root_can_write_its_files(context):
+    """So that compiled code in it can be trusted, whoever the program runs as."""
+    with mounted(context) as root:
+        paths = [root, *root.rglob("*")]
+        assert len(paths) > 30, paths
+        for path in paths:
+            found = path.lstat()
+            assert (found.st_uid, found.st_gid) == (0, 0), f"{path} belongs to {found.st_uid}:{found.st_gid}"
+            assert path.is_symlink() or not found.st_mode & 0o022, f"{path} can be written by others"
+
+
+def test_answers_a_picture_as_nobody_in_a_read_only_root(context):
+    with Container(context, "answers") as container:
+        container.ready()
+        assert container.classify() == "espresso"
+        threads = runtime.status(container.pid)
+        assert len(threads) > 4, "its threads are looked at, too"
+        for thread in threads:
+            assert thread["Uid"].split() == ["65532"] * 4, thread["Uid"]
+            for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+                assert int(thread[kind], 16) == 0, f"{thread['Name']} has {kind} {thread[kind]}"
+            assert thread["NoNewPrivs"] == "1"
+            assert thread["Seccomp"] == "2", "no seccomp filter"
+        mounts = pathlib.Path(f"/proc/{container.pid}/mountinfo").read_text().splitlines()
+        (root,) = [line.split() for line in mounts if line.split()[4] == "/"]
+        assert root[5].split(",")[0] == "ro", root
+        say(f"{container.memory() / 1e6:.0f} MB in its cgroup after an answer")
+        assert container.memory() < MEMORY
+
+
+def test_starts_within_a_second(context):
+    """At best of a few, since the machine may be busy with something else."""
+    times = []
+    while len(times) < 8 and not (times and min(times) <= 1.0):
+        n = len(times)
+        with Container(context, f"start-{n}") as container:
+            times.append(container.ready())
+    say("from the start of the container to ready: " + ", ".join(f"{seconds:.2f} s" for seconds in times))
+    assert min(times) <= 1.0, times
+
+
+def test_code_is_not_compiled_at_start(context):
+    with Container(context, "precompiled") as container:
+        container.ready()
+        assert "compiling" not in container.log(), container.log()
+
+
+def test_code_is_compiled_where_the_image_has_none(context):
+    """As on a processor without the baseline: slower, but it works, also with nowhere to write."""
+    with Container(context, "compiles", env={"MODELFN_CODE_CACHE": "/nowhere"}) as container:
+        seconds = container.ready()
+        assert "compiling" in container.log()
+        assert container.classify() == "espresso"
+        say(f"ready after {seconds:.1f} s")
+
+
+def test_memory_beyond_the_limit_ends_it(context):
+    with Container(context, "small", memory=32 << 20) as container:
+        assert container.wait(30) == 128 + signal.SIGKILL
+
+
+def test_a_termination_signal_drains_and_ends_with_0(context):
+    with Container(context, "ends") as container:
+        container.ready()
+        container.kill("SIGTERM")
+        assert container.wait(10) == 0
+        assert "drained" in container.log()
+
+
+def test_engine_image_takes_models_from_a_volume(context):
+    name = NAME + "-engine"
+    models = context.root / "volume"
+    source = ROOT / "models/efficientnet-lite0"
+    run("install", "-D", "-m", "644", "-t", models / "efficientnet-lite0", *source.glob("*.t*"), source / "model.onnx")
+    with Container(context, "volume", image=name, mounts={models: "/models"}) as container:
+        container.ready()
+        assert container.classify() == "espresso"
+    with Container(context, "no-volume", image=name) as container:
+        assert container.wait(20) == 1
+        assert "efficientnet-lite0" in container.log()
+
+
+def image_name(archive):
+    """As buildah knows it after a pull."""
+    import tarfile
+
+    with tarfile.open(archive) as image:
+        (entry,) = json.load(image.extractfile("index.json"))["manifests"]
+    return entry["annotations"]["org.opencontainers.image.ref.name"]
+
+
+@contextlib.contextmanager
+def mounted(context):
+    """The image's file tree."""
+    target = context.root / "mounted"
+    target.mkdir(exist_ok=True)
+    import_for_tests(context, NAME)
+    context.containerd.ctr("images", "mount", NAME, target, namespace="image-tests")
+    try:
+        yield target
+    finally:
+        context.containerd.ctr("images", "unmount", "--rm", target, namespace="image-tests")
+
+
+def import_for_tests(context, name):
+    """Into a namespace of containerd's that the kubelet does not look at."""
+    ctr, where = context.containerd.ctr, "image-tests"
+    if name not in ctr("images", "ls", "--quiet", namespace=where).split():
+        archive = ENGINE_ARCHIVE if name.endswith("-engine") else ARCHIVE
+        known = image_name(archive)
+        ctr("images", "import", archive, namespace=where)
+        if known != name:
+            ctr("images", "tag", "--force", known, name, namespace=where)
+
+
+class Container:
+    """One container under runc, in the host's network, as strict as the Deployment's."""
+
+    def __init__(self, context, name, image=NAME, memory=MEMORY, env=None, mounts=None):
+        self.context, self.name, self.namespace = context, name, "image-tests"
+        self.file = context.root / f"{name}.log"
+        import_for_tests(context, image)
+        command = ["ctr", "--address", context.containerd.socket, "--namespace", self.namespace, "run", "--rm"]
+        command += ["--read-only", "--net-host", "--seccomp", "--memory-limit", str(memory)]
+        # Root's are the default; of a user that is not root none is left, but the set to gain them from is.
+        for capability in DEFAULT_CAPABILITIES:
+            command += ["--cap-drop", capability]
+        command += ["--cgroup", f"/{context.root.name}/{name}"]
+        for source, target in (mounts or {}).items():
+            command += ["--mount", f"type=bind,src={source},dst={target},options=rbind:ro"]
+        for key, value in (env or {}).items():
+            command += ["--env", f"{key}={value}"]
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [*command, image, name], stdout=self.file.open("w"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+
+    def ctr(self, *arguments):
+        return self.context.containerd.ctr(*arguments, namespace=self.namespace)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.kill("SIGKILL")
+            self.process.wait(20)
+
+    @property
+    def pid(self):
+        return until("the task runs", lambda: runtime.main_process(self.context.containerd, self.name, self.namespace))
+
+    def ready(self):
+        """Waits, and returns how long its first process has existed then, in seconds."""
+        def answers():
+            assert self.process.poll() is None, self.log()
+            with urllib.request.urlopen("http://127.0.0.1:8081/readyz", timeout=2) as answer:
+                return answer.status == 200
+
+        until(f"{self.name} is ready", answers)
+        ticks = int(pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / 100
+
+    def classify(self):
+        request = urllib.request.Request("http://127.0.0.1:8080/classify", PICTURE.read_bytes())
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)["class"]
+
+    def memory(self):
+        group = pathlib.Path("/sys/fs/cgroup/memory", self.context.root.name, self.name)
+        return int((group / "memory.usage_in_bytes").read_text())
+
+    def kill(self, name):
+        self.ctr("tasks", "kill", "--signal", name, self.name)
+
+    def wait(self, seconds):
+        return self.process.wait(seconds)
+
+    def log(self):
+        return self.file.read_text()
+
+
+DEFAULT_CAPABILITIES = [
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
+    "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+]  # fmt: skip

@@ -1,0 +1,65 @@
+"""RuntimeClass at its lowest: the handler that the kubelet asks the container runtime for, over its own protocol."""
+
+import sys
+
+import grpc
+from sandbox import run
+
+from pathlib import Path
+
+
+def test_a_configured_handler_runs_a_pod(context):
+    for handler in ("", "runc", "sandboxed"):
+        pod = run_pod(context, handler)
+        try:
+            status = client(context, "PodSandboxStatus", pod).status
+            assert status.state == 0, f"not ready with handler {handler!r}"
+            assert status.runtime_handler == handler
+        finally:
+            client(context, "StopPodSandbox", pod)
+            client(context, "RemovePodSandbox", pod)
+
+
+def test_an_unknown_handler_is_refused(context):
+    try:
+        run_pod(context, "nosuch")
+    except grpc.RpcError as error:
+        assert 'no runtime for "nosuch" is configured' in error.details(), error.details()
+    else:
+        raise AssertionError("a pod was made with a handler that nobody configured")
+
+
+def run_pod(context, handler):
+    messages = protocol(context)
+    config = messages.PodSandboxConfig(
+        metadata=messages.PodSandboxMetadata(name="cri", uid=f"cri-{handler}", namespace="default", attempt=0),
+        log_directory=str(context.root),
+        linux=messages.LinuxPodSandboxConfig(cgroup_parent=f"/{context.root.name}/cri"),
+    )
+    request = messages.RunPodSandboxRequest(config=config, runtime_handler=handler)
+    return messages.PodSandboxId(pod_sandbox_id=client(context, "RunPodSandbox", request).pod_sandbox_id)
+
+
+def client(context, method, request):
+    messages = protocol(context)
+    (call,) = [m for m in messages.DESCRIPTOR.services_by_name["RuntimeService"].methods if m.name == method]
+    answer = getattr(messages, call.output_type.name)
+    with grpc.insecure_channel(f"unix://{context.containerd.socket}") as channel:
+        ask = channel.unary_unary(
+            f"/runtime.v1.RuntimeService/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=answer.FromString,
+        )
+        return ask(request, timeout=60)
+
+
+def protocol(context):
+    """cri.proto as Python, compiled once a run."""
+    if str(context.root) not in sys.path:
+        here = Path(__file__).parent
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={here}", f"--python_out={context.root}"]
+        run(*command, here / "cri.proto", env=context.python_environment)
+        sys.path.append(str(context.root))
+    import cri_pb2
+
+    return cri_pb2
