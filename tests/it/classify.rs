@@ -113,6 +113,20 @@ async fn another_folder_is_another_model() {
     assert!(right >= 17, "{right} of 20");
 }
 
+/// A quarter of the bytes, and the same classes: what it gets right, and how often it says what float says.
+#[tokio::test]
+async fn int8_recognises_what_float_does() {
+    let (float, int8) = (lite0(), serve_model("models", "efficientnet-lite0-int8"));
+    let (mut right, mut alike) = (0, 0);
+    for name in pictures("imagenet_") {
+        let found = top(&int8.post("/classify", picture(&name)).await).0;
+        right += usize::from(found == label(&name));
+        alike += usize::from(found == top(&float.post("/classify", picture(&name)).await).0);
+    }
+    eprintln!("int8: {right} of 20 right, {alike} of 20 as float");
+    assert!(right >= 17 && alike >= 18, "{right} of 20 right, {alike} of 20 as float");
+}
+
 /// Channels last, raw bytes, ten classes.
 #[tokio::test]
 async fn a_model_of_another_layout_works_too() {

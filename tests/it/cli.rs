@@ -51,7 +51,7 @@ fn inspect_shows_card_and_graph() {
     assert_eq!(json["signature"]["inputs"][0]["shape"], serde_json::json!([-1, 3, 224, 224]));
     assert!(fails(&["model", "inspect", "nothing"]).contains("no model 'nothing' in models; have: efficientnet-lite0"));
     let (_, out, _) = run(&["model", "list"]);
-    assert_eq!(out, "efficientnet-lite0\nefficientnet-lite1\n");
+    assert_eq!(out, "efficientnet-lite0\nefficientnet-lite0-int8\nefficientnet-lite1\n");
 }
 
 /// A copy of lite0 whose card is wrong in one place.

@@ -1,0 +1,126 @@
+"""A float graph -> the same in int8: QDQ, activations u8, weights s8 for each channel; ReLU6 becomes a range.
+
+The ranges of the activations are what calibration pictures give. An engine's float results differ in their
+last bits from one processor to another, and so would the scales: each end of a range is moved outwards to the
+next of a few values. One that lies so near to such a value that those bits could decide is an error, so that
+the bytes are the same everywhere or there are none.
+"""
+
+import itertools
+import math
+import pathlib
+
+import numpy
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from PIL import Image
+
+# A range end is a power of 2 ** (1 / STEPS): at most 9 % are lost, an eighth of a bit.
+STEPS = 8
+# Of a step. Float32 results of different kernels differ by 1e-5 or less.
+LEAST_MARGIN = 1e-3
+# Looked at: the card's own crop, and the corners at these parts of the largest square.
+CORNERS = (0.875, 0.5)
+
+
+def convert(source, card, pictures):
+    model = onnx.load(source)
+    tensors = [card["inputs"][0]["name"], *(name for node in model.graph.node for name in node.output)]
+    bounds = _clip_bounds(model) | {tensors[0]: _input_bounds(card)}
+    ranges = {
+        name: _outwards(name, ends, bounds.get(name, (-math.inf, math.inf)))
+        for name, ends in _measure(model, tensors, card, pictures).items()
+    }
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        # A range of 7 bits is for processors whose sum of two products saturates (before VNNI), at a cost to all.
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=sorted({node.op_type for node in model.graph.node}),
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return quantizer.model.model
+
+
+def _measure(model, tensors, card, pictures):
+    """The least and the greatest value of each tensor over all crops of all pictures."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    inner = [name for name in tensors if name not in (card["inputs"][0]["name"], card["outputs"][0]["name"])]
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
+    options = onnxruntime.SessionOptions()
+    # One thread adds in one order. Nothing is fused, so that all tensors are there.
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    ranges = {name: (0.0, 0.0) for name in tensors}
+    for batch in _crops(card, sorted(pathlib.Path(pictures).iterdir())):
+        values = dict(zip([output.name for output in probe.graph.output], session.run(None, {tensors[0]: batch})))
+        values[tensors[0]] = batch
+        for name, (low, high) in ranges.items():
+            ranges[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
+    return ranges
+
+
+def _crops(card, files):
+    """Each picture as the card says, and its corners, some of them mirrored."""
+    for file in files:
+        with Image.open(file) as picture:
+            picture = picture.convert("RGB")
+        width, height = picture.size
+        side = min(width, height) * card["preprocessing"]["crop"]
+        yield _tensor(card, picture, ((width - side) / 2, (height - side) / 2, side))
+        for part, right, below in itertools.product(CORNERS, (0, 1), (0, 1)):
+            side = min(width, height) * part
+            corner = (width - side) * right, (height - side) * below, side
+            yield _tensor(card, picture, corner)[..., :: -1 if right ^ below else 1].copy()
+
+
+def _tensor(card, picture, square):
+    recipe = card["preprocessing"]
+    if (recipe["layout"], recipe["color"], recipe["filter"]) != ("NCHW", "RGB", "bicubic"):
+        raise ValueError("only NCHW, RGB and bicubic are written here; add what the card says")
+    left, top, side = square
+    box = left, top, left + side, top + side
+    pixels = numpy.asarray(picture.resize(recipe["size"], Image.Resampling.BICUBIC, box), numpy.float32)
+    mean, deviation = (numpy.asarray(recipe[key], numpy.float32) for key in ("mean", "std"))
+    return numpy.ascontiguousarray(((pixels - mean) / deviation).transpose(2, 0, 1)[None])
+
+
+def _clip_bounds(model):
+    """What each Clip leaves; the quantizer drops the Clip and lets the range do its work."""
+    scalars = (tensor for tensor in model.graph.initializer if math.prod(tensor.dims) == 1)
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor).item() for tensor in scalars}
+    clips = (node for node in model.graph.node if node.op_type == "Clip")
+    return {clip.output[0]: tuple(constants[name] for name in clip.input[1:]) for clip in clips}
+
+
+def _input_bounds(card):
+    """Of black and white."""
+    mean, deviation = (numpy.asarray(card["preprocessing"][key], numpy.float32) for key in ("mean", "std"))
+    return float(((0 - mean) / deviation).min()), float(((255 - mean) / deviation).max())
+
+
+def _outwards(name, ends, bounds):
+    """The range with both ends on the grid, or where a known bound is reached, there."""
+    low, high = (end if end in bounds else math.copysign(_next_step(name, abs(end)), end) for end in ends)
+    return TensorData(lowest=numpy.float32(max(low, bounds[0])), highest=numpy.float32(min(high, bounds[1])))
+
+
+def _next_step(name, size):
+    if size == 0:
+        return 0.0
+    step = math.log2(size) * STEPS
+    if abs(step - round(step)) < LEAST_MARGIN:
+        raise ValueError(f"{name} ends at {size}, too near to a step: change a calibration picture")
+    return 2 ** (math.ceil(step) / STEPS)
