@@ -5,6 +5,7 @@
 //! caller left or whose deadline passed leaves the queue before a batch is made. Nothing here blocks the caller: it
 //! awaits a oneshot.
 
+mod pace;
 mod place;
 mod policy;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::pace::Pace;
 use self::place::{End, Place};
 use self::policy::{Decision, Policy, Waiting};
 use super::backend::{ComputeError, Graph};
@@ -36,7 +38,7 @@ pub struct Batcher {
 pub struct Limits {
     /// Jobs that may wait.
     pub queue_size: usize,
-    /// The most rows (sizes of axis 0) of one batch; 1 stacks nothing.
+    /// The most rows (sizes of axis 0) of one batch; 1 stacks nothing. Fewer are stacked where more don't pay.
     pub max_batch_size: usize,
     /// How long a job may wait for company.
     pub max_queue_delay: Duration,
@@ -86,6 +88,7 @@ struct State {
     jobs: VecDeque<Job>,
     /// Jobs that ever queued: each one's number.
     tickets: u64,
+    pace: Pace,
     /// Instances that wait for jobs.
     idle: usize,
     closed: bool,
@@ -116,7 +119,8 @@ impl Batcher {
         on_batch: Arc<OnBatch>,
     ) -> std::io::Result<Batcher> {
         let batched = graphs.first().is_some_and(|graph| is_batched(graph.signature()));
-        let state = Mutex::new(State { jobs: VecDeque::new(), tickets: 0, idle: 0, closed: false });
+        let pace = Pace::new(limits.max_batch_size);
+        let state = Mutex::new(State { jobs: VecDeque::new(), tickets: 0, pace, idle: 0, closed: false });
         let queue =
             Queue { state, arrived: Condvar::new(), limits, pressure: Pressure::default(), statistics: Arc::default() };
         let batcher = Batcher { queue: Arc::new(queue), batched };
@@ -211,10 +215,9 @@ impl Queue {
 
     /// The next batch of jobs that somebody still waits for; `None` when the queue is closed.
     fn pop(&self) -> Option<(Vec<Job>, Release)> {
-        let Limits { max_batch_size, max_queue_delay, .. } = self.limits;
-        let policy = Policy { max_batch_size, max_queue_delay };
         let mut state = self.lock();
         loop {
+            let policy = Policy { max_batch_size: state.pace.rows(), max_queue_delay: self.limits.max_queue_delay };
             if state.closed {
                 return None;
             }
@@ -290,6 +293,7 @@ fn work(queue: &Queue, mut graph: Box<dyn Graph>, on_batch: &OnBatch) {
         let computing = started.elapsed();
         if let Ok((_, steps)) = &result {
             queue.statistics.executed(batch_size, steps);
+            queue.lock().pace.ran(batch_size, computing);
         }
         on_batch(batch_size, release);
         reply(jobs, result, (started, computing, batch_size));

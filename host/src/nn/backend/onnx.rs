@@ -10,12 +10,14 @@ use std::sync::OnceLock;
 use bytemuck::{NoUninit, PodCastError};
 use half::{bf16, f16};
 use ort::environment::Environment;
-use ort::session::Session;
-use ort::session::SessionInputValue;
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
 
 use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
 use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
+
+/// Runs of at most half of the largest batch, after which the memory for it is given back.
+const SHRINK_AFTER: usize = 64;
 
 /// Loads ONNX graphs with one ONNX Runtime library.
 pub struct Onnx {
@@ -50,13 +52,17 @@ impl Backend for Onnx {
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
         release_free_memory();
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
-        Ok(Box::new(OnnxGraph { session, signature }))
+        Ok(Box::new(OnnxGraph { session, signature, largest: 0, smaller: 0 }))
     }
 }
 
 struct OnnxGraph {
     session: Session,
     signature: Signature,
+    /// The most rows that memory is kept for.
+    largest: usize,
+    /// Runs of half of them or less, in a row.
+    smaller: usize,
 }
 
 impl Graph for OnnxGraph {
@@ -70,16 +76,43 @@ impl Graph for OnnxGraph {
             .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
-        let outputs = self.session.run(values).map_err(failed)?;
-        self.signature
-            .outputs
-            .iter()
-            .map(|spec| {
-                let value = outputs.get(&spec.name).ok_or_else(|| ComputeError(format!("output {spec} is missing")))?;
-                Ok((spec.name.clone(), copy_out(spec, value)?))
-            })
-            .collect()
+        let mut options = RunOptions::new().map_err(failed)?;
+        let shrinks = note_rows((&mut self.largest, &mut self.smaller), rows(inputs));
+        if shrinks {
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
+        }
+        let outputs = self.session.run_with_options(values, &options).map_err(failed)?;
+        let tensors = self.signature.outputs.iter().map(|spec| {
+            let value = outputs.get(&spec.name).ok_or_else(|| ComputeError(format!("output {spec} is missing")))?;
+            Ok((spec.name.clone(), copy_out(spec, value)?))
+        });
+        let tensors = tensors.collect();
+        if shrinks {
+            release_free_memory();
+        }
+        tensors
     }
+}
+
+/// The size of axis 0.
+fn rows(inputs: &Tensors) -> usize {
+    inputs.first().and_then(|(_, tensor)| tensor.shape().first()).copied().unwrap_or(1)
+}
+
+/// Whether the memory of the largest batch is to be given back after this run, since none came near it for long. The
+/// engine itself keeps what it once needed.
+fn note_rows((largest, smaller): (&mut usize, &mut usize), rows: usize) -> bool {
+    if rows * 2 > *largest {
+        *largest = rows.max(*largest);
+        *smaller = 0;
+        return false;
+    }
+    *smaller += 1;
+    if *smaller < SHRINK_AFTER {
+        return false;
+    }
+    (*largest, *smaller) = (rows, 0);
+    true
 }
 
 fn open_library(path: &Path) -> Result<Environment, String> {
@@ -190,4 +223,23 @@ fn extract<T: PrimitiveTensorElementType + NoUninit>(spec: &TensorSpec, value: &
 
 fn failed(error: ort::Error) -> ComputeError {
     ComputeError(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_large_batches_is_given_back_once_they_stay_away() {
+        let (mut largest, mut smaller) = (0, 0);
+        let mut note = |rows| note_rows((&mut largest, &mut smaller), rows);
+        assert!(!note(8));
+        for _ in 0..3 {
+            assert!((1..SHRINK_AFTER).all(|_| !note(1)));
+            assert!(!note(5), "a batch near the largest keeps it");
+        }
+        assert!((1..SHRINK_AFTER).all(|_| !note(4)));
+        assert!(note(4));
+        assert!((0..SHRINK_AFTER * 2).all(|_| !note(3)), "now 4 is the largest");
+    }
 }
