@@ -22,6 +22,8 @@ mod body;
 
 mod deadline;
 
+mod rhythm;
+
 pub mod inference;
 
 pub mod admin;

@@ -253,6 +253,22 @@ async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
     server.wait_for_metric("modelfn_requests_waiting", |n| n < 0.5).await;
 }
 
+/// With one instance that takes 50 ms for each, whoever has half a second can't wait behind dozens; whoever has
+/// more can.
+#[tokio::test]
+async fn who_would_come_too_late_is_told_at_once() {
+    let server = Setup::probe("").args(&["--max-instances", "1", "--request-timeout", "1h"]).start();
+    let line: Vec<_> = (0..60).map(|_| server.start_get("/wait?ms=50")).collect();
+    server.wait_for_metric("modelfn_requests_total{function=\"it\",outcome=\"Answered\"}", |n| n > 11.5).await;
+    let hasty = server.client.get(server.url("/hello")).header("x-request-timeout", "500ms");
+    assert_shed(&server.send(hasty).await);
+    assert_rejected(&server, "WouldBeLate", 1.0).await;
+    assert_text(&server, "/hello", "hello").await;
+    for request in line {
+        assert_eq!(request.await.unwrap().status, 200);
+    }
+}
+
 #[tokio::test]
 async fn who_leaves_the_line_makes_room() {
     let server = Setup::app(&two_components("timeout = \"1h\""))

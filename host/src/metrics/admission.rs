@@ -43,6 +43,8 @@ pub enum Rejection {
     BodiesFull,
     /// As many requests wait for an instance as may.
     WaitingFull,
+    /// Those that wait for an instance already leave it too little time.
+    WouldBeLate,
     /// No instance was free until its deadline.
     NoInstance,
     /// As many inferences are in flight as may be.

@@ -70,6 +70,9 @@ pub enum Problem {
     /// Too many requests wait already.
     #[error("{0} requests wait for an instance already")]
     Shed(usize),
+    /// What waits already takes too much of the request's time.
+    #[error("the requests ahead take about {0:?}, which leaves too little time for this one")]
+    Hopeless(Duration),
     /// Waiting for an instance took until the deadline.
     #[error("no instance was free within {0:?}")]
     NoInstance(Duration),
@@ -174,6 +177,7 @@ impl Problem {
             Problem::BodiesFull => Rejection::BodiesFull,
             Problem::InferencesFull(_) => Rejection::InferencesFull,
             Problem::Shed(_) => Rejection::WaitingFull,
+            Problem::Hopeless(_) => Rejection::WouldBeLate,
             Problem::NoInstance(_) => Rejection::NoInstance,
             Problem::Invoke(Overloaded(_)) => Rejection::ModelQueueFull,
             Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => Rejection::ModelQueueFull,
@@ -203,7 +207,7 @@ impl Problem {
                 (StatusCode::BAD_REQUEST, Outcome::ClientError, "The body broke off; send it again.")
             }
             Problem::BodiesFull | Problem::InferencesFull(_) => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY),
-            Problem::Shed(_) | Problem::NoInstance(_) | Problem::Invoke(Overloaded(_)) => {
+            Problem::Shed(_) | Problem::Hopeless(_) | Problem::NoInstance(_) | Problem::Invoke(Overloaded(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
             }
             Problem::NoEndpoint(_) | Problem::NoModel { .. } | Problem::NoVersion { .. } => {

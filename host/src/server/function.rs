@@ -22,6 +22,7 @@ use super::error::Problem;
 use super::inference::room::Room;
 use super::inference::{self, Inference};
 use super::keys::{self, Client, Keys};
+use super::rhythm::Rhythm;
 use super::router::{Router, Target, static_response};
 use crate::metrics::{Metrics, Outcome};
 use crate::pressure::Pressure;
@@ -43,6 +44,7 @@ pub struct Service {
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     pressure: Pressure,
+    rhythm: Rhythm,
     metrics: Arc<Metrics>,
 }
 
@@ -79,7 +81,8 @@ impl Service {
         let (bodies, room) = (Bodies::new((limits.body, limits.bodies), &metrics), Room::new(limits.inferences));
         let slots = Arc::new(Semaphore::new(limits.instances));
         let (current, waiting, pressure) = (RwLock::new(Arc::new(current)), AtomicUsize::new(0), Pressure::default());
-        Service { current, keys: None, limits, bodies, room, slots, waiting, pressure, metrics }
+        let rhythm = Rhythm::default();
+        Service { current, keys: None, limits, bodies, room, slots, waiting, pressure, rhythm, metrics }
     }
 
     /// Lets in who has one of `keys`. Without this everyone is.
@@ -209,7 +212,7 @@ impl Service {
         let (head, body) = request.into_parts();
         check_host(&head)?;
         self.bodies.check_announced(&head.headers)?;
-        self.check_room()?;
+        self.check_room(deadline)?;
         let Held { bytes, charge } = self.bodies.read(body, deadline).await?;
         let slot = self.admit(deadline, timeout).await?;
         let held = (slot, charge, self.metrics.admitted());
@@ -220,9 +223,19 @@ impl Service {
     }
 
     /// A first look, so that no body is read in vain; [`Service::admit`] decides.
-    fn check_room(&self) -> Result<(), Problem> {
-        let full = self.slots.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) >= self.limits.waiting;
-        if full { Err(self.shed()) } else { Ok(()) }
+    fn check_room(&self, deadline: Instant) -> Result<(), Problem> {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if self.slots.available_permits() > 0 || waiting == 0 {
+            return Ok(());
+        }
+        if waiting >= self.limits.waiting {
+            return Err(self.shed());
+        }
+        let now = Instant::now();
+        let needed = self.rhythm.estimate(now, waiting + self.limits.instances);
+        // A quarter of the time is kept in reserve, since not all work is the same.
+        let left = deadline.saturating_duration_since(now) / 4 * 3;
+        if needed > left { Err(Problem::Hopeless(needed)) } else { Ok(()) }
     }
 
     /// Waits for a free instance, in line with at most `waiting` others and until the deadline at most.
@@ -236,7 +249,10 @@ impl Service {
         drop((place, waiting));
         self.pressure.shrank(self.waiting.load(Ordering::Relaxed), self.limits.waiting);
         match slot {
-            Ok(Ok(slot)) => Ok(slot),
+            Ok(Ok(slot)) => {
+                self.rhythm.turn(Instant::now(), self.waiting.load(Ordering::Relaxed));
+                Ok(slot)
+            }
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Problem::NoInstance(timeout)),
         }
