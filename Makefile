@@ -15,7 +15,7 @@ TEST_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
 BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* image/*)
-PYTHON = $(shell grep -lsE '^\#!.*python' bench/* tests/*) $(wildcard image/*.py models/*.py models/*/*.py tests/*/*.py)
+PYTHON = $(shell grep -lsE '^\#!.*python' bench/* tests/*) $(wildcard bench/*.py image/*.py models/*.py models/*/*.py tests/*/*.py)
 
 .PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts fuzz image test-kubernetes bench clean
 

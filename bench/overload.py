@@ -1,0 +1,96 @@
+"""What happens at and beyond full load: goodput, refusals, delays, memory, the probes, and every single answer."""
+
+import threading
+import time
+
+from plot import plot
+from compare import check, hosting, infer
+from system import PICTURES, ROOT, SCRATCH, load, say, server, variant
+
+# A picture of few bytes, so that the client is cheap, and the function on the default model.
+ASK = {"bodies": [PICTURES / "imagenet_14_129.jpg"], "headers": ["content-type: image/jpeg"]}
+FACTORS = (0.5, 0.8, 1, 1.5, 2, 4, 7, 10)
+# Requests of clients that wait no longer than this.
+PATIENCE = 2
+
+
+def overload(seconds=12):
+    """Offered load from half to ten times the capacity, open loop, by clients with a deadline."""
+    impatient = ASK | {"headers": [*ASK["headers"], f"x-request-timeout: {PATIENCE}s"]}
+    rows = []
+    with server(["--load-model", "efficientnet-lite0", "--log", "warn"]) as ours:
+        warm = load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)[0]
+        capacity = load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)[0]["goodput"]
+        before = ours.resident()
+        for factor in FACTORS:
+            with sampling(ours) as sample:
+                run = load(ours.port, "/classify", rate=factor * capacity, connections=3000, seconds=seconds, **impatient)[0]
+            rows.append({
+                "factor": factor, "offered": run["sent"] / seconds, "goodput": run["goodput"],
+                "refused": run["statuses"].get("503", 0) / seconds,
+                "late": run["statuses"].get("504", 0) / seconds, "wrong": run["wrong"], "lost": run["lost"],
+                "p50": run["accepted_ms"]["p50"], "p99": run["accepted_ms"]["p99"], "resident": sample["most"]})
+            say(" ".join(f"{key} {value:.4g}" for key, value in rows[-1].items() if value is not None))
+        after = ours.resident()
+    plot(ROOT / "bench/overload.svg", capacity, rows)
+    peak = max(row["goodput"] for row in rows)
+    result = {"capacity, closed loop of 16, requests/s": round(capacity)}
+    for row in rows:
+        result[f"at {row['factor']} times: goodput, refused, late /s; p99 ms; MB"] = (
+            f"{row['goodput']:.0f}, {row['refused']:.0f}, {row['late']:.0f}; {row['p99'] or 0:.0f}; {row['resident']:.0f}")
+    result["goodput at 10 times to the peak, times"] = round(rows[-1]["goodput"] / peak, 2)
+    result["p99 of accepted at 10 times, ms"] = round(rows[-1]["p99"])
+    result["wrong or lost answers"] = sum(row["wrong"] + row["lost"] for row in rows)
+    result["resident before, at most, after, MB"] = f"{before:.0f}, {max(row['resident'] for row in rows):.0f}, {after:.0f}"
+    return result
+
+
+def probes(seconds=20, rate=100):
+    """`/livez` on the admin port, while every core computes."""
+    with server(["--load-model", "efficientnet-lite0", "--log", "warn"]) as ours:
+        busy = threading.Thread(
+            target=load, args=(ours.port, "/classify"), kwargs=ASK | {"connections": 32, "seconds": seconds + 2})
+        busy.start()
+        time.sleep(1)
+        run = load(ours.admin, "/livez", rate=rate, connections=16, seconds=seconds)[0]
+        busy.join()
+    check([run])
+    return {f"/livez {part} under full load, ms": round(run["accepted_ms"][part], 2) for part in ("p50", "p99", "max")}
+
+
+def endurance(requests=100_000, warmup=5_000, connections=32):
+    """Each answer of a cheap model compared, and the memory before and after."""
+    asks = infer("cifar10", 20)
+    name = variant("cifar10", "cifar10-endures", "")
+    path = f"/v2/models/{name}/infer"
+    with hosting(name) as ours:
+        check(load(ours.port, path, connections=connections, requests=warmup, **asks))
+        before = ours.resident()
+        with sampling(ours) as sample:
+            run = load(ours.port, path, connections=connections, requests=requests, **asks)[0]
+        after = ours.resident()
+    return {
+        "requests": run["sent"], "right": run["good"], "wrong": run["wrong"], "lost": run["lost"],
+        "requests/s": round(run["goodput"]), "resident before, MB": round(before, 1), "at most": round(sample["most"], 1),
+        "after": round(after, 1), "after to before, times": round(after / before, 3)}
+
+
+class sampling:
+    """The most that a server had resident, looked at ten times a second."""
+
+    def __init__(self, ours):
+        self.ours, self.seen, self.over = ours, {"most": 0}, threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+        return self.seen
+
+    def look(self):
+        while not self.over.is_set():
+            self.seen["most"] = max(self.seen["most"], self.ours.resident())
+            self.over.wait(0.1)
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()

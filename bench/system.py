@@ -1,0 +1,175 @@
+"""What every measure needs: the programs, the server under test, the client that loads it."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRATCH = ROOT / "target/bench"
+MODELFN = ROOT / "target/release/modelfn"
+TOOLS = Path(os.environ.get("MODELFN_CACHE", Path.home() / ".cache/modelfn")) / "tools/bin"
+PICTURES = ROOT / "target/pictures"
+# Filled by build(): the benches of Cargo.toml, by name.
+BENCHES = {}
+
+
+def build():
+    say("building")
+    run("cargo", "build", "--release", "--workspace")
+    benches = ["--bench", "instantiate", "--bench", "load"]
+    out = run("cargo", "test", "--release", "--workspace", *benches, "--no-run", "--message-format", "json")
+    messages = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    BENCHES.update((m["target"]["name"], m["executable"]) for m in messages if m.get("executable"))
+    run(ROOT / "guest/build.sh", "classify", "probe")
+    run(ROOT / "models/build.py", "model", *MODELS.values())
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir(parents=True)
+
+
+# Built by models/build.py; a name is a folder of models/.
+MODELS = {
+    "lite0": "efficientnet-lite0",
+    "int8": "efficientnet-lite0-int8",
+    "cifar10": "tests/fixtures/models/cifar10",
+    "dense": "bench/models/dense",
+    "tiny": "bench/models/tiny",
+}
+
+
+def folder(model):
+    return ROOT / ("" if "/" in MODELS[model] else "models") / MODELS[model]
+
+
+def variant(model, name, serving):
+    """A copy of a model, under another name and with this [serving], in target/bench/models/."""
+    source, target = folder(model), SCRATCH / "models" / name
+    shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns("*.toml", "*.xml", "*.bin"))
+    card = (source / "model.toml").read_text()
+    card = re.sub(r"(?m)^name = .*$", f'name = "{name}"', card, count=1)
+    card = re.sub(r"(?ms)^\[serving\].*?(?=^\[|\Z)", "", card)
+    (target / "model.toml").write_text(f"{card}\n[serving]\n{serving}")
+    return name
+
+
+class Server:
+    """A running modelfn."""
+
+    def __init__(self, process, port, admin):
+        self.process, self.port, self.admin, self.log = process, port, admin, []
+
+    def connect(self, patience=30):
+        return connect(self.port, patience)
+
+    def resident(self):
+        return resident(self.process.pid)
+
+    def cpu(self):
+        """Seconds that it computed so far, on all cores: what a busy neighbour changes little."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def metric(self, name):
+        """The sum of a metric over its labels."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=60)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return sum(float(value) for value in re.findall(rf"(?m)^{name}(?:{{.*}})? (\S+)$", text))
+
+
+@contextlib.contextmanager
+def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True):
+    port, admin = free_port(), free_port()
+    log_path = ROOT / "target/bench.log"
+    command = [MODELFN, "serve", "--app", app, "--models", models, "--log-format", "json",
+               "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", *arguments]
+    with open(log_path, "w") as log:
+        process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=log)
+        ours = Server(process, port, admin)
+        try:
+            if wait:
+                ours.connect().close()
+                wait_ready(port)
+            yield ours
+        finally:
+            process.terminate()
+            process.wait(30)
+            ours.log = [json.loads(line) for line in log_path.read_text().splitlines() if line.startswith("{")]
+
+
+@contextlib.contextmanager
+def process(command, port):
+    with subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        try:
+            connect(port, 30).close()
+            yield child
+        finally:
+            child.terminate()
+
+
+def wait_ready(port):
+    """The port is bound before models are loaded; the first answer is the sign that they are."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/")
+    connection.getresponse().read()
+    connection.close()
+
+
+def connect(port, patience):
+    until = time.monotonic() + patience
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), 60)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+        except OSError:
+            if time.monotonic() > until:
+                sys.exit(f"nothing listens on port {port}; see target/bench.log")
+            time.sleep(0.001)
+
+
+def load(port, *paths, bodies=(), headers=(), **options):
+    """One run of bench/load.rs: a result for each path."""
+    command = [BENCHES["load"], "--address", f"127.0.0.1:{port}"]
+    many = [("path", paths), ("body", bodies), ("header", headers), *((key, [value]) for key, value in options.items())]
+    command += [part for key, values in many for value in values for part in (f"--{key}", value)]
+    return [json.loads(line) for line in run(*command).splitlines()]
+
+
+def app(component):
+    """A manifest with this component on all routes."""
+    path = SCRATCH / "spin.toml"
+    path.write_text(
+        'spin_manifest_version = 2\napplication.name = "bench"\n[[trigger.http]]\nroute = "/..."\ncomponent = "bench"\n'
+        f'[component.bench]\nsource = "{component}"\n')
+    return path
+
+
+def resident(pid):
+    kilobytes = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]
+    return int(kilobytes) * 1024 / 1e6
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(*command):
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed")
+    return done.stdout
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr)
