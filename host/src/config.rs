@@ -32,7 +32,7 @@ pub struct Arguments {
 pub enum Command {
     /// Serve the functions of an application over HTTP.
     #[command(
-        after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nSIGHUP reads manifest, components and models again; SIGTERM drains.\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz"
+        after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nSIGHUP reads manifest, components and models again; SIGTERM drains.\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz\n\nTraces go to a collector by OTLP over HTTP if the environment names one:\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 modelfn serve\nFurther variables: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG,\nOTEL_EXPORTER_OTLP_HEADERS, _PROTOCOL (http/protobuf or http/json) and _TIMEOUT, each also with TRACES_ before\nits last word; OTEL_BSP_*; OTEL_SDK_DISABLED."
     )]
     Serve(ServeArguments),
     /// Send one request through the whole path, without a server.

@@ -22,6 +22,7 @@ use crate::server::function::{Current, RequestLimits, Service};
 use crate::server::inference::{self, Inference};
 use crate::server::keys::Keys;
 use crate::server::router::{Router, Target};
+use crate::traces::Traces;
 use crate::wasm::code_cache::{self, CodeCache};
 use crate::wasm::engine as wasmtime_engine;
 use crate::wasm::function::{Function, Limits, Mount, Settings};
@@ -48,6 +49,8 @@ pub struct Shared {
     pub readiness: Arc<Readiness>,
     /// Who may ask, unless everyone may.
     pub keys: Option<Arc<Keys>>,
+    /// Where requests are traced to, if anywhere.
+    pub traces: Option<Traces>,
 }
 
 /// What makes functions and models from their files, at the start and again at each reload.
@@ -82,7 +85,7 @@ pub async fn open(args: &HostArguments, capacity: Capacity, shared: Shared) -> R
     let registry = Arc::new(Registry::new(backends(&args.models)?, shared.metrics.clone()));
     let engine = open_engine(args, capacity)?;
     let loaded = Loaded { app: app.clone(), registry, code: BTreeMap::new() };
-    let (metrics, keys) = (shared.metrics.clone(), shared.keys.clone());
+    let Shared { metrics, keys, traces, .. } = shared.clone();
     let mut host = Host { args: args.clone(), shared, engine, cache: CodeCache::new(args.code_cache()), loaded };
     let current = host.load(app, None).await?;
     let limits = RequestLimits {
@@ -94,7 +97,7 @@ pub async fn open(args: &HostArguments, capacity: Capacity, shared: Shared) -> R
         timeout: args.request_timeout,
         unready_after: capacity.unready_after,
     };
-    Ok((host, Arc::new(Service::new(current, limits, metrics).with_keys(keys))))
+    Ok((host, Arc::new(Service::new(current, limits, metrics).with_keys(keys).traced(traces))))
 }
 
 impl Host {

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod pressure;
 pub mod public;
 pub mod route;
+pub mod traces;
 
 // The path of a request, from the outside in.
 pub mod server;

@@ -16,9 +16,12 @@ use modelfn::key_file;
 use modelfn::metrics::Metrics;
 use modelfn::nn::{inspect, registry};
 use modelfn::server::admin::{self, Admin, Readiness, Reload};
+use modelfn::server::collector::Collector;
 use modelfn::server::function::Service;
 use modelfn::server::keys::Keys;
 use modelfn::server::listen::{self, ConnectionLimits, Farewell};
+use modelfn::traces::Traces;
+use modelfn::traces::settings::Settings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
     })
 }
 
+/// How long the last spans may take to be sent. With `--drain-timeout` it fits the 30 s that Kubernetes waits.
+const FLUSH: Duration = Duration::from_secs(3);
+
 /// Requests to reload that may wait.
 const RELOADS: usize = 4;
 
@@ -48,7 +54,7 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     let hangups = signal(SignalKind::hangup())?;
     let metrics = Arc::new(Metrics::new());
     let keys = args.api_keys.clone().map(|path| Keys::open(path, metrics.clone())).transpose()?;
-    let shared = Shared { metrics, readiness: Arc::new(Readiness::default()), keys };
+    let shared = Shared { metrics, readiness: Arc::new(Readiness::default()), keys, traces: start_traces()? };
     let (reloads, reload_requests) = mpsc::channel(RELOADS);
     // Liveness can be seen from here on; readiness only when every model and function has been loaded.
     let admin = listen::bind(args.admin_listen, "--admin-listen").await?;
@@ -83,6 +89,9 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     if open > 0 {
         tracing::warn!("{open} connections were still open after {:?}", args.drain_timeout);
     }
+    if let Some(traces) = shared.traces {
+        tokio::task::spawn_blocking(move || traces.end(FLUSH)).await?;
+    }
     tracing::info!("drained, goodbye");
     Ok(ExitCode::SUCCESS)
 }
@@ -98,6 +107,13 @@ async fn load(args: ServeArguments, shared: Shared) -> Result<(Host, Arc<Service
     let runtime = tokio::runtime::Handle::current();
     let open = move || runtime.block_on(host::open(&args.host, capacity, shared));
     tokio::task::spawn_blocking(open).await.context("loading panicked")?
+}
+
+/// Traces, if the environment names a collector.
+fn start_traces() -> Result<Option<Traces>> {
+    let Some(settings) = Settings::read(|name| std::env::var(name).ok())? else { return Ok(None) };
+    tracing::info!("requests are traced, to {}", settings.endpoint);
+    Ok(Some(Traces::start(&settings, Collector::new(&settings))?))
 }
 
 /// What comes of it is in the log; signals that arrive meanwhile count once.
@@ -133,7 +149,12 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
     let body = args.file.as_deref().map(read_input).transpose()?;
     let capacity = Capacity { instances: 1, waiting: 0, inferences: 1, unready_after: Duration::MAX };
-    let shared = Shared { metrics: Arc::new(Metrics::new()), readiness: Arc::new(Readiness::default()), keys: None };
+    let shared = Shared {
+        metrics: Arc::new(Metrics::new()),
+        readiness: Arc::new(Readiness::default()),
+        keys: None,
+        traces: None,
+    };
     let (_, service) = host::open(&args.host, capacity, shared.clone()).await?;
     shared.readiness.ready(&service);
     let request = http::Request::builder()

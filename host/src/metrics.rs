@@ -5,6 +5,8 @@
 
 pub mod admission;
 
+mod process;
+
 pub mod statistics;
 
 mod triton;
@@ -36,8 +38,11 @@ pub struct Metrics {
     request_duration: Family<FunctionLabels, Histogram>,
     in_flight: Gauge,
     connections: Gauge,
+    body: Histogram,
+    admission: Histogram,
     instantiate: Histogram,
     guest: Histogram,
+    guest_cpu: Family<FunctionLabels, Histogram>,
     guest_memory: Histogram,
     computations: Family<ComputationLabels, Counter>,
     batches: Family<BatchLabels, Counter>,
@@ -139,8 +144,11 @@ impl Metrics {
             request_duration: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
+            body: seconds(),
+            admission: seconds(),
             instantiate: seconds(),
             guest: seconds(),
+            guest_cpu: Family::new_with_constructor(seconds),
             guest_memory: bytes(),
             computations: Family::default(),
             batches: Family::default(),
@@ -156,8 +164,10 @@ impl Metrics {
 
     fn registered(mut self) -> Self {
         self.others.register_collector(Box::new(self.models.clone()));
+        self.others.register_collector(Box::new(process::Process::started_now()));
         let r = &mut self.registry;
         self.admission.register(r);
+        r.register("build", "The program, as it was built", process::build());
         r.register("requests", "Requests by function and outcome", self.requests.clone());
         r.register_with_unit(
             "request_duration",
@@ -167,6 +177,13 @@ impl Metrics {
         );
         r.register("requests_in_flight", "Requests that were admitted and have not ended", self.in_flight.clone());
         r.register("connections", "Open client connections", self.connections.clone());
+        r.register_with_unit("body_duration", "Reading a request's body", Unit::Seconds, self.body.clone());
+        r.register_with_unit(
+            "admission_duration",
+            "A request's wait for an instance to be free",
+            Unit::Seconds,
+            self.admission.clone(),
+        );
         r.register_with_unit(
             "guest_instantiate",
             "Making a request's instance",
@@ -174,6 +191,12 @@ impl Metrics {
             self.instantiate.clone(),
         );
         r.register_with_unit("guest_duration", "Life of a request's instance", Unit::Seconds, self.guest.clone());
+        r.register_with_unit(
+            "guest_cpu",
+            "Time that a request's instance was on a thread: being made, its code and its host calls, not waiting",
+            Unit::Seconds,
+            self.guest_cpu.clone(),
+        );
         r.register_with_unit(
             "guest_memory_peak",
             "The most linear memory a request had",
@@ -222,6 +245,16 @@ impl Metrics {
         Counted::new(&self.in_flight)
     }
 
+    /// A body was read, or there will be none.
+    pub fn body_read(&self, took: Duration) {
+        self.body.observe(took.as_secs_f64());
+    }
+
+    /// A request has its instance's place, or waited for none until its deadline.
+    pub fn waited_for_admission(&self, waited: Duration) {
+        self.admission.observe(waited.as_secs_f64());
+    }
+
     /// A client connected; it has left when the guard is dropped.
     pub fn connected(&self) -> Counted {
         Counted::new(&self.connections)
@@ -232,6 +265,12 @@ impl Metrics {
         self.instantiate.observe(instantiate.as_secs_f64());
         self.guest.observe(lived.as_secs_f64());
         self.guest_memory.observe(memory_peak as f64);
+    }
+
+    /// An instance of `function` was dropped, having been on a thread for this time.
+    pub fn guest_used(&self, function: &str, busy: Duration) {
+        let function = function.to_owned();
+        self.guest_cpu.get_or_create(&FunctionLabels { function }).observe(busy.as_secs_f64());
     }
 
     /// A computation has its outputs.

@@ -24,8 +24,14 @@ mod deadline;
 
 mod rhythm;
 
+mod timing;
+
+mod watch;
+
 pub mod inference;
 
 pub mod admin;
+
+pub mod collector;
 
 pub mod error;

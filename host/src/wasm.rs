@@ -11,6 +11,8 @@ pub mod function;
 
 mod body;
 
+mod busy;
+
 mod state;
 
 mod wasi_nn;

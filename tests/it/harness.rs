@@ -83,7 +83,9 @@ pub fn model_with(name: &str, change: impl FnOnce(&str) -> String) -> Scratch {
 pub fn modelfn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
     command.current_dir(root());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MODELFN_")) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| {
+        name.to_string_lossy().starts_with("MODELFN_") || name.to_string_lossy().starts_with("OTEL_")
+    }) {
         command.env_remove(name);
     }
     command.args(["--log-format", "json"]);
@@ -105,13 +107,20 @@ pub struct Setup {
     app: PathBuf,
     models: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
     /// The example: `spin.toml` and `models/`.
     pub fn example() -> Setup {
         let arguments = vec!["--load-model".to_owned(), "efficientnet-lite0".to_owned()];
-        Setup { scratch: Scratch::new(), app: root().join("spin.toml"), models: root().join("models"), arguments }
+        Setup {
+            scratch: Scratch::new(),
+            app: root().join("spin.toml"),
+            models: root().join("models"),
+            arguments,
+            environment: Vec::new(),
+        }
     }
 
     /// The manifest `text`, with no models.
@@ -119,7 +128,7 @@ impl Setup {
         let scratch = Scratch::new();
         let app = scratch.write("spin.toml", text);
         std::fs::create_dir(scratch.path().join("models")).unwrap();
-        Setup { models: scratch.path().join("models"), app, scratch, arguments: Vec::new() }
+        Setup { models: scratch.path().join("models"), app, scratch, arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// The misbehaving guest of `tests/guests`, with further settings of its component.
@@ -160,6 +169,12 @@ impl Setup {
         self
     }
 
+    /// Adds a variable of the server's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// A path in the folder that the server's files are in.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
@@ -170,6 +185,7 @@ impl Setup {
         let mut command = modelfn();
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.arg("--app").arg(&self.app).arg("--models").arg(&self.models).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(Vec::new()));

@@ -6,8 +6,23 @@ use crate::harness::root;
 
 /// What the files of a layer must not mention.
 const RULES: &[(&str, &[&str])] = &[
-    ("nn", &["hyper", "wasmtime", "http::", "crate::server", "crate::wasm", "crate::app", "crate::host"]),
-    ("wasm", &["hyper::", "hyper_util", "ort::", "StatusCode", "crate::server", "crate::app", "crate::host"]),
+    (
+        "nn",
+        &["hyper", "wasmtime", "http::", "opentelemetry", "crate::server", "crate::wasm", "crate::app", "crate::host"],
+    ),
+    (
+        "wasm",
+        &[
+            "hyper::",
+            "hyper_util",
+            "ort::",
+            "opentelemetry",
+            "StatusCode",
+            "crate::server",
+            "crate::app",
+            "crate::host",
+        ],
+    ),
     ("server", &["wasmtime", "ort::", "crate::host"]),
 ];
 
@@ -18,11 +33,14 @@ const LEAVES: &[&str] = &[
     "key_file.rs",
     "metrics.rs",
     "metrics/admission.rs",
+    "metrics/process.rs",
     "metrics/statistics.rs",
     "metrics/triton.rs",
     "pressure.rs",
     "public.rs",
     "route.rs",
+    "traces.rs",
+    "traces/request.rs",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -7,8 +7,11 @@
 
 mod harness;
 mod program;
+mod collector;
 
 mod admin;
+mod metrics;
+mod traces;
 mod batching;
 mod cli;
 mod classify;

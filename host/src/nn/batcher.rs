@@ -73,6 +73,17 @@ pub enum Failure {
     Engine(ComputeError),
 }
 
+impl Failure {
+    /// Its variant's name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Failure::Overloaded(_) => "Overloaded",
+            Failure::Deadline(_) => "Deadline",
+            Failure::Engine(_) => "Engine",
+        }
+    }
+}
+
 /// Told of each batch as it ends: its rows, and why it was released.
 pub type OnBatch = dyn Fn(usize, Release) + Send + Sync;
 

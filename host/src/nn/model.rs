@@ -13,6 +13,7 @@ use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use crate::metrics::Metrics;
 use crate::metrics::statistics::Statistics;
+use crate::traces;
 
 pub use self::invalid::InvalidInput;
 
@@ -105,10 +106,17 @@ impl Model {
     /// See [`ModelError`].
     pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, ModelError> {
         self.check(&inputs)?;
+        let submitted = Instant::now();
         let computed = self.batcher.compute(inputs, deadline).await;
         match &computed {
-            Ok(computed) => self.metrics.computed(&self.name, computed.queued, computed.computing),
-            Err(_) => self.metrics.not_computed(&self.name),
+            Ok(Computed { queued, computing, batch_size, .. }) => {
+                self.metrics.computed(&self.name, *queued, *computing);
+                traces::computed(&self.name, submitted, (*queued, *computing, *batch_size));
+            }
+            Err(failure) => {
+                self.metrics.not_computed(&self.name);
+                traces::not_computed(&self.name, submitted, failure.kind());
+            }
         }
         Ok(computed?)
     }

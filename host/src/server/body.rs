@@ -23,6 +23,7 @@ use super::budget::{Budget, Charge};
 use super::error::Problem;
 use crate::metrics::Metrics;
 use crate::metrics::admission::Traffic;
+use crate::traces;
 
 /// How long a client may pause within a body. What it has sent counts against everybody's budget meanwhile.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
@@ -37,18 +38,21 @@ type Inner = Pin<Box<dyn Body<Data = Bytes, Error = Box<dyn std::error::Error + 
 pub(super) struct Bodies {
     most: usize,
     budget: Budget,
+    metrics: Arc<Metrics>,
 }
 
 /// A whole body. Its bytes count as held until it's dropped.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
     pub(super) charge: Charge,
+    /// How long it was read.
+    pub(super) took: Duration,
 }
 
 impl Bodies {
     /// Bodies of at most `most` bytes each and `together` bytes at the same time.
     pub(super) fn new((most, together): (usize, usize), metrics: &Arc<Metrics>) -> Self {
-        Bodies { most, budget: Budget::new(together, metrics.clone()) }
+        Bodies { most, budget: Budget::new(together, metrics.clone()), metrics: metrics.clone() }
     }
 
     /// Whether a body may be as long as these headers announce.
@@ -76,11 +80,19 @@ impl Bodies {
     ///
     /// It's too large, breaks off, isn't there by `deadline`, or all bodies together are too large.
     pub(super) async fn read(&self, body: Drained, deadline: Instant) -> Result<Held, Problem> {
+        if body.is_end_stream() {
+            self.metrics.body_read(Duration::ZERO);
+            return Ok(Held { bytes: Bytes::new(), charge: self.budget.charge(), took: Duration::ZERO });
+        }
+        let started = Instant::now();
         let read = tokio::time::timeout_at(deadline.into(), self.read_to_end(body)).await;
-        read.unwrap_or(Err(Problem::BodyTooSlow))
+        let took = started.elapsed();
+        self.metrics.body_read(took);
+        traces::phase("body", started);
+        read.unwrap_or(Err(Problem::BodyTooSlow)).map(|(bytes, charge)| Held { bytes, charge, took })
     }
 
-    async fn read_to_end(&self, mut body: Drained) -> Result<Held, Problem> {
+    async fn read_to_end(&self, mut body: Drained) -> Result<(Bytes, Charge), Problem> {
         let mut charge = self.budget.charge();
         let mut read = Vec::with_capacity(body.size_hint().exact().map_or(0, |n| n.min(self.most()) as usize));
         while let Some(frame) = timeout(MAX_PAUSE, body.frame()).await.map_err(|_| Problem::BodyTooSlow)? {
@@ -92,7 +104,7 @@ impl Bodies {
             charge.add(data.len())?;
             read.extend_from_slice(&data);
         }
-        Ok(Held { bytes: read.into(), charge })
+        Ok((read.into(), charge))
     }
 }
 

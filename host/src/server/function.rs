@@ -19,20 +19,23 @@ use super::answer::Sent;
 use super::body::{Bodies, Drained, Held};
 use super::deadline;
 use super::error::Problem;
+use super::inference::endpoint::Endpoint;
 use super::inference::room::Room;
 use super::inference::{self, Inference};
 use super::keys::{self, Client, Keys};
 use super::rhythm::Rhythm;
 use super::router::{Router, Target, static_response};
-use crate::metrics::{Metrics, Outcome};
+use super::timing;
+use super::watch::Watch;
+use crate::metrics::Metrics;
 use crate::pressure::Pressure;
+use crate::traces::{self, Trace, Traces};
 use crate::wasm::function::{Answer, Function, Phases};
 
 /// What the answer's body is made of, whoever made it.
 pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// All that a request needs, whichever way it comes.
 pub struct Service {
@@ -46,6 +49,7 @@ pub struct Service {
     pressure: Pressure,
     rhythm: Rhythm,
     metrics: Arc<Metrics>,
+    traces: Option<Traces>,
 }
 
 /// What answers requests. A reload replaces it as a whole; a request ends with what it started with.
@@ -82,12 +86,17 @@ impl Service {
         let slots = Arc::new(Semaphore::new(limits.instances));
         let (current, waiting, pressure) = (RwLock::new(Arc::new(current)), AtomicUsize::new(0), Pressure::default());
         let rhythm = Rhythm::default();
-        Service { current, keys: None, limits, bodies, room, slots, waiting, pressure, rhythm, metrics }
+        Service { current, keys: None, limits, bodies, room, slots, waiting, pressure, rhythm, metrics, traces: None }
     }
 
     /// Lets in who has one of `keys`. Without this everyone is.
     pub fn with_keys(self, keys: Option<Arc<Keys>>) -> Self {
         Service { keys, ..self }
+    }
+
+    /// The same, whose requests are traced if there are `traces`.
+    pub fn traced(self, traces: Option<Traces>) -> Self {
+        Service { traces, ..self }
     }
 
     /// Answers with `new` from the next request on.
@@ -118,22 +127,30 @@ impl Service {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let started = Instant::now();
         let id = take_request_id(request.headers_mut());
+        let trace = self.traces.as_ref().map(|traces| traces.request(&request));
         // Of the highest level, so that no filter takes the id off a line that it lets through.
         let span = tracing::error_span!(
             "request",
             id = id.to_str().unwrap_or_default(),
             method = %request.method(),
             path = request.uri().path(),
-            key = tracing::field::Empty
+            key = tracing::field::Empty,
+            trace_id = trace.as_ref().map(|trace| tracing::field::display(trace.trace_id()))
         );
         let request = Drained::wrap(request, self.metrics.admission.received());
-        let mut response = tracing::Instrument::instrument(self.route(request), span).await;
+        let answer = tracing::Instrument::instrument(self.route(request, started), span);
+        let mut response = match trace {
+            Some(trace) => Box::pin(trace.scope(answer)).await,
+            None => answer.await,
+        };
+        timing::add(&mut response, started.elapsed());
         response.headers_mut().insert(REQUEST_ID.clone(), id);
         response
     }
 
-    async fn route(&self, mut request: Request<Drained>) -> Response<AnswerBody> {
+    async fn route(&self, mut request: Request<Drained>, started: Instant) -> Response<AnswerBody> {
         let current = self.current();
         let routed = current.router.route(&mut request);
         let function = match &routed {
@@ -142,7 +159,10 @@ impl Service {
             Ok(Target::Static(_)) => "(static)",
             Err(_) => "(none)",
         };
-        let mut watch = Watch::start(&self.metrics, function);
+        let mut watch = Watch::start(&self.metrics, function, started);
+        if let Some(trace) = &watch.trace {
+            trace_route(trace, &request, &routed, function);
+        }
         let method = request.method().clone();
         let entered = self.identify(&mut request, routed.as_ref().ok()).and_then(|client| {
             watch.client.clone_from(&client);
@@ -213,12 +233,11 @@ impl Service {
         check_host(&head)?;
         self.bodies.check_announced(&head.headers)?;
         self.check_room(deadline)?;
-        let Held { bytes, charge } = self.bodies.read(body, deadline).await?;
-        let slot = self.admit(deadline, timeout).await?;
+        let Held { bytes, charge, took } = self.bodies.read(body, deadline).await?;
+        let (slot, waited) = self.admit(deadline, timeout).await?;
         let held = (slot, charge, self.metrics.admitted());
         let Answer { mut response, phases } = function.invoke(Request::from_parts(head, bytes), deadline, held).await?;
-        response.headers_mut().append(SERVER_TIMING.clone(), server_timing(&phases));
-        response.extensions_mut().insert(phases);
+        response.extensions_mut().insert(Phases { body: took, admission: waited, ..phases });
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
@@ -239,19 +258,24 @@ impl Service {
     }
 
     /// Waits for a free instance, in line with at most `waiting` others and until the deadline at most.
-    async fn admit(&self, deadline: Instant, timeout: Duration) -> Result<OwnedSemaphorePermit, Problem> {
+    /// Returns how long that was.
+    async fn admit(&self, deadline: Instant, timeout: Duration) -> Result<(OwnedSemaphorePermit, Duration), Problem> {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
-            return Ok(slot);
+            self.metrics.waited_for_admission(Duration::ZERO);
+            return Ok((slot, Duration::ZERO));
         }
         let place = Place::take(&self.waiting, self.limits.waiting).ok_or_else(|| self.shed())?;
-        let waiting = self.metrics.admission.waiting();
+        let (waiting, started) = (self.metrics.admission.waiting(), Instant::now());
         let slot = tokio::time::timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await;
         drop((place, waiting));
         self.pressure.shrank(self.waiting.load(Ordering::Relaxed), self.limits.waiting);
+        let waited = started.elapsed();
+        self.metrics.waited_for_admission(waited);
+        traces::phase("admission", started);
         match slot {
             Ok(Ok(slot)) => {
                 self.rhythm.turn(Instant::now(), self.waiting.load(Ordering::Relaxed));
-                Ok(slot)
+                Ok((slot, waited))
             }
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Problem::NoInstance(timeout)),
@@ -270,6 +294,22 @@ fn check_host(head: &http::request::Parts) -> Result<(), Problem> {
     if host || head.uri.authority().is_some() { Ok(()) } else { Err(Problem::NoHost) }
 }
 
+/// The route's pattern, for the span's name.
+fn trace_route(trace: &Trace, request: &Request<Drained>, routed: &Result<Target, String>, function: &str) {
+    let pattern = match routed {
+        Ok(Target::Inference) => match Endpoint::parse(request.uri().path()) {
+            Ok(endpoint) => endpoint.pattern(),
+            Err(_) => return,
+        },
+        Ok(Target::Function { .. } | Target::Static(_)) => {
+            let matched = request.headers().get("spin-matched-route").and_then(|route| route.to_str().ok());
+            matched.unwrap_or_default()
+        }
+        Err(_) => return,
+    };
+    trace.routed((request.method(), pattern), function);
+}
+
 /// A place in the line of those who wait.
 struct Place<'a>(&'a AtomicUsize);
 
@@ -283,75 +323,6 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Records how a request ended, also when its future is dropped because the client left.
-struct Watch<'a> {
-    metrics: &'a Metrics,
-    function: &'a str,
-    client: Option<Arc<Client>>,
-    started: Instant,
-    ended: bool,
-}
-
-impl<'a> Watch<'a> {
-    fn start(metrics: &'a Metrics, function: &'a str) -> Self {
-        Watch { metrics, function, client: None, started: Instant::now(), ended: false }
-    }
-
-    fn end(&mut self, result: &Result<Response<AnswerBody>, Problem>) {
-        self.ended = true;
-        let elapsed = self.started.elapsed();
-        let outcome = match result {
-            Ok(response) if response.status().is_server_error() => Outcome::FunctionError,
-            Ok(response) if response.status().is_client_error() => Outcome::ClientError,
-            Ok(_) => Outcome::Answered,
-            Err(problem) => problem.outcome(),
-        };
-        self.count(outcome, elapsed);
-        if let Some(reason) = result.as_ref().err().and_then(Problem::rejection) {
-            self.metrics.admission.rejected(reason);
-        }
-        match result {
-            Ok(response) => {
-                let phases = response.extensions().get::<Phases>().copied().unwrap_or_default();
-                tracing::info!(
-                    status = response.status().as_u16(),
-                    ms = milliseconds(elapsed),
-                    sandbox_ms = milliseconds(phases.instantiate),
-                    queue_ms = milliseconds(phases.queue),
-                    engine_ms = milliseconds(phases.compute),
-                    "answered"
-                );
-            }
-            Err(problem) if outcome == Outcome::ClientError => {
-                let status = problem.status().as_u16();
-                tracing::info!(status, ms = milliseconds(elapsed), "not answered: {problem}");
-            }
-            Err(problem) => {
-                let status = problem.status().as_u16();
-                tracing::warn!(status, ms = milliseconds(elapsed), "not answered: {problem}");
-            }
-        }
-    }
-}
-
-impl Watch<'_> {
-    fn count(&self, outcome: Outcome, elapsed: Duration) {
-        self.metrics.request_ended(self.function, outcome, elapsed);
-        if let Some(client) = &self.client {
-            self.metrics.admission.key_request_ended(client.name(), outcome);
-        }
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.count(Outcome::ClientLeft, self.started.elapsed());
-            tracing::info!(ms = milliseconds(self.started.elapsed()), "the client left");
-        }
     }
 }
 
@@ -375,17 +346,6 @@ fn new_request_id() -> HeaderValue {
     });
     let id = format!("{:016x}-{:x}", *START, COUNTER.fetch_add(1, Ordering::Relaxed));
     HeaderValue::try_from(id).expect("hex digits make a header value")
-}
-
-/// The phase that the guest can't see, in milliseconds; guests that measure add their own. Phases don't
-/// overlap, so that they can be summed.
-fn server_timing(phases: &Phases) -> HeaderValue {
-    let text = format!("sandbox;dur={:.3}", milliseconds(phases.instantiate));
-    HeaderValue::try_from(text).expect("numbers make a header value")
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn full(body: Full<Bytes>) -> AnswerBody {

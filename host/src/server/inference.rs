@@ -127,7 +127,7 @@ impl Inference {
         let deadline = Instant::now() + deadline::timeout(headers, most)?;
         let json_length = json_length(headers)?;
         bodies.check_announced(headers)?;
-        let Held { bytes, mut charge } = bodies.read(body, deadline).await?;
+        let Held { bytes, mut charge, took: body } = bodies.read(body, deadline).await?;
         let size = json_length.unwrap_or(bytes.len());
         let of = model.clone();
         let parse = move || {
@@ -138,7 +138,7 @@ impl Inference {
         let request::Asked { inputs, answer, timeout } = asked;
         let deadline = timeout.and_then(|time| Instant::now().checked_add(time)).map_or(deadline, |t| t.min(deadline));
         let computed = model.compute(inputs, deadline).await.map_err(in_our_words)?;
-        let phases = Phases { instantiate: Duration::ZERO, queue: computed.queued, compute: computed.computing };
+        let phases = Phases { body, queue: computed.queued, compute: computed.computing, ..Phases::default() };
         let size = computed.outputs.iter().map(|(_, tensor)| tensor.data().len()).sum();
         let of = model.clone();
         let write = move || response::write(&of, &answer, &computed.outputs);

@@ -21,11 +21,13 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 pub use super::body::ResponseBody;
 use super::body::{Guest, Running};
+use super::busy::Timed;
 pub use super::state::Phases;
 use super::state::State;
 use super::wasi_nn;
 use crate::metrics::Metrics;
 use crate::nn::registry::Registry;
+use crate::traces::{self, Trace};
 
 /// What a guest gets after its deadline to answer a `timeout` from wasi-nn by itself.
 pub const GRACE: Duration = Duration::from_millis(100);
@@ -96,6 +98,21 @@ pub enum InvokeError {
     Refused(String),
 }
 
+impl InvokeError {
+    /// Its variant's name.
+    fn kind(&self) -> &'static str {
+        match self {
+            InvokeError::Deadline(_) => "Deadline",
+            InvokeError::OutOfMemory(_) => "OutOfMemory",
+            InvokeError::Overloaded(_) => "Overloaded",
+            InvokeError::Trapped(_) => "Trapped",
+            InvokeError::NoAnswer => "NoAnswer",
+            InvokeError::Refused(_) => "Refused",
+            InvokeError::NoModel(_) => "NoModel",
+        }
+    }
+}
+
 /// A component that is ready to answer.
 pub struct Function {
     pre: ProxyPre<State>,
@@ -164,11 +181,16 @@ impl Function {
         let head = Arc::new(Head::default());
         let (run, mut answers) =
             self.prepare(request, deadline, head.clone()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
-        let mut run: Running = Box::pin(async move {
+        let trace = run.trace.clone();
+        let run = async move {
             let result = run.finish().await;
             drop(slot);
             result
-        });
+        };
+        let mut run: Running = match trace {
+            Some(trace) => Box::pin(trace.scope(run)),
+            None => Box::pin(run),
+        };
         // Until there is a head the guest runs in its caller's task: most have ended then but for cleaning up, and a
         // task of its own would cost two more changes of threads.
         let answer = tokio::select! {
@@ -194,14 +216,17 @@ impl Function {
         let (sender, receiver) = oneshot::channel();
         let mut store = self.store(deadline, head.clone())?;
         let mut wasi = store.data_mut().http();
-        let request = wasi.new_incoming_request(Scheme::Http, request.map(Full::new))?;
+        let (mut parts, body) = request.into_parts();
+        let trace = traces::current().map(|trace| trace.guest(&mut parts, &self.settings.component));
+        let request = wasi.new_incoming_request(Scheme::Http, Request::from_parts(parts, Full::new(body)))?;
         let sent = head.clone();
         let answer = wasi.new_response_outparam_from_callback(move |answer| {
             sent.sent.store(true, Ordering::Relaxed);
             // The client may have left meanwhile; then nobody is to be told.
             let _ = sender.send(answer);
         })?;
-        let run = Run { pre: self.pre.clone(), store, request, answer, deadline, head, metrics: self.metrics.clone() };
+        let (component, metrics) = (self.settings.component.clone(), self.metrics.clone());
+        let run = Run { pre: self.pre.clone(), store, request, answer, deadline, head, component, metrics, trace };
         Ok((run, receiver))
     }
 
@@ -241,29 +266,42 @@ struct Run {
     answer: Resource<HostResponseOutparam>,
     deadline: Instant,
     head: Arc<Head>,
+    component: Arc<str>,
     metrics: Arc<Metrics>,
+    trace: Option<Trace>,
 }
 
 impl Run {
     async fn finish(self) -> Result<(), InvokeError> {
-        let Run { pre, mut store, request, answer, deadline, head, metrics } = self;
-        let started = Instant::now();
+        let Run { pre, mut store, request, answer, deadline, head, component, metrics, trace } = self;
+        let (started, mut busy) = (Instant::now(), Duration::ZERO);
         let call = async {
             let instance = pre.instantiate_async(&mut store).await?;
-            head.phases().instantiate = started.elapsed();
+            let took = started.elapsed();
+            head.phases().instantiate = took;
+            if let Some(trace) = &trace {
+                trace.instantiated(started, took);
+            }
             instance.wasi_http_incoming_handler().call_handle(&mut store, request, answer).await
         };
-        let ended = tokio::time::timeout_at((deadline + GRACE).into(), call).await;
+        let ended = {
+            let call = std::pin::pin!(call);
+            tokio::time::timeout_at((deadline + GRACE).into(), Timed::new(call, &mut busy)).await
+        };
         store.data_mut().abort_unfinished_bodies();
         // The answer goes out first; cleaning up takes longer than writing it.
         tokio::task::yield_now().await;
         let limiter = &store.data().limiter;
         metrics.guest_ended(head.phases().instantiate, started.elapsed(), limiter.peak_memory);
+        metrics.guest_used(&component, busy);
         let result = match ended {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(classify(error, limiter.refused)),
             Err(_) => Err(InvokeError::Deadline(started.elapsed())),
         };
+        if let Some(trace) = &trace {
+            trace.end(result.as_ref().err().map(InvokeError::kind));
+        }
         if let (true, Err(error)) = (head.sent.load(Ordering::Relaxed), &result) {
             tracing::warn!(error = %error, "the function failed after the head of its answer was sent");
         }

@@ -171,6 +171,10 @@ impl WasiHttpView for State {
 /// How long the parts of a request took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Phases {
+    /// Reading the body.
+    pub body: Duration,
+    /// Waiting for an instance to be free.
+    pub admission: Duration,
     /// Making the instance.
     pub instantiate: Duration,
     /// Waiting for an engine thread, over all computations of the request.

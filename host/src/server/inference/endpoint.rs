@@ -78,6 +78,27 @@ impl<'p> Endpoint<'p> {
         Ok(of(Named { model: decode(name)?, version: version.map(|version| number(version)).transpose()? }))
     }
 
+    /// The path with names left out, for traces.
+    pub fn pattern(&self) -> &'static str {
+        let versioned = |named: &Named| named.version.is_some();
+        match self {
+            Endpoint::Server => "/v2",
+            Endpoint::Live => "/v2/health/live",
+            Endpoint::Ready => "/v2/health/ready",
+            Endpoint::Models => "/v2/models",
+            Endpoint::Index => "/v2/repository/index",
+            Endpoint::AllStatistics => "/v2/models/stats",
+            Endpoint::Model(named) if versioned(named) => "/v2/models/{model}/versions/{version}",
+            Endpoint::Model(_) => "/v2/models/{model}",
+            Endpoint::ModelReady(named) if versioned(named) => "/v2/models/{model}/versions/{version}/ready",
+            Endpoint::ModelReady(_) => "/v2/models/{model}/ready",
+            Endpoint::Statistics(named) if versioned(named) => "/v2/models/{model}/versions/{version}/stats",
+            Endpoint::Statistics(_) => "/v2/models/{model}/stats",
+            Endpoint::Infer(named) if versioned(named) => "/v2/models/{model}/versions/{version}/infer",
+            Endpoint::Infer(_) => "/v2/models/{model}/infer",
+        }
+    }
+
     /// Checks that a request may have this method.
     ///
     /// # Errors
@@ -128,6 +149,9 @@ mod tests {
             ("/v2/models/100%/infer", Endpoint::Infer(named("100%", None))),
         ] {
             assert_eq!(Endpoint::parse(path).unwrap(), expected, "{path}");
+            let pattern = expected.pattern().replace("{model}", "").replace("{version}", "");
+            let kept: Vec<_> = pattern.split('/').filter(|word| !word.is_empty()).collect();
+            assert!(kept.iter().all(|word| path.split('/').any(|segment| segment == *word)), "{path}: {pattern}");
         }
         for path in ["/v2/models/m/versions", "/v2//models", "/v2/x", "/v2/models/m/infer/x", "/v2/models/m%2Finfer/x"]
         {
