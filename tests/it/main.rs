@@ -11,6 +11,7 @@ mod collector;
 
 mod admin;
 mod metrics;
+mod dashboard;
 mod traces;
 mod batching;
 mod cli;
