@@ -118,8 +118,11 @@ def process(command, port):
 def wait_ready(port):
     """The port is bound before models are loaded; the first answer is the sign that they are."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/")
-    connection.getresponse().read()
+    try:
+        connection.request("GET", "/")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        sys.exit(f"the server ended while it started ({error}); see target/bench.log")
     connection.close()
 
 
