@@ -39,7 +39,7 @@ pub struct Metrics {
     in_flight: Gauge,
     connections: Gauge,
     body: Histogram,
-    admission: Histogram,
+    admission_wait: Histogram,
     instantiate: Histogram,
     guest: Histogram,
     guest_cpu: Family<FunctionLabels, Histogram>,
@@ -145,7 +145,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             body: seconds(),
-            admission: seconds(),
+            admission_wait: seconds(),
             instantiate: seconds(),
             guest: seconds(),
             guest_cpu: Family::new_with_constructor(seconds),
@@ -182,7 +182,7 @@ impl Metrics {
             "admission_duration",
             "A request's wait for an instance to be free",
             Unit::Seconds,
-            self.admission.clone(),
+            self.admission_wait.clone(),
         );
         r.register_with_unit(
             "guest_instantiate",
@@ -252,7 +252,7 @@ impl Metrics {
 
     /// A request has its instance's place, or waited for none until its deadline.
     pub fn waited_for_admission(&self, waited: Duration) {
-        self.admission.observe(waited.as_secs_f64());
+        self.admission_wait.observe(waited.as_secs_f64());
     }
 
     /// A client connected; it has left when the guard is dropped.
