@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 K8S = ROOT / "k8s"
 # The oldest release that the manifests promise, and the newest one whose schemas the checker has.
 RELEASES = ("1.32", "1.37")
-# Resources of others, for which the checker has no schema. They are applied to a real API server in cluster.py.
+# Resources of others, for which the checker has no schema; test_custom_resources_lead_to_what_is_there looks at them.
 CUSTOM = {"ServiceMonitor", "ScaledObject", "ServingRuntime", "InferenceService"}
 # The pause process and the shim are no part of a container's limit; what the program takes before any request is.
 PROGRAM = 256 << 20
@@ -123,6 +123,31 @@ def test_names_lead_to_what_is_there(context):
         admin = (ROOT / "host/src/server/admin.rs").read_text()
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert f'"{container[probe]["httpGet"]["path"]}"' in admin, overlay
+
+
+def test_custom_resources_lead_to_what_is_there(context):
+    """What they name exists: ports, labels, workloads, a metric, a runtime."""
+    monitor = one(context.overlays["monitoring"], "ServiceMonitor")["spec"]
+    services = [thing for thing in context.overlays["monitoring"] if thing["kind"] == "Service"]
+    (watched,) = [s for s in services if monitor["selector"]["matchLabels"].items() <= s["metadata"]["labels"].items()]
+    assert {end["port"] for end in monitor["endpoints"]} <= {port["name"] for port in watched["spec"]["ports"]}
+
+    keda = context.overlays["keda"]
+    scaled = one(keda, "ScaledObject")["spec"]
+    assert scaled["scaleTargetRef"]["name"] == one(keda, "Deployment")["metadata"]["name"]
+    assert not [thing for thing in keda if thing["kind"] == "HorizontalPodAutoscaler"], "KEDA makes its own"
+    metrics = "".join(file.read_text() for file in (ROOT / "host/src").rglob("*.rs"))
+    assert "modelfn_queue_depth" in scaled["triggers"][0]["metadata"]["query"] and '"modelfn_queue_depth"' in metrics
+
+    kserve = context.overlays["kserve"]
+    runtime, service = one(kserve, "ServingRuntime"), one(kserve, "InferenceService")
+    model = service["spec"]["predictor"]["model"]
+    assert model["runtime"] == runtime["metadata"]["name"]
+    assert model["modelFormat"]["name"] in [known["name"] for known in runtime["spec"]["supportedModelFormats"]]
+    assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+    assert (ROOT / "models" / service["metadata"]["name"] / "model.toml").exists(), "it is a model's name"
+    (volume,) = runtime["spec"]["volumes"]
+    assert volume["configMap"]["name"] == one(kserve, "ConfigMap")["metadata"]["name"]
 
 
 def test_cards_differ_from_the_models_only_in_serving(_):
