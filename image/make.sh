@@ -4,7 +4,7 @@
 #   IMAGE=modelfn TAG=0.1.0    names modelfn:0.1.0 and, without a model, modelfn:0.1.0-engine
 #   BUILDER=buildah            instead of the first one found
 #   BUILD_IMAGE=…              another image to build in than the Dockerfile's
-#   MODELS="efficientnet-lite0 …"
+#   MODELS="efficientnet-lite0 …"   those that k8s/base/spin.toml names must be among them
 #   PREBUILT=1                 take what `make guest models runtime` and cargo made here, instead of building in the
 #                              build image: quick, and needs no network. The C library here must not be newer than
 #                              the build image's.
