@@ -113,16 +113,16 @@ mod tests {
 
     #[test]
     fn the_newest_serves_unless_another_is_pinned() {
-        assert_eq!(Folder::new("flat", &["."], None).served(), Ok(1));
+        assert_eq!(Folder::new("flat", &[""], None).served(), Ok(1));
         assert_eq!(Folder::new("newest", &["2", "10", "9", "x", "011", "0"], None).served(), Ok(10));
-        assert_eq!(Folder::new("grown", &[".", "2"], None).served(), Ok(2));
-        assert_eq!(Folder::new("pinned", &[".", "2", "3"], Some("serve = 2")).served(), Ok(2));
-        assert_eq!(Folder::new("flat-pinned", &[".", "2", "3"], Some("serve = 1")).served(), Ok(1));
+        assert_eq!(Folder::new("grown", &["", "2"], None).served(), Ok(2));
+        assert_eq!(Folder::new("pinned", &["", "2", "3"], Some("serve = 2")).served(), Ok(2));
+        assert_eq!(Folder::new("flat-pinned", &["", "2", "3"], Some("serve = 1")).served(), Ok(1));
     }
 
     #[test]
     fn what_is_ambiguous_or_missing_is_said() {
-        assert!(Folder::new("twice", &[".", "1"], None).served().unwrap_err().contains("both version 1"));
+        assert!(Folder::new("twice", &["", "1"], None).served().unwrap_err().contains("both version 1"));
         assert!(Folder::new("absent", &["2", "3"], Some("serve = 4")).served().unwrap_err().contains("have: 2, 3"));
         assert!(Folder::new("odd", &["2"], Some("serve = \"x\"")).served().unwrap_err().contains("serve = <version>"));
         assert!(Folder::new("empty", &["x"], None).served().unwrap_err().contains("no model.toml"));
