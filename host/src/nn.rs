@@ -13,6 +13,10 @@ pub mod model;
 
 pub mod inspect;
 
+pub mod files;
+
+pub mod weights;
+
 pub mod batcher;
 
 mod stack;

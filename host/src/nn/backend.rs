@@ -10,6 +10,7 @@ pub mod onnx;
 use std::num::NonZeroUsize;
 
 use super::tensor::{Signature, Tensors};
+use super::weights::Weights;
 
 /// An inference engine that can load graphs.
 pub trait Backend: Send + Sync {
@@ -22,6 +23,13 @@ pub trait Backend: Send + Sync {
     ///
     /// See [`LoadError`].
     fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError>;
+
+    /// Counts the weights in the bytes of a graph's file, without loading it.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Invalid`].
+    fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError>;
 }
 
 /// The one of `backends` that runs `engine`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
 use crate::nn::tensor::{Signature, TensorSpec, Tensors};
+use crate::nn::weights::Weights;
 
 /// The engine of cards that say `engine = "fake"`.
 pub struct Fake;
@@ -52,6 +53,10 @@ impl Backend for Fake {
         let file: FakeFile = toml::from_slice(graph).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let signature = Signature { inputs: file.inputs, outputs: file.outputs };
         Ok(Box::new(FakeGraph { signature, compute: file.compute, gate: file.gate, warm: false }))
+    }
+
+    fn weights(&self, _: &[u8]) -> Result<Weights, LoadError> {
+        Ok(Weights::default())
     }
 }
 

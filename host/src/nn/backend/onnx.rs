@@ -4,6 +4,10 @@
 //! ONNX models needs none, and a missing one is an error with a remedy rather than a panic. Sessions have
 //! one intra-op thread by default and don't spin: on few cores, one session a core was the fastest layout.
 
+mod protobuf;
+
+mod weights;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -15,6 +19,7 @@ use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value
 
 use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
 use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
+use crate::nn::weights::Weights;
 
 /// Runs of at most half of the largest batch, after which the memory for it is given back.
 const SHRINK_AFTER: usize = 64;
@@ -53,6 +58,10 @@ impl Backend for Onnx {
         release_free_memory();
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
         Ok(Box::new(OnnxGraph { session, signature, largest: 0, smaller: 0 }))
+    }
+
+    fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError> {
+        weights::count(graph).map_err(LoadError::Invalid)
     }
 }
 
