@@ -2,6 +2,8 @@
 //!
 //! Every limit of the host has its default here and nowhere else.
 
+mod plan;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::plan::{PlanArguments, PlanFormat};
 
 /// Machine-learning models as sandboxed WebAssembly functions.
 #[derive(Debug, Parser)]
@@ -50,6 +54,11 @@ pub enum Command {
         after_help = "Examples:\n  modelfn key alice --file keys.txt\n  modelfn key ci --max-in-flight 4 --file keys.txt\n  modelfn serve --api-keys keys.txt\n\nThen:\n  curl -H \"X-API-Key: mfn_...\" --data-binary @cat.jpg http://127.0.0.1:8080/classify\n\nPrints the key, which is kept nowhere, and the line for the file, unless --file has added it there. To change a key,\nadd a second one of the same name, and delete the line of the first when nobody has it any more."
     )]
     Key(KeyArguments),
+    /// Plan CPU, memory and replicas of a model, by measuring it here.
+    #[command(
+        after_help = "Examples:\n  modelfn plan efficientnet-lite0\n  modelfn plan efficientnet-lite0 --rate 200 --p99 50ms\n  modelfn plan efficientnet-lite0 --rate 200 --route /classify --body cat.jpg --kustomize > plan.yaml\n  modelfn plan efficientnet-lite0 --static --time 10ms --rate 200 --json\n\nStarts servers of its own on free ports for some seconds. Leave the machine alone meanwhile."
+    )]
+    Plan(Box<PlanArguments>),
     /// Look at models.
     Model {
         #[command(subcommand)]

@@ -20,5 +20,8 @@ pub mod server;
 pub mod wasm;
 pub mod nn;
 
+// Beside it: what a model needs, measured.
+pub mod plan;
+
 // Start-up and reload: arguments become a host.
 pub mod host;

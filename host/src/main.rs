@@ -3,18 +3,21 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use http_body_util::{BodyExt, Full};
 use modelfn::config::{
-    Arguments, Command, InvokeArguments, KeyArguments, LogFormat, ModelArguments, ModelCommand, ServeArguments,
+    Arguments, Command, InvokeArguments, KeyArguments, LogFormat, ModelArguments, ModelCommand, PlanArguments,
+    PlanFormat, ServeArguments,
 };
 use modelfn::host::{self, Capacity, Host, Shared};
 use modelfn::key_file;
 use modelfn::metrics::Metrics;
 use modelfn::nn::{inspect, registry};
+use modelfn::plan::{self, measure::Watch};
 use modelfn::server::admin::{self, Admin, Readiness, Reload};
 use modelfn::server::collector::Collector;
 use modelfn::server::function::Service;
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Command::Invoke(args) => run(invoke(args)),
         Command::Compile(args) => print_lines(&host::compile(&args)?),
         Command::Key(args) => key(&args),
+        Command::Plan(args) => run(plan(*args)),
         Command::Model { command: ModelCommand::Inspect { name, models, json } } => inspect(&name, &models, json),
         Command::Model { command: ModelCommand::List { models, json } } => list(&models, json),
     });
@@ -175,6 +179,30 @@ async fn invoke(args: InvokeArguments) -> Result<ExitCode> {
     }
     out.write_all(&body)?;
     Ok(if head.status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Plans a model. SIGTERM and SIGINT end the servers that are measured, too.
+async fn plan(args: PlanArguments) -> Result<ExitCode> {
+    let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, format) = (stop.clone(), args.format());
+    let progress = |what: &str| drop(writeln!(std::io::stderr(), "modelfn: {what}"));
+    let mut planning = tokio::task::spawn_blocking(move || {
+        plan::plan(&args, &host::backends(&args.models)?, &Watch { progress: &progress, stop: &stop })
+    });
+    let planned = tokio::select! {
+        planned = &mut planning => planned,
+        () = either(&mut signals.0, &mut signals.1) => {
+            stopped.store(true, Ordering::Relaxed);
+            planning.await
+        }
+    };
+    let plan = planned.context("planning panicked")??;
+    print_lines(&[match format {
+        PlanFormat::Table => plan.to_string().trim_end().to_owned(),
+        PlanFormat::Json => serde_json::to_string_pretty(&plan)?,
+        PlanFormat::Patch => plan::patch::patch(&plan).trim_end().to_owned(),
+    }])
 }
 
 fn read_input(path: &std::path::Path) -> Result<Vec<u8>> {

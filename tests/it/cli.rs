@@ -177,6 +177,7 @@ fn help_has_examples() {
         &["invoke", "--help"],
         &["compile", "--help"],
         &["key", "--help"],
+        &["plan", "--help"],
         &["model", "inspect", "--help"],
     ] {
         let (code, out, _) = run(command);

@@ -28,3 +28,4 @@ mod faults;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;
+mod plan;

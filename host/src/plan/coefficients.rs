@@ -1,0 +1,131 @@
+//! What the formulas are computed with: fitted to a measurement, or those of other models.
+
+use serde::Serialize;
+
+use super::Layout;
+use super::formula;
+use super::measure::Measurement;
+
+/// Of CPU = α × batch × time × rate, and memory = β × instances × model + γ.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Coefficients {
+    /// Where they come from.
+    pub source: Source,
+    /// α: cores that are busy while one row is computed, the server's own work included.
+    pub alpha: f64,
+    /// Seconds that one row takes when nothing else is to be done.
+    pub seconds_per_row: Option<f64>,
+    /// β: bytes that an instance has for each byte of weights.
+    pub beta: f64,
+    /// γ: bytes of all else: program, engine, functions, and what requests hold.
+    pub gamma_bytes: f64,
+}
+
+/// Where coefficients come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// From this model, on this machine.
+    Measured,
+    /// From other models; see [`Coefficients::estimated`].
+    Static,
+}
+
+impl Coefficients {
+    /// Those that fit what was measured of a model with `model_bytes` of weights.
+    pub(super) fn fitted(measured: &Measurement, (model_bytes, layout): (u64, Layout)) -> Coefficients {
+        let seconds = measured.alone_seconds;
+        let planned = (layout.batch as f64 * seconds, measured.cpu_seconds_per_request);
+        let batches = measured.batches.iter().map(|batch| (batch.rows as f64 * seconds, batch.cpu_seconds));
+        // A function's request is more than its computation: then only that request counts.
+        let points: Vec<_> = batches.filter(|_| !measured.is_route).chain([planned]).collect();
+        let memory = |layout: &super::measure::Layout| (layout.instances as f64, layout.peak_bytes);
+        let (beta, gamma_bytes) = match measured.layouts.as_slice() {
+            [one, other, ..] if model_bytes > 0 => {
+                let (each, _) = formula::line(memory(one), memory(other));
+                let each = each.max(0.0);
+                (each / model_bytes as f64, one.peak_bytes - each * one.instances as f64)
+            }
+            layouts => (0.0, layouts.first().map_or(0.0, |layout| layout.peak_bytes)),
+        };
+        let alpha = formula::fit_factor(&points);
+        Coefficients { source: Source::Measured, alpha, seconds_per_row: Some(seconds), beta, gamma_bytes }
+    }
+
+    /// Those that `modelfn plan --no-app` gave for EfficientNet-Lite0 and -Lite1 in FP32, with ONNX Runtime 1.24 and two
+    /// instances, one row a request: β 2.43 and 2.42 (loading takes more than the weights), γ 54 and 58 MB. α is 1 core
+    /// for the engine's one thread and a tenth for the server. A function's own work is not in it.
+    pub(super) fn estimated(seconds_per_row: Option<f64>) -> Coefficients {
+        Coefficients { source: Source::Static, alpha: 1.1, seconds_per_row, beta: 2.4, gamma_bytes: 60e6 }
+    }
+
+    /// Bytes that a server has resident with so many instances of a model.
+    pub(super) fn memory(&self, model_bytes: u64, instances: usize) -> f64 {
+        formula::memory(self.beta * instances as f64, model_bytes as f64, self.gamma_bytes)
+    }
+
+    /// Cores that `rate` requests a second of `batch` rows keep busy, where the time of a row is known.
+    pub(super) fn cores(&self, batch: usize, rate: f64) -> Option<f64> {
+        Some(formula::cores((self.alpha, batch, self.seconds_per_row?), rate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measure::{Batch, Latency, Layout as Tried};
+    use super::*;
+
+    const LAYOUT: Layout = Layout { instances: 2, threads: 1, batch: 1, utilisation: 0.7 };
+
+    /// 10 ms a row alone and 12 ms of CPU for each; 80 MB, and 30 MB an instance.
+    fn measurement() -> Measurement {
+        let tried = |instances: usize, peak_bytes| Tried {
+            instances,
+            threads: 1,
+            requests_per_second: 90.0 * instances as f64,
+            peak_bytes,
+            requests_at_once: 4,
+        };
+        Measurement {
+            machine_cores: 2,
+            others_cores: 0.0,
+            request: String::new(),
+            is_route: false,
+            alone_seconds: 0.010,
+            busy: Latency { requests: 100, mean_seconds: 0.011, p99_seconds: 0.012, variation: 0.0 },
+            layouts: vec![tried(2, 140e6), tried(1, 110e6)],
+            batches: [1, 2, 4, 8]
+                .map(|rows| Batch { rows, rows_per_second: 100.0, cpu_seconds: 0.012 * rows as f64 })
+                .to_vec(),
+            cpu_seconds_per_request: 0.012,
+            crowd_requests: 64,
+            crowd_peak_bytes: 200e6,
+        }
+    }
+
+    #[test]
+    fn coefficients_give_back_what_was_measured() {
+        let fitted = Coefficients::fitted(&measurement(), (10_000_000, LAYOUT));
+        assert!((fitted.alpha - 1.2).abs() < 1e-9, "{fitted:?}");
+        assert!((fitted.beta - 3.0).abs() < 1e-9 && (fitted.gamma_bytes - 80e6).abs() < 1.0, "{fitted:?}");
+        assert!((fitted.memory(10_000_000, 2) - 140e6).abs() < 1.0);
+        assert!((fitted.memory(10_000_000, 4) - 200e6).abs() < 1.0);
+        assert!((fitted.cores(1, 100.0).unwrap() - 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_functions_request_counts_alone_and_a_model_without_weights_has_no_beta() {
+        let route = Measurement { is_route: true, cpu_seconds_per_request: 0.020, ..measurement() };
+        let fitted = Coefficients::fitted(&route, (0, LAYOUT));
+        assert!((fitted.alpha - 2.0).abs() < 1e-9, "{fitted:?}");
+        assert_eq!((fitted.beta, fitted.gamma_bytes), (0.0, 140e6));
+    }
+
+    #[test]
+    fn noise_does_not_make_an_instance_cost_less_than_nothing() {
+        let mut noisy = measurement();
+        noisy.layouts[1].peak_bytes = 141e6;
+        let fitted = Coefficients::fitted(&noisy, (10_000_000, LAYOUT));
+        assert_eq!((fitted.beta, fitted.gamma_bytes), (0.0, 140e6));
+    }
+}
