@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use http_body_util::{BodyExt, Full};
 use modelfn::config::{
-    Arguments, Command, InvokeArguments, KeyArguments, LogFormat, ModelArguments, ModelCommand, PlanArguments,
+    self, Arguments, Command, InvokeArguments, KeyArguments, LogFormat, ModelArguments, ModelCommand, PlanArguments,
     PlanFormat, ServeArguments,
 };
 use modelfn::host::{self, Capacity, Host, Shared};
@@ -103,7 +103,7 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
 /// Loading blocks its thread; signals are waited for on another.
 async fn load(args: ServeArguments, shared: Shared) -> Result<(Host, Arc<Service>)> {
     let capacity = Capacity {
-        instances: args.max_instances.get(),
+        instances: args.max_instances.unwrap_or_else(config::default_max_instances).get(),
         waiting: args.max_waiting,
         inferences: args.max_inferences.get(),
         unready_after: args.unready_after,

@@ -69,7 +69,7 @@ async fn the_log_says_why_a_function_failed() {
 
 #[tokio::test]
 async fn others_are_answered_while_guests_loop_wait_and_hold_memory() {
-    let server = Setup::probe("").args(&["--request-timeout", "4s"]).start();
+    let server = Setup::probe("").args(&["--request-timeout", "4s", "--max-instances", "32"]).start();
     let paths = ["/spin", "/never", "/allocate?bytes=4000000&hold=3600000"];
     let misbehaving: Vec<_> = (0..24).map(|n| server.start_get(paths[n % paths.len()])).collect();
     server.wait_for_in_flight(|n| n >= 24.0).await;

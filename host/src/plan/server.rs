@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::client::{Client, Request};
 use super::load::{self, Load, Seen};
 use super::machine;
+use crate::config::default_max_instances;
 use crate::nn::card::{CARD_FILE, Card};
 
 /// The longest that a server may take to be ready.
@@ -130,7 +131,7 @@ fn command(deployment: &Deployment<'_>, files: &Overlay) -> Result<Command> {
     }
     let body = deployment.body.max(16 << 20);
     command.args(["--max-body", &body.to_string(), "--max-bodies", &(body * deployment.clients).to_string()]);
-    command.args(["--max-instances", &deployment.clients.max(64).to_string()]);
+    command.args(["--max-instances", &deployment.clients.max(default_max_instances().get()).to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Ok(command)
 }
