@@ -54,6 +54,16 @@ pub(crate) fn seeds() -> Vec<Input> {
             r#"{"inputs":[{"name":"x","shape":[0,2],"datatype":"FP32","data":[]},{"name":"n","shape":[1],"datatype":"UINT8","data":[255],"parameters":{"other":null}}],"outputs":[{"name":"h","parameters":{"classification":1}}],"parameters":{"priority":1}}"#,
             b"",
         ),
+        Input::new(
+            infer,
+            r#"{"inputs":[{"name":"x","shape":[2,2],"datatype":"BF16","parameters":{"binary_data_size":8}},{"name":"n","shape":[1,1],"datatype":"FP16","parameters":{"binary_data_size":2}}],"outputs":[{"name":"y"}]}"#,
+            &[128, 63, 192, 127, 0, 128, 255, 255, 0, 60],
+        ),
+        Input::new(
+            infer,
+            r#"{"inputs":[{"name":"x","shape":[3],"datatype":"FP64","data":[1e308,5e-324,-0.0]},{"name":"n","shape":[2,1],"datatype":"INT32","data":[[-2147483648],[2147483647]]}],"outputs":[{"name":"y"}]}"#,
+            b"",
+        ),
         Input { json_length: Some(0), ..Input::new("/v2/models/raw/infer", "", &[1, 2, 3, 4, 5, 6, 7, 8]) },
     ]
 }

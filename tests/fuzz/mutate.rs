@@ -148,7 +148,7 @@ fn change_body(input: &mut Input, other: &Input, random: &mut Random) {
     let before = body.len();
     let at = random.below(before + 1);
     let span = random.below(24).min(before - at);
-    match random.below(9) {
+    match random.below(10) {
         0 if before > 0 => body[at.min(before - 1)] ^= 1 << random.below(8),
         1 if before > 0 => body[at.min(before - 1)] = random.below(256).to_le_bytes()[0],
         2 => drop(body.drain(at..at + span)),
@@ -159,6 +159,7 @@ fn change_body(input: &mut Input, other: &Input, random: &mut Random) {
         4 => splice(body, (at, span), random.of(WORDS).as_bytes()),
         5 => splice(body, (at, 0), random.of(WORDS).as_bytes()),
         6 => replace_number(body, at, random),
+        8 => replace_word(body, at, random),
         7 => {
             let from = random.below(other.body.len() + 1);
             let length = random.below(60).min(other.body.len() - from);
@@ -181,6 +182,14 @@ fn change_body(input: &mut Input, other: &Input, random: &mut Random) {
 
 fn splice(body: &mut Vec<u8>, (at, span): (usize, usize), by: &[u8]) {
     body.splice(at..at + span, by.iter().copied());
+}
+
+/// The next string after `at` becomes another word, so that the rest stays right.
+fn replace_word(body: &mut Vec<u8>, at: usize, random: &mut Random) {
+    let quote = |from: usize| body[from..].iter().position(|byte| *byte == b'"').map(|found| from + found);
+    let Some(start) = quote(at) else { return };
+    let Some(end) = quote(start + 1) else { return };
+    splice(body, (start, end + 1 - start), random.of(WORDS).as_bytes());
 }
 
 /// The next number after `at` becomes another one, so that the rest stays right.

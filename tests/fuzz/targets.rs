@@ -16,6 +16,8 @@ use crate::input::Input;
 pub(crate) struct Run {
     /// Path and body were right.
     pub(crate) taken: bool,
+    /// What was taken or said, without the details: inputs of a kind that was not seen yet are worth changing.
+    pub(crate) kind: String,
 }
 
 /// A model of two inputs and outputs, and one that takes raw bodies.
@@ -43,7 +45,28 @@ pub(crate) fn run(input: &Input) -> Run {
             Err(error) => assert!(!error.to_string().is_empty(), "an error without words"),
         }
     }
-    Run { taken: path && read.iter().any(Result::is_ok) }
+    let kind = read
+        .iter()
+        .map(|read| read.as_ref().map_or_else(|error| said(&error.to_string()), took))
+        .collect::<Vec<_>>()
+        .join("|");
+    Run { taken: path && read.iter().any(Result::is_ok), kind: format!("{path} {kind}") }
+}
+
+fn took(asked: &Asked) -> String {
+    let input = |(name, tensor): &(String, Tensor)| {
+        format!("{}{}{}{}", name.len().min(1), tensor.dtype(), tensor.shape().len(), tensor.data().is_empty())
+    };
+    let output = |output: &request::Output| format!("{}{}{}", output.name, output.binary, output.top.is_some());
+    let inputs: String = asked.inputs.iter().map(input).collect();
+    let outputs: String = asked.answer.outputs.iter().map(output).collect();
+    format!("{inputs} {outputs} {}{}", asked.answer.id.is_some(), asked.timeout.is_some())
+}
+
+/// An error's own words: without numbers, and without what it repeats of the request.
+fn said(error: &str) -> String {
+    let own = error.split('\'').step_by(2).flat_map(str::chars);
+    own.filter(|letter| letter.is_ascii_lowercase() || *letter == ' ').take(60).collect()
 }
 
 fn check(asked: &Asked, signature: &Signature) {
