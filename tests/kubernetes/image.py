@@ -21,7 +21,7 @@ ENGINE_ARCHIVE = ROOT / "target/image/modelfn-0.1.0-engine.tar"
 BUILD = ROOT / "image/build.sh"
 MEMORY = 768 << 20  # as in k8s/base/deployment.yaml
 # With zstd layers, of 1,000,000 bytes. README.md says what each of them is.
-MOST_MEGABYTES = 33
+MOST_MEGABYTES = 34
 
 
 def test_size_is_bounded(_):
