@@ -4,6 +4,7 @@
 
 mod plan;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -125,10 +126,10 @@ pub struct HostArguments {
     #[arg(long, default_value = "30s", env = "MODELFN_REQUEST_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub request_timeout: Duration,
     /// The largest request body.
-    #[arg(long, default_value = "16MiB", env = "MODELFN_MAX_BODY", value_name = "SIZE")]
+    #[arg(long, default_value_t = MAX_BODY, env = "MODELFN_MAX_BODY", value_name = "SIZE")]
     pub max_body: ByteSize,
     /// The bodies of all requests in flight; beyond that a request gets 503.
-    #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_BODIES", value_name = "SIZE")]
+    #[arg(long, default_value_t = MAX_BODIES, env = "MODELFN_MAX_BODIES", value_name = "SIZE")]
     pub max_bodies: ByteSize,
     /// The most linear memory of one request.
     #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_MEMORY", value_name = "SIZE")]
@@ -263,6 +264,21 @@ impl ByteSize {
     }
 }
 
+/// The largest body, where nothing else is said.
+pub const MAX_BODY: ByteSize = ByteSize(16 << 20);
+
+/// All bodies together, where nothing else is said.
+pub const MAX_BODIES: ByteSize = ByteSize(256 << 20);
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => write!(f, "{}MiB", bytes >> 20),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+}
+
 impl FromStr for ByteSize {
     type Err = anyhow::Error;
 
@@ -357,6 +373,9 @@ mod tests {
         assert_eq!("16MiB".parse::<ByteSize>().unwrap().bytes(), 16 << 20);
         assert_eq!("64kB".parse::<ByteSize>().unwrap().bytes(), 64_000);
         assert_eq!("4096".parse::<ByteSize>().unwrap().bytes(), 4096);
+        for text in ["16MiB", "4096", "0"] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+        }
         assert!("lots".parse::<ByteSize>().unwrap_err().to_string().contains("write 16MiB"));
         assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
         assert!(parse_duration("0s").unwrap_err().to_string().contains("above zero"));

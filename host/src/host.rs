@@ -14,6 +14,7 @@ use wasmtime_engine::PoolSize;
 
 use crate::app::{self, App, Handler};
 use crate::config::{CompileArguments, Cpu, HostArguments, ModelArguments};
+use crate::digest::sha256_hex;
 use crate::metrics::Metrics;
 use crate::nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use crate::nn::registry::{self, Registry};
@@ -285,7 +286,7 @@ fn read_component(id: &str, component: &app::Component) -> Result<(String, Vec<u
     let path = component.source.display();
     let wasm = std::fs::read(&component.source)
         .with_context(|| format!("component '{id}': {path} can't be read; build it with `make guest`"))?;
-    let actual = registry::hex_sha256(&wasm);
+    let actual = sha256_hex(&wasm);
     if let Some(expected) = &component.sha256 {
         ensure!(actual == *expected, "component '{id}': {path} has sha256 {actual}, the manifest says {expected}");
     }

@@ -3,13 +3,14 @@
 //! The file has hashes only. A plain SHA-256 is enough for what [`new_key`] makes, which nobody can guess; it is
 //! not for passwords. A name may have several keys, so that a client can change from one to the next.
 
-use std::fmt::Write as _;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
+
+use crate::digest::hex;
 
 /// More is no file of keys.
 const MAX_FILE: u64 = 1 << 20;
@@ -116,13 +117,6 @@ fn parse_hex(text: &str) -> Option<[u8; 32]> {
         *byte = u8::try_from((digit(high)? << 4) | digit(low)?).ok()?;
     }
     Some(digest)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// What the file keeps of a key.

@@ -8,6 +8,7 @@
 // Leaves.
 pub mod app;
 pub mod config;
+pub mod digest;
 pub mod key_file;
 pub mod metrics;
 pub mod pressure;

@@ -100,7 +100,7 @@ fn again(input: &Input) -> Duration {
 fn save(folder: &Path, input: &Input) -> PathBuf {
     std::fs::create_dir_all(folder).expect("target/ can be written");
     let bytes = input.write();
-    let path = folder.join(format!("crash-{}", &modelfn::nn::registry::hex_sha256(&bytes)[..16]));
+    let path = folder.join(format!("crash-{}", &modelfn::digest::sha256_hex(&bytes)[..16]));
     std::fs::write(&path, bytes).expect("target/fuzz/ can be written");
     path
 }

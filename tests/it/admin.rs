@@ -69,9 +69,8 @@ async fn an_answer_to_head_has_a_length_and_no_body() {
 #[tokio::test]
 async fn a_drain_loses_no_request() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    let mut server = setup.fake_model("slow", "dtype = \"U8\", shape = [-1]", (&graph, "")).start();
+    let (setup, gate) = setup.gated_model("slow", "dtype = \"U8\", shape = [-1]", "");
+    let mut server = setup.start();
     let request = server.client.get(server.url("/nn/compute?model=slow&input=x&dtype=U8&shape=4&bytes=4"));
     let in_flight = tokio::spawn(async move { request.send().await.unwrap().text().await.unwrap() });
     while server.metric("modelfn_requests_in_flight").await < 1.0 {

@@ -9,9 +9,7 @@ const SERVING: &str = "instances = 1\nmax_batch_size = 4\ndynamic_batching = tru
 /// A model that computes nothing until its gate is opened.
 fn gated(serving: &str) -> (Setup, std::path::PathBuf) {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    (setup.fake_model("slow", "dtype = \"U8\", shape = [-1, 4]", (&graph, serving)), gate)
+    setup.gated_model("slow", "dtype = \"U8\", shape = [-1, 4]", serving)
 }
 
 const ONE: &str = "/nn/compute?model=slow&input=x&dtype=U8&shape=1,4";

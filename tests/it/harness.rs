@@ -149,6 +149,13 @@ impl Setup {
         self.model(name, tensor, ("fake", graph.as_bytes(), serving))
     }
 
+    /// Adds a model of the fake engine that echoes once the returned file, its gate, is there.
+    pub fn gated_model(self, name: &str, tensor: &str, serving: &str) -> (Setup, PathBuf) {
+        let gate = self.path("gate");
+        let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
+        (self.fake_model(name, tensor, (&graph, serving)), gate)
+    }
+
     /// Adds a model: `x` to `y`, both of `tensor`, by an engine, the bytes of its graph, and its `[serving]`.
     pub fn model(self, name: &str, tensor: &str, (engine, graph, serving): (&str, &[u8], &str)) -> Setup {
         let spec = |name| format!("[{{ name = \"{name}\", {tensor} }}]");

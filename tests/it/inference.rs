@@ -141,10 +141,8 @@ async fn what_json_becomes_counts_among_the_bodies() {
     let setup = Setup::app(&app(&guest("probe"), "")).args(&["--max-body", "50000", "--max-bodies", "50000"]);
     let any = "dtype = \"I64\", shape = [-1]";
     let setup = setup.fake_model("m", any, ("compute = \"echo\"", "max_batch_size = 100000"));
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    let server =
-        setup.fake_model("slow", any, (&graph, "max_batch_size = 100000")).args(&["--request-timeout", "1h"]).start();
+    let (setup, gate) = setup.gated_model("slow", any, "max_batch_size = 100000");
+    let server = setup.args(&["--request-timeout", "1h"]).start();
     let body = |n: usize| {
         let input = json!({ "name": "x", "datatype": "INT64", "shape": [n], "data": vec![1; n] });
         json!({ "inputs": [input] }).to_string()

@@ -165,8 +165,8 @@ async fn nothing_of_a_request_is_left_for_the_next() {
 #[tokio::test]
 async fn a_client_who_leaves_before_the_answer_ends_its_guest() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", setup.path("gate").display());
-    let server = setup.fake_model("slow", "dtype = \"FP32\", shape = [-1]", (&graph, "")).args(&NO_TIMEOUT).start();
+    let (setup, _) = setup.gated_model("slow", "dtype = \"FP32\", shape = [-1]", "");
+    let server = setup.args(&NO_TIMEOUT).start();
     let left = "modelfn_requests_total{function=\"it\",outcome=\"ClientLeft\"}";
     let mut leavers = 0.0;
     for (protocol, client) in clients() {

@@ -46,6 +46,7 @@ const RULES: &[(&str, &[&str])] = &[
 const LEAVES: &[&str] = &[
     "app.rs",
     "config.rs",
+    "digest.rs",
     "key_file.rs",
     "metrics.rs",
     "metrics/admission.rs",

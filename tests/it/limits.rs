@@ -88,9 +88,7 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
 #[tokio::test]
 async fn bodies_of_all_requests_may_be_as_large_as_the_limit_together() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    let setup = setup.fake_model("slow", "dtype = \"FP32\", shape = [-1]", (&graph, ""));
+    let (setup, gate) = setup.gated_model("slow", "dtype = \"FP32\", shape = [-1]", "");
     let server = setup.args(&["--max-body", "150000", "--max-bodies", "150000", "--request-timeout", "1h"]).start();
     let holder = server.client.post(server.url("/nn/compute?model=slow&shape=1")).body(vec![0; 100_000]);
     let holder = tokio::spawn(async move { Answer::read(holder.send().await.unwrap()).await.unwrap() });
@@ -232,9 +230,7 @@ async fn a_guest_logs_so_much_and_no_more() {
 #[tokio::test]
 async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    let setup = setup.fake_model("slow", "dtype = \"FP32\", shape = [-1]", (&graph, ""));
+    let (setup, gate) = setup.gated_model("slow", "dtype = \"FP32\", shape = [-1]", "");
     let server = setup.args(&["--max-instances", "1", "--max-waiting", "1", "--request-timeout", "1h"]).start();
 
     let holder = server.start_get("/nn/compute?model=slow&shape=1");

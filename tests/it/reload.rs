@@ -110,9 +110,9 @@ async fn no_request_is_lost_or_mixed_while_models_change() {
 #[tokio::test]
 async fn a_request_in_flight_ends_on_the_old_version() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
-    let (gate, folder) = (setup.path("gate"), setup.path("models/slow"));
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    let server = setup.fake_model("slow", "dtype = \"U8\", shape = [-1]", (&graph, "instances = 1")).start();
+    let (setup, gate) = setup.gated_model("slow", "dtype = \"U8\", shape = [-1]", "instances = 1");
+    let folder = setup.path("models/slow");
+    let server = setup.start();
     let path = "/nn/compute?model=slow&input=x&dtype=U8&shape=4&bytes=4";
     let in_flight = server.start_get(path);
     server.wait_for_in_flight(|n| n >= 1.0).await;
@@ -167,7 +167,8 @@ async fn a_broken_new_version_is_refused_and_the_old_one_stays() {
         assert!(first_label(&server).await.starts_with("v1 "));
         assert_eq!(server.admin("/readyz").await.status, 200);
     }
-    let answer = load(&server, "no-such").await;
+    assert_eq!(load(&server, "%ff").await.status, 400);
+    let answer = load(&server, "no%2Dsuch").await;
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("no model 'no-such'") && answer.text().contains("have: efficientnet-lite0"));
 }
@@ -241,9 +242,7 @@ async fn a_signal_reads_the_manifest_and_its_components_again() {
 #[tokio::test]
 async fn a_line_that_stays_full_makes_the_server_unready_until_it_shrinks() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    let setup = setup.fake_model("slow", "dtype = \"U8\", shape = [-1]", (&graph, "instances = 1"));
+    let (setup, gate) = setup.gated_model("slow", "dtype = \"U8\", shape = [-1]", "instances = 1");
     let server = setup.args(&["--max-instances", "1", "--max-waiting", "2", "--unready-after", "300ms"]).start();
     let path = "/nn/compute?model=slow&input=x&dtype=U8&shape=4&bytes=4";
     let requests: Vec<_> = (0..8).map(|_| server.start_get(path)).collect();
@@ -260,11 +259,8 @@ async fn a_line_that_stays_full_makes_the_server_unready_until_it_shrinks() {
 
 #[tokio::test]
 async fn so_does_a_models_queue() {
-    let setup = Setup::probe("");
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
     let serving = "instances = 1\nqueue_size = 2";
-    let setup = setup.fake_model("slow", "dtype = \"U8\", shape = [-1]", (&graph, serving));
+    let (setup, gate) = Setup::probe("").gated_model("slow", "dtype = \"U8\", shape = [-1]", serving);
     let server = setup.args(&["--unready-after", "300ms"]).start();
     let body = json!({ "inputs": [{ "name": "x", "shape": [1], "datatype": "UINT8", "data": [1] }] }).to_string();
     let request = || {

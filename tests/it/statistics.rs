@@ -9,11 +9,11 @@ use crate::harness::{Server, Setup};
 const FOUR: &str = r#"{"inputs":[{"name":"x","datatype":"UINT8","shape":[1,4],"data":[1,2,3,4]}]}"#;
 const EIGHT: &str = r#"{"inputs":[{"name":"x","datatype":"UINT8","shape":[2,4],"data":[1,2,3,4,5,6,7,8]}]}"#;
 
-/// A model that a function may use, too. GATE in `graph` becomes the path of the gate.
-fn setup(graph: &str, serving: &str) -> Setup {
-    let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"m\"]");
-    let graph = graph.replace("GATE", &setup.path("gate").display().to_string());
-    setup.fake_model("m", "dtype = \"U8\", shape = [-1, 4]", (&graph, serving))
+const TENSOR: &str = "dtype = \"U8\", shape = [-1, 4]";
+
+/// A function that may use the model `m`.
+fn function() -> Setup {
+    Setup::probe("[component.it.tool.modelfn]\nmodels = [\"m\"]")
 }
 
 async fn statistics(server: &Server) -> Value {
@@ -33,7 +33,7 @@ fn start_infer(server: &Server, body: &'static str) -> tokio::task::JoinHandle<u
 
 #[tokio::test]
 async fn functions_and_clients_of_v2_are_counted_alike() {
-    let server = setup("compute = \"echo\"", "").start();
+    let server = function().fake_model("m", TENSOR, ("compute = \"echo\"", "")).start();
     let seen = statistics(&server).await;
     assert_eq!(
         (&seen["inference_count"], &seen["last_inference"], &seen["batch_stats"]),
@@ -79,8 +79,7 @@ async fn functions_and_clients_of_v2_are_counted_alike() {
 #[tokio::test]
 async fn what_stacks_is_one_execution() {
     let serving = "instances = 1\ndynamic_batching = true\nmax_batch_size = 4";
-    let setup = setup("compute = \"echo\"\ngate = \"GATE\"", serving);
-    let gate = setup.path("gate");
+    let (setup, gate) = function().gated_model("m", TENSOR, serving);
     let server = setup.start();
     let first = start_infer(&server, FOUR);
     // The engine has it when it no longer waits; what comes then is stacked.
@@ -103,8 +102,7 @@ async fn what_stacks_is_one_execution() {
 /// Each way of failing, made to happen once.
 #[tokio::test]
 async fn failures_are_counted_by_their_reason() {
-    let setup = setup("compute = \"echo\"\ngate = \"GATE\"", "instances = 1\nqueue_size = 1");
-    let gate = setup.path("gate");
+    let (setup, gate) = function().gated_model("m", TENSOR, "instances = 1\nqueue_size = 1");
     let server = setup.start();
     let late =
         |time: &str| server.client.post(server.url("/v2/models/m/infer")).header("X-Request-Timeout", time).body(FOUR);
@@ -132,7 +130,7 @@ async fn failures_are_counted_by_their_reason() {
     assert!(Duration::from_nanos(fail["ns"].as_u64().unwrap()) > Duration::from_millis(249));
     assert_eq!(seen["execution_count"], 2, "the engine ended what nobody waited for");
 
-    let server = self::setup("compute = \"fail\"", "").start();
+    let server = function().fake_model("m", TENSOR, ("compute = \"fail\"", "")).start();
     assert_eq!(server.post("/v2/models/m/infer", FOUR).await.status, 500);
     assert!((failures(&server, "BACKEND").await - 1.0).abs() < 1e-9);
     assert_eq!(statistics(&server).await["execution_count"], 0);

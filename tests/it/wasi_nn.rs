@@ -20,11 +20,8 @@ fn with_model(graph: &str, serving: &str) -> Server {
 
 /// One engine thread that waits for the returned file.
 fn with_gated_model(serving: &str, arguments: &[&str]) -> (Server, PathBuf) {
-    let setup = Setup::probe(MODEL);
-    let gate = setup.path("gate");
-    let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
-    let serving = format!("instances = 1\n{serving}");
-    (setup.fake_model("m", TENSOR, (&graph, &serving)).args(arguments).start(), gate)
+    let (setup, gate) = Setup::probe(MODEL).gated_model("m", TENSOR, &format!("instances = 1\n{serving}"));
+    (setup.args(arguments).start(), gate)
 }
 
 fn open(gate: &PathBuf) {

@@ -21,7 +21,7 @@ use self::place::{End, Place};
 use self::policy::{Decision, Policy, Waiting};
 use super::backend::{ComputeError, Graph};
 use super::stack::{Kind, split, stack};
-use super::tensor::{Signature, Tensors};
+use super::tensor::{Signature, Tensors, rows};
 use crate::metrics::Release;
 use crate::metrics::statistics::{Reason, Statistics, Steps};
 use crate::pressure::Pressure;
@@ -154,8 +154,7 @@ impl Batcher {
         let submitted = Instant::now();
         let (reply, answer) = oneshot::channel();
         let kind = if self.batched && self.queue.limits.max_batch_size > 1 { Kind::of(&inputs) } else { None };
-        let axis = inputs.first().and_then(|(_, tensor)| tensor.shape().first()).filter(|_| self.batched);
-        let rows = axis.copied().unwrap_or(1);
+        let rows = rows(&inputs).filter(|_| self.batched).unwrap_or(1);
         let place = self.queue.push(Job { ticket: 0, inputs, kind, rows, submitted, deadline, reply })?;
         let answered = tokio::time::timeout_at(deadline.into(), answer).await;
         place.end(match answered {
@@ -302,12 +301,16 @@ fn work(queue: &Queue, mut graph: Box<dyn Graph>, on_batch: &OnBatch) {
         let batch_size = rows.iter().sum();
         let result = compute(graph.as_mut(), &jobs, &rows);
         let computing = started.elapsed();
+        let succeeded = result.is_ok();
         if let Ok((_, steps)) = &result {
             queue.statistics.executed(batch_size, steps);
-            queue.lock().pace.ran(batch_size, computing);
         }
         on_batch(batch_size, release);
         reply(jobs, result, (started, computing, batch_size));
+        // Nobody waits for this.
+        if succeeded {
+            queue.lock().pace.ran(batch_size, computing);
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::backend::{self, Backend};
 use super::card::Card;
-use super::registry::{Candidate, RegistryError, model_names, unknown};
+use super::registry::{Candidate, RegistryError};
 use super::weights::Weights;
+use crate::digest::sha256_hex;
 
 /// What is in the folder of the version that would be served.
 pub struct ModelFiles {
@@ -24,13 +25,9 @@ impl ModelFiles {
     ///
     /// There is no such model, or one of its files can't be read.
     pub fn read(folder: &Path, name: &str) -> Result<ModelFiles, RegistryError> {
-        let present = model_names(folder)?;
-        if !present.iter().any(|have| have == name) {
-            return Err(unknown(name, folder, &present));
-        }
-        let candidate = Candidate::find(folder, name)?;
+        let candidate = Candidate::named(folder, name)?;
         let graph = candidate.read_graph()?;
-        candidate.check_digest(&graph)?;
+        candidate.check_digest(&sha256_hex(&graph))?;
         Ok(ModelFiles { folder: candidate.folder, card: candidate.card, graph })
     }
 

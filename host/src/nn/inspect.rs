@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::backend::{self, Backend, LoadOptions};
 use super::card::Card;
-use super::registry::{Candidate, RegistryError, model_names, unknown};
+use super::registry::{Candidate, RegistryError};
 use super::tensor::{Signature, TensorSpec};
+use crate::digest::sha256_hex;
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -29,14 +30,10 @@ pub struct Inspection {
 ///
 /// The card or the graph can't be read at all. Disagreements between them are part of the result.
 pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
-    let present = model_names(folder)?;
-    if !present.iter().any(|have| have == name) {
-        return Err(unknown(name, folder, &present));
-    }
-    let candidate = Candidate::find(folder, name)?;
+    let candidate = Candidate::named(folder, name)?;
     let load_error = |source| RegistryError::Load { name: name.to_owned(), source };
     let graph = candidate.read_graph()?;
-    let digest = match candidate.check_digest(&graph) {
+    let digest = match candidate.check_digest(&sha256_hex(&graph)) {
         Err(RegistryError::Digest { expected, actual, .. }) => {
             Some(format!("sha256: the card says {expected}, the file has {actual}"))
         }

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
@@ -120,7 +119,8 @@ impl Registry {
             if !named && !source.only.is_empty() {
                 continue;
             }
-            match self.load_one(source, &name) {
+            let loaded = Candidate::find(source.folder, &name).and_then(|candidate| self.load_one(source, candidate));
+            match loaded {
                 Ok(model) => {
                     new.models.insert(name, model);
                 }
@@ -141,11 +141,7 @@ impl Registry {
     ///
     /// The model can't be loaded, for whatever reason.
     pub fn reload_model(&self, source: &Source<'_>, name: &str) -> Result<Registry, RegistryError> {
-        let present = model_names(source.folder)?;
-        if !present.iter().any(|have| have == name) {
-            return Err(unknown(name, source.folder, &present));
-        }
-        let model = self.load_one(source, name)?;
+        let model = self.load_one(source, Candidate::named(source.folder, name)?)?;
         let others = self.models.iter().map(|(name, model)| (name.clone(), model.clone()));
         let models = others.chain([(name.to_owned(), model)]).collect();
         let mut broken = self.broken.clone();
@@ -206,8 +202,9 @@ impl Registry {
         })
     }
 
-    fn load_one(&self, source: &Source<'_>, name: &str) -> Result<Arc<Model>, RegistryError> {
-        Candidate::find(source.folder, name)?.load(&self.engines, source.instances, self.models.get(name))
+    fn load_one(&self, source: &Source<'_>, candidate: Candidate) -> Result<Arc<Model>, RegistryError> {
+        let current = self.models.get(&candidate.name);
+        candidate.load(&self.engines, source.instances, current)
     }
 }
 
@@ -236,11 +233,6 @@ pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
     Ok(names)
 }
 
-pub(super) fn unknown(name: &str, folder: &Path, present: &[String]) -> RegistryError {
+fn unknown(name: &str, folder: &Path, present: &[String]) -> RegistryError {
     RegistryError::Unknown { name: name.to_owned(), folder: folder.to_owned(), have: present.join(", ") }
-}
-
-/// Lower-case hex SHA-256 of `bytes`.
-pub fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,6 +10,11 @@ use bytes::Bytes;
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;
 
+/// The size of axis 0 of the first of `tensors`, if it has one.
+pub(super) fn rows(tensors: &Tensors) -> Option<usize> {
+    tensors.first().and_then(|(_, tensor)| tensor.shape().first()).copied()
+}
+
 /// A dense tensor. Its data is exactly as long as its shape and type say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {

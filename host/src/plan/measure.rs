@@ -16,11 +16,8 @@ use super::load::{Load, Seen};
 use super::machine::Stretch;
 use super::request::{self, Described};
 use super::server::{Deployment, Server};
-use crate::config::default_max_instances;
+use crate::config::{MAX_BODIES, default_max_instances};
 use crate::nn::card::Card;
-
-/// The most bytes of bodies that it holds at once (`--max-bodies`).
-const BODIES: usize = 256 << 20;
 
 /// Batches whose throughput is compared.
 const BATCHES: [usize; 4] = [1, 2, 4, 8];
@@ -208,7 +205,10 @@ impl Subject {
 
     /// As many as a server admits at once, and more than usual.
     fn most_requests(&self) -> usize {
-        default_max_instances().get().min(BODIES / self.request.body_bytes.max(1)).max(self.instances * 2 + 1)
+        default_max_instances()
+            .get()
+            .min(MAX_BODIES.bytes() / self.request.body_bytes.max(1))
+            .max(self.instances * 2 + 1)
     }
 
     /// Peak memory when as many are there as a server admits. A slow model is asked by fewer, and the rest extrapolated.

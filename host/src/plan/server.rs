@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::client::{Client, Request};
 use super::load::{self, Load, Seen};
 use super::machine;
-use crate::config::default_max_instances;
+use crate::config::{MAX_BODY, default_max_instances};
 use crate::nn::card::{CARD_FILE, Card};
 
 /// The longest that a server may take to be ready.
@@ -129,7 +129,7 @@ fn command(deployment: &Deployment<'_>, files: &Overlay) -> Result<Command> {
     if let Some(library) = deployment.onnxruntime {
         command.arg("--onnxruntime").arg(library);
     }
-    let body = deployment.body.max(16 << 20);
+    let body = deployment.body.max(MAX_BODY.bytes());
     command.args(["--max-body", &body.to_string(), "--max-bodies", &(body * deployment.clients).to_string()]);
     command.args(["--max-instances", &deployment.clients.max(default_max_instances().get()).to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

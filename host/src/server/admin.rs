@@ -9,6 +9,7 @@
 //!
 //! A reload answers when it is done, with `{"error": "..."}` and 400 when it was refused and nothing changed.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::function::Service;
+use super::inference::endpoint::decode;
 use crate::metrics::Metrics;
 
 /// Whether this server wants requests.
@@ -139,7 +141,7 @@ impl Admin {
             (&Method::GET | &Method::HEAD, "/metrics") => openmetrics(self.metrics.text()),
             (_, "/livez" | "/readyz" | "/metrics") => not_allowed("GET, HEAD"),
             (&Method::POST, "/reload") => self.reload(None).await,
-            (&Method::POST, _) if model.is_some() => self.reload(model.map(str::to_owned)).await,
+            (&Method::POST, _) if model.is_some() => self.reload(model).await,
             (_, "/reload") => not_allowed("POST"),
             _ if model.is_some() => not_allowed("POST"),
             _ => text(
@@ -149,11 +151,14 @@ impl Admin {
         }
     }
 
-    async fn reload(&self, model: Option<String>) -> Response<Full<Bytes>> {
+    /// Everything, or the model of this name, which is percent-encoded.
+    async fn reload(&self, model: Option<&str>) -> Response<Full<Bytes>> {
+        let model = match model.map(decode).transpose() {
+            Ok(model) => model.map(Cow::into_owned),
+            Err(problem) => return json(StatusCode::BAD_REQUEST, "error", &problem.to_string()),
+        };
         let (reply, done) = oneshot::channel();
-        if self.readiness.phase.load(Ordering::Acquire) != READY
-            || self.reloads.try_send(Reload { model, reply }).is_err()
-        {
+        if !self.readiness.is_serving() || self.reloads.try_send(Reload { model, reply }).is_err() {
             return json(StatusCode::SERVICE_UNAVAILABLE, "error", "starting, draining, or busy with other reloads");
         }
         match done.await {

@@ -215,8 +215,10 @@ impl Service {
 
     async fn infer(&self, request: Request<Drained>, inference: &Inference) -> Result<Response<AnswerBody>, Problem> {
         let _counted = self.metrics.admitted();
-        let _place = self.room.admit(request.uri().path())?;
-        let response = inference.answer(request, &self.bodies, self.limits.timeout).await?;
+        let uri = request.uri().clone();
+        let endpoint = Endpoint::parse(uri.path())?;
+        let _place = self.room.admit(&endpoint)?;
+        let response = inference.answer(endpoint, request, (&self.bodies, self.limits.timeout)).await?;
         Ok(response.map(full))
     }
 

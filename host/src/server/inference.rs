@@ -82,16 +82,14 @@ impl Inference {
         broken.chain(saturated).next()
     }
 
-    /// Answers a request that takes `most` time.
+    /// Answers a request for `endpoint` that takes `most` time.
     pub(super) async fn answer(
         &self,
+        endpoint: Endpoint<'_>,
         request: Request<Drained>,
-        bodies: &Bodies,
-        most: Duration,
+        (bodies, most): (&Bodies, Duration),
     ) -> Result<Response<Full<Bytes>>, Problem> {
         let (head, body) = request.into_parts();
-        let path = head.uri.path();
-        let endpoint = Endpoint::parse(path)?;
         endpoint.check_method(&head.method)?;
         let answer = match endpoint {
             Endpoint::Infer(named) => {

@@ -17,6 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::engine;
+use crate::digest;
 
 /// A folder of compiled components.
 #[derive(Clone, Debug)]
@@ -116,8 +117,7 @@ fn file_name(engine: &Engine, wasm: &[u8]) -> String {
     let mut hasher = Sha(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.write(wasm);
-    let digest: String = hasher.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{digest}.cwasm")
+    format!("{}.cwasm", digest::hex(&hasher.0.finalize()))
 }
 
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {

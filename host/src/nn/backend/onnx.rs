@@ -18,7 +18,7 @@ use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
 
 use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
-use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
+use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors, rows};
 use crate::nn::weights::Weights;
 
 /// Runs of at most half of the largest batch, after which the memory for it is given back.
@@ -85,12 +85,13 @@ impl Graph for OnnxGraph {
             .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
-        let mut options = RunOptions::new().map_err(failed)?;
-        let shrinks = note_rows((&mut self.largest, &mut self.smaller), rows(inputs));
-        if shrinks {
-            options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
-        }
-        let outputs = self.session.run_with_options(values, &options).map_err(failed)?;
+        let shrinks = note_rows((&mut self.largest, &mut self.smaller), rows(inputs).unwrap_or(1));
+        let shrinking = shrinks.then(shrinking).transpose().map_err(failed)?;
+        let outputs = match &shrinking {
+            Some(options) => self.session.run_with_options(values, options),
+            None => self.session.run(values),
+        };
+        let outputs = outputs.map_err(failed)?;
         let tensors = self.signature.outputs.iter().map(|spec| {
             let value = outputs.get(&spec.name).ok_or_else(|| ComputeError(format!("output {spec} is missing")))?;
             Ok((spec.name.clone(), copy_out(spec, value)?))
@@ -103,9 +104,11 @@ impl Graph for OnnxGraph {
     }
 }
 
-/// The size of axis 0.
-fn rows(inputs: &Tensors) -> usize {
-    inputs.first().and_then(|(_, tensor)| tensor.shape().first()).copied().unwrap_or(1)
+/// For a run after which the engine gives back memory that it doesn't need.
+fn shrinking() -> ort::Result<RunOptions> {
+    let mut options = RunOptions::new()?;
+    options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+    Ok(options)
 }
 
 /// Whether the memory of the largest batch is to be given back after this run, since none came near it for long. The

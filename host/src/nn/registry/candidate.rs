@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::versions::{self, Version};
-use super::{Engines, RegistryError, hex_sha256};
+use super::{Engines, RegistryError, model_names, unknown};
+use crate::digest::sha256_hex;
 use crate::nn::backend::{self, Graph, LoadError, LoadOptions};
 use crate::nn::batcher::{Batcher, Limits};
 use crate::nn::card::{CARD_FILE, Card};
@@ -26,8 +27,17 @@ pub(in crate::nn) struct Candidate {
 }
 
 impl Candidate {
-    /// Reads all of model `name` but its graph. `models` is the folder of model folders.
-    pub(in crate::nn) fn find(models: &Path, name: &str) -> Result<Candidate, RegistryError> {
+    /// Reads all of model `name` but its graph, if there is such a folder in `models`: no other name becomes a path.
+    pub(in crate::nn) fn named(models: &Path, name: &str) -> Result<Candidate, RegistryError> {
+        let present = model_names(models)?;
+        if !present.iter().any(|have| have == name) {
+            return Err(unknown(name, models, &present));
+        }
+        Candidate::find(models, name)
+    }
+
+    /// Reads all of model `name` but its graph. The name is one of [`model_names`].
+    pub(super) fn find(models: &Path, name: &str) -> Result<Candidate, RegistryError> {
         let Version { folder, number: version } = versions::served(&models.join(name))
             .map_err(|reason| RegistryError::Versions { name: name.to_owned(), reason })?;
         let card_text = read_text(name, &folder.join(CARD_FILE))?;
@@ -47,18 +57,14 @@ impl Candidate {
         read(&self.name, &path)
     }
 
-    /// Whether `graph` is the file that the card means.
-    pub(in crate::nn) fn check_digest(&self, graph: &[u8]) -> Result<(), RegistryError> {
+    /// Whether a graph with this SHA-256 is the file that the card means.
+    pub(in crate::nn) fn check_digest(&self, actual: &str) -> Result<(), RegistryError> {
         let expected = &self.card.graph.sha256;
-        if expected.is_empty() {
+        if expected.is_empty() || actual == expected {
             return Ok(());
         }
-        let actual = hex_sha256(graph);
-        if actual == *expected {
-            return Ok(());
-        }
-        let path = self.folder.join(&self.card.graph.file);
-        Err(RegistryError::Digest { name: self.name.clone(), path, expected: expected.clone(), actual })
+        let (name, path) = (self.name.clone(), self.folder.join(&self.card.graph.file));
+        Err(RegistryError::Digest { name, path, expected: expected.clone(), actual: actual.to_owned() })
     }
 
     /// The model, loaded and warm; `current` itself when its files are still the same.
@@ -69,8 +75,9 @@ impl Candidate {
         current: Option<&Arc<Model>>,
     ) -> Result<Arc<Model>, RegistryError> {
         let graph = self.read_graph()?;
-        self.check_digest(&graph)?;
-        let origin = self.origin(&graph);
+        let digest = sha256_hex(&graph);
+        self.check_digest(&digest)?;
+        let origin = self.origin(&digest);
         if let Some(current) = current.filter(|current| current.origin.as_ref() == Some(&origin)) {
             return Ok(current.clone());
         }
@@ -121,9 +128,11 @@ impl Candidate {
         })
     }
 
-    fn origin(&self, graph: &[u8]) -> Origin {
+    fn origin(&self, graph_digest: &str) -> Origin {
         let mut digest = Sha256::new();
-        for part in [self.card_text.as_bytes(), self.labels.as_deref().unwrap_or_default().as_bytes(), graph] {
+        for part in
+            [self.card_text.as_bytes(), self.labels.as_deref().unwrap_or_default().as_bytes(), graph_digest.as_bytes()]
+        {
             digest.update(part.len().to_le_bytes());
             digest.update(part);
         }

@@ -114,7 +114,8 @@ impl<'p> Endpoint<'p> {
     }
 }
 
-fn decode(segment: &str) -> Result<Cow<'_, str>, Problem> {
+/// A name as it is, from a path.
+pub(in crate::server) fn decode(segment: &str) -> Result<Cow<'_, str>, Problem> {
     let decoded = percent_decode_str(segment).decode_utf8();
     decoded.map_err(|_| Problem::Invalid(format!("{segment} in the path is not UTF-8, percent-encoded")))
 }

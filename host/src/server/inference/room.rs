@@ -19,14 +19,14 @@ impl Room {
         Room { most, free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// A place for the request for `path`, if it's an inference; nothing else needs one. Nobody waits for a place:
+    /// A place for a request for `endpoint`, if that is an inference; nothing else needs one. Nobody waits for a place:
     /// that is what a model's queue is for.
     ///
     /// # Errors
     ///
     /// All places are taken.
-    pub(in crate::server) fn admit(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        if !matches!(Endpoint::parse(path), Ok(Endpoint::Infer(_))) {
+    pub(in crate::server) fn admit(&self, endpoint: &Endpoint<'_>) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        if !matches!(endpoint, Endpoint::Infer(_)) {
             return Ok(None);
         }
         let place = self.free.clone().try_acquire_owned();

@@ -45,7 +45,8 @@ async fn get(inference: &Inference, path: &str) -> (StatusCode, Value) {
     let metrics = Arc::new(Metrics::new());
     let request = Request::get(path).body(Full::new(Bytes::new())).unwrap();
     let request = Drained::wrap(request, metrics.admission.received());
-    let answer = inference.answer(request, &Bodies::new((1, 1), &metrics), Duration::from_secs(9)).await;
+    let limits = (&Bodies::new((1, 1), &metrics), Duration::from_secs(9));
+    let answer = inference.answer(Endpoint::parse(path).unwrap(), request, limits).await;
     let (head, body) = answer.unwrap_or_else(|problem| problem.inference_response()).into_parts();
     (head.status, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
 }
