@@ -19,7 +19,7 @@ def overload(seconds=12):
     impatient = ASK | {"headers": [*ASK["headers"], f"x-request-timeout: {PATIENCE}s"]}
     rows = []
     with server(["--load-model", "efficientnet-lite0", "--log", "warn"]) as ours:
-        warm = load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)[0]
+        load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)  # to warm up
         capacity = load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)[0]["goodput"]
         before = ours.resident()
         for factor in FACTORS:
