@@ -1,5 +1,8 @@
 """A float graph -> the same in int8: QDQ, activations u8, weights s8 for each channel; ReLU6 becomes a range.
 
+The graph takes the pixels as they are, U8 in NHWC: a pixel is a quantized value of scale 1 / std and zero point
+mean, so that the float card's normalisation costs nothing, and a tensor a quarter of the bytes.
+
 The ranges of the activations are what calibration pictures give. An engine's float results differ in their
 last bits from one processor to another, and so would the scales: each end of a range is moved outwards to the
 next of a few values. One that lies so near to such a value that those bits could decide is an error, so that
@@ -9,6 +12,7 @@ the bytes are the same everywhere or there are none.
 import itertools
 import math
 import pathlib
+import tomllib
 
 import numpy
 import onnx
@@ -28,6 +32,8 @@ CORNERS = (0.875, 0.5)
 
 def convert(source, card, pictures):
     model = onnx.load(source)
+    ends = card
+    card = tomllib.loads(pathlib.Path(source).with_name("model.toml").read_text())
     tensors = [card["inputs"][0]["name"], *(name for node in model.graph.node for name in node.output)]
     bounds = _clip_bounds(model) | {tensors[0]: _input_bounds(card)}
     ranges = {
@@ -49,7 +55,25 @@ def convert(source, card, pictures):
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    return quantizer.model.model
+    graph = quantizer.model.model
+    _take_pixels(graph.graph, card["preprocessing"], ends["inputs"][0])
+    return graph
+
+
+def _take_pixels(graph, recipe, end):
+    """Puts U8 pixels in the place of the quantized float input."""
+    if (end["dtype"], end["shape"]) != ("U8", [-1, *reversed(recipe["size"]), 3]):
+        raise ValueError(f"the card's input must be U8 in NHWC, the size that of the float model: {end}")
+    if any(len(set(recipe[key])) > 1 for key in ("mean", "std")) or not recipe["mean"][0].is_integer():
+        raise ValueError("only a mean and a std that all channels share, the mean an integer, become a quantization")
+    first = next(node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == graph.input[0].name)
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    scale, zero = (values[name] for name in first.input[1:])
+    scale.CopyFrom(onnx.numpy_helper.from_array(numpy.float32(1 / recipe["std"][0]), scale.name))
+    zero.CopyFrom(onnx.numpy_helper.from_array(numpy.uint8(recipe["mean"][0]), zero.name))
+    graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info(end["name"], onnx.TensorProto.UINT8, ["N", *end["shape"][1:]]))
+    to_nchw = onnx.helper.make_node("Transpose", [end["name"]], list(first.output), name="to_nchw", perm=[0, 3, 1, 2])
+    first.CopyFrom(to_nchw)
 
 
 def _measure(model, tensors, card, pictures):
