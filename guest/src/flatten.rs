@@ -1,17 +1,21 @@
-//! From any decoded pixel format to the two that the rest knows: opaque 8-bit gray or RGB.
+//! From any decoded pixel format to the two that general decoders leave: opaque 8-bit gray or RGB.
 //!
 //! Pure. Alpha is composed over white, as a browser shows it on an empty page. 16 bits are rounded to
 //! 8 before scaling: the network cannot tell, and only two kinds of scaling are compiled in.
 
 use image::DynamicImage;
 
+use crate::picture::Plane;
+
 /// Opaque 8-bit samples, row-major, without padding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Samples {
     /// One byte a pixel.
     Gray(Vec<u8>),
     /// Three bytes a pixel.
     Rgb(Vec<u8>),
+    /// Luma, or luma and the differences to blue and red (JFIF's YCbCr): parts of a picture that was not decoded whole.
+    Planes(Vec<Plane>),
 }
 
 /// Takes the pixels apart; works in place where the samples are 8 bits wide.

@@ -21,7 +21,11 @@ mod flatten;
 mod jpeg;
 mod picture;
 // Pixels become a tensor, the tensor scores, the scores labels.
+mod color;
 mod preprocess;
+mod resample;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd;
 
 mod infer;
 

@@ -11,7 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 use crate::flatten::{Samples, flatten};
 use crate::jpeg;
-use crate::preprocess::Window;
+use crate::preprocess::{CropBox, Window};
 use crate::problem::Problem;
 
 /// Most bytes that a picture may take in memory once decoded: 33 million RGB pixels.
@@ -28,6 +28,17 @@ pub(crate) struct Picture {
     pub(crate) reduction: u32,
     /// What is left to do to see the picture upright.
     pub(crate) orientation: Orientation,
+}
+
+/// One component of a picture, of which only what the window needs was decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plane {
+    /// Row-major, without padding.
+    pub(crate) samples: Vec<u8>,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    /// Where the window lies in it.
+    pub(crate) crop: CropBox,
 }
 
 /// Decodes a JPEG, PNG, GIF (its first frame), WebP or BMP.

@@ -10,9 +10,11 @@ use image::metadata::Orientation;
 use image::{RgbImage, imageops};
 
 use crate::card::{Card, Color, DataType, Filter, Layout, Preprocessing};
+use crate::color::{gray_to_rgb, ycc_to_rgb};
 use crate::flatten::Samples;
 use crate::picture::Picture;
 use crate::problem::Problem;
+use crate::resample;
 
 /// Which part of a picture the network looks at, and at which size.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,9 @@ pub(crate) fn tensor(picture: &Picture, card: &Card) -> Result<Vec<u8>, Problem>
     let preprocessing = &card.preprocessing;
     let upright = scale(picture, preprocessing)?;
     let fp32 = card.inputs.first().is_none_or(|input| input.dtype == DataType::Fp32);
-    Ok(if fp32 {
+    Ok(if !fp32 && preprocessing.is_identity() {
+        upright.into_raw()
+    } else if fp32 {
         lay_out(&upright, preprocessing, f32::to_le_bytes)
     } else {
         lay_out(&upright, preprocessing, |value| [value.round() as u8])
@@ -47,21 +51,31 @@ pub(crate) fn tensor(picture: &Picture, card: &Card) -> Result<Vec<u8>, Problem>
 /// The window of a picture at the network's size, upright.
 fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, Problem> {
     let window = preprocessing.window().before(picture.orientation);
-    let crop = window.crop_box(picture.size);
     let part = f64::from(picture.reduction);
+    let crop = window.crop_box(picture.size).over(part, part);
     let filter = match preprocessing.filter {
         Filter::Bicubic => FilterType::CatmullRom,
         Filter::Bilinear => FilterType::Bilinear,
     };
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(filter))
-        .crop(crop.left / part, crop.top / part, crop.width / part, crop.height / part)
-        .use_alpha(false);
+    let options = |crop: CropBox| {
+        ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(filter))
+            .crop(crop.left, crop.top, crop.width, crop.height)
+            .use_alpha(false)
+    };
     let from = picture.decoded_size();
     let rgb = match &picture.samples {
-        Samples::Rgb(rgb) => resize::<U8x3, 3>(rgb, from, window.size, &options),
-        Samples::Gray(gray) => resize::<U8, 1>(gray, from, window.size, &options)
-            .map(|gray| gray.into_iter().flat_map(|sample| [sample; 3]).collect()),
+        Samples::Rgb(rgb) => resize::<U8x3, 3>(rgb, from, window.size, &options(crop)),
+        Samples::Gray(gray) => resize::<U8, 1>(gray, from, window.size, &options(crop)).map(|gray| gray_to_rgb(&gray)),
+        Samples::Planes(planes) => {
+            let to = (window.size.0 as usize, window.size.1 as usize);
+            let planes = resample::resize(planes, to, preprocessing.filter);
+            match planes.as_slice() {
+                [luma] => Some(gray_to_rgb(luma)),
+                [luma, blue, red] => Some(ycc_to_rgb(luma, blue, red)),
+                _ => None,
+            }
+        }
     };
     rgb.and_then(|rgb| RgbImage::from_raw(window.size.0, window.size.1, rgb))
         .map(|small| turn(small, picture.orientation))
@@ -108,6 +122,11 @@ fn turn(mut picture: RgbImage, orientation: Orientation) -> RgbImage {
 }
 
 impl Preprocessing {
+    /// Whether a tensor of bytes is the scaled picture itself.
+    fn is_identity(&self) -> bool {
+        self.layout == Layout::Nhwc && self.color == Color::Rgb && self.mean == [0.0; 3] && self.std == [1.0; 3]
+    }
+
     /// What the network looks at in an upright picture.
     pub(crate) fn window(&self) -> Window {
         Window { size: self.size, crop: self.crop }
@@ -116,7 +135,7 @@ impl Preprocessing {
 
 impl Window {
     /// The same window in a picture that is still to be turned.
-    fn before(self, orientation: Orientation) -> Self {
+    pub(crate) fn before(self, orientation: Orientation) -> Self {
         use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
         match orientation {
             Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => Self { size: (self.size.1, self.size.0), ..self },
@@ -137,10 +156,28 @@ impl Window {
     /// By which of 8, 4, 2 and 1 a picture may be reduced and still have a pixel for each one needed.
     pub(crate) fn reduction(self, size: (u32, u32), orientation: Orientation) -> u32 {
         let window = self.before(orientation);
-        let crop = window.crop_box(size);
+        window.reduction_of(window.crop_box(size))
+    }
+
+    /// The same for a picture, or a component of one, of which the window is `crop`.
+    pub(crate) fn reduction_of(self, crop: CropBox) -> u32 {
         let suffices =
-            |by: u32| crop.width >= f64::from(by * window.size.0) && crop.height >= f64::from(by * window.size.1);
+            |by: u32| crop.width >= f64::from(by * self.size.0) && crop.height >= f64::from(by * self.size.1);
         [8, 4, 2].into_iter().find(|&by| suffices(by)).unwrap_or(1)
+    }
+
+    /// How far beyond the sides of `crop`, and beyond its top and bottom, scaling looks: the wider filter reaches two
+    /// pixels of the result or of the picture, whichever are larger.
+    pub(crate) fn margins(self, crop: CropBox) -> (f64, f64) {
+        let reach = |from: f64, to: u32| 2.0 * (from / f64::from(to)).max(1.0) + 1.0;
+        (reach(crop.width, self.size.0), reach(crop.height, self.size.1))
+    }
+}
+
+impl CropBox {
+    /// The same box where a sample stands for so many pixels across and down.
+    pub(crate) fn over(self, across: f64, down: f64) -> Self {
+        Self { left: self.left / across, top: self.top / down, width: self.width / across, height: self.height / down }
     }
 }
 

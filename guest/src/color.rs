@@ -1,0 +1,77 @@
+//! From the colors of a file to those of a network.
+//!
+//! Pure.
+
+/// One byte a pixel to three.
+pub(crate) fn gray_to_rgb(gray: &[u8]) -> Vec<u8> {
+    gray.iter().flat_map(|&sample| [sample; 3]).collect()
+}
+
+/// JFIF's YCbCr to RGB (ITU-T T.871, 7), rounded to the nearest.
+pub(crate) fn ycc_to_rgb(luma: &[u8], blue: &[u8], red: &[u8]) -> Vec<u8> {
+    let mut rgb = vec![0; luma.len() * 3];
+    let (targets, rest) = rgb.as_chunks_mut::<48>();
+    let (lumas, blues, reds) = (luma.as_chunks::<16>(), blue.as_chunks::<16>(), red.as_chunks::<16>());
+    for (((target, luma), blue), red) in targets.iter_mut().zip(lumas.0).zip(blues.0).zip(reds.0) {
+        *target = sixteen_to_rgb(luma, blue, red);
+    }
+    for (((target, &luma), &blue), &red) in rest.as_chunks_mut::<3>().0.iter_mut().zip(lumas.1).zip(blues.1).zip(reds.1)
+    {
+        *target = one_to_rgb(luma, blue, red);
+    }
+    rgb
+}
+
+/// Fractional bits of what follows.
+const BITS: u32 = 13;
+const RED_OF_CR: i32 = fixed(1.402);
+const GREEN_OF_CB: i32 = fixed(-0.344_136_286);
+const GREEN_OF_CR: i32 = fixed(-0.714_136_286);
+const BLUE_OF_CB: i32 = fixed(1.772);
+
+const fn fixed(factor: f64) -> i32 {
+    (factor * (1 << BITS) as f64 + if factor < 0.0 { -0.5 } else { 0.5 }) as i32
+}
+
+fn one_to_rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+    let luma = (i32::from(luma) << BITS) + (1 << (BITS - 1));
+    let (cb, cr) = (i32::from(blue) - 128, i32::from(red) - 128);
+    let sums = [luma + RED_OF_CR * cr, luma + GREEN_OF_CB * cb + GREEN_OF_CR * cr, luma + BLUE_OF_CB * cb];
+    sums.map(|sum| (sum >> BITS).clamp(0, 255) as u8)
+}
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] {
+    let pixels: [[u8; 3]; 16] = std::array::from_fn(|n| one_to_rgb(luma[n], blue[n], red[n]));
+    std::array::from_fn(|n| pixels[n / 3][n % 3])
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline(always)]
+fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] {
+    use std::arch::wasm32::*;
+
+    use crate::simd::{add, bytes, dot, factors, load, narrow};
+    let [luma, blue, red] = [luma, blue, red].map(load);
+    let middle = i16x8_splat(128);
+    let half = |y: v128, cb: v128, cr: v128| {
+        let (cb, cr) = (i16x8_sub(cb, middle), i16x8_sub(cr, middle));
+        let round = i32x4_splat(1 << (BITS - 1));
+        let lift = |half| i32x4_add(i32x4_shl(half, BITS), round);
+        let y = [lift(i32x4_extend_low_i16x8(y)), lift(i32x4_extend_high_i16x8(y))];
+        let channel = |f, g| narrow::<BITS>(add(y, dot(cb, cr, factors(f, g))));
+        [channel(0, RED_OF_CR), channel(GREEN_OF_CB, GREEN_OF_CR), channel(BLUE_OF_CB, 0)]
+    };
+    let (low, high) = (u16x8_extend_low_u8x16, u16x8_extend_high_u8x16);
+    let (low, high) = (half(low(luma), low(blue), low(red)), half(high(luma), high(blue), high(red)));
+    let [r, g, b]: [v128; 3] = std::array::from_fn(|n| u8x16_narrow_i16x8(low[n], high[n]));
+    // Red and green of two places each, then blue in the third; 0 is overwritten.
+    let first = i8x16_shuffle::<0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5>(r, g);
+    let first = i8x16_shuffle::<0, 1, 16, 3, 4, 17, 6, 7, 18, 9, 10, 19, 12, 13, 20, 15>(first, b);
+    let second = i8x16_shuffle::<21, 0, 6, 22, 0, 7, 23, 0, 8, 24, 0, 9, 25, 0, 10, 26>(r, g);
+    let second = i8x16_shuffle::<0, 21, 2, 3, 22, 5, 6, 23, 8, 9, 24, 11, 12, 25, 14, 15>(second, b);
+    let third = i8x16_shuffle::<0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0>(r, g);
+    let third = i8x16_shuffle::<26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31>(third, b);
+    let parts = [first, second, third].map(bytes);
+    std::array::from_fn(|n| parts[n / 16][n % 16])
+}

@@ -1,0 +1,257 @@
+//! Decodes a baseline JPEG no further than the network looks: the usual kind, of one scan.
+//!
+//! Every code has to be read, since each says where the next one starts. But only blocks inside the window
+//! become samples, at a half, a quarter or an eighth where that suffices, and color stays as the file has it, in
+//! planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are left.
+
+use super::bits::{Bits, Broken, Table};
+use super::idct::{self, Block, Reduced};
+use super::{Component, Header, damaged};
+use crate::picture::{Plane, check_size};
+use crate::preprocess::{CropBox, Window};
+use crate::problem::Problem;
+
+/// The places of a block's coefficients in the order of the file (T.81 figure A.6), for [`Block`].
+const PLACES: [u8; 64] = places();
+
+/// One component: how its blocks are coded, which of them matter, and what became of them.
+struct Channel<'a> {
+    /// Blocks of a unit, across and down.
+    blocks: (usize, usize),
+    first: &'a Table,
+    others: &'a Table,
+    /// By place in a [`Block`].
+    quantization: [i16; 64],
+    /// Samples a side that a block becomes.
+    side: usize,
+    /// Blocks of the component that become samples: columns and rows.
+    columns: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
+    plane: Plane,
+    /// The last block's first coefficient.
+    before: i32,
+}
+
+/// Cosines, made once.
+struct Cosines {
+    two: Reduced<2>,
+    four: Reduced<4>,
+}
+
+/// A plane a component, or `None` where the file is of another kind. `body` is what follows the scan's header.
+pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result<Option<Vec<Plane>>, Problem> {
+    let tables = Tables::of(header);
+    let Some(mut channels) = channels(header, &tables, window) else { return Ok(None) };
+    let bytes = |channel: &Channel<'_>| channel.plane.width * channel.plane.height;
+    check_size(header.dimensions(), channels.iter().map(|channel| bytes(channel) as u64).sum())?;
+    for channel in &mut channels {
+        channel.plane.samples = vec![0; bytes(channel)];
+    }
+    scan(header, body, &mut channels).map_err(damaged)?;
+    Ok(Some(channels.into_iter().map(|channel| channel.plane).collect()))
+}
+
+/// Huffman tables by class and number.
+struct Tables {
+    first: [Option<Table>; 4],
+    others: [Option<Table>; 4],
+}
+
+impl Tables {
+    /// Those that the scan names; the last definition of each counts.
+    fn of(header: &Header<'_>) -> Self {
+        let find = |class: u8, number: usize| {
+            let id = class << 4 | number as u8;
+            let used =
+                header.components.iter().any(|c| if class == 0 { c.tables.0 } else { c.tables.1 } == number as u8);
+            let (_, counts, values) = header.codes.iter().rfind(|code| used && code.0 == id)?;
+            Table::new(counts, values)
+        };
+        Self {
+            first: std::array::from_fn(|number| find(0, number)),
+            others: std::array::from_fn(|number| find(1, number)),
+        }
+    }
+}
+
+fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> Option<Vec<Channel<'a>>> {
+    if !header.is_baseline() {
+        return None;
+    }
+    let (widest, tallest) = header.most_sampling();
+    let window = window.before(header.orientation);
+    let size = header.dimensions();
+    let channel = |component: &Component| {
+        let (h, v) = component.sampling;
+        // All that is in use; other ratios are left to decoders that know them.
+        if h == 0 || v == 0 || widest % h != 0 || tallest % v != 0 {
+            return None;
+        }
+        let (across, down) = (widest / h, tallest / v);
+        let samples = (size.0.div_ceil(u32::from(across)), size.1.div_ceil(u32::from(down)));
+        let crop = window.crop_box(size).over(f64::from(across), f64::from(down));
+        let reduction = window.reduction_of(crop);
+        let crop = crop.over(f64::from(reduction), f64::from(reduction));
+        let reduced = (samples.0.div_ceil(reduction), samples.1.div_ceil(reduction));
+        let (margin_x, margin_y) = window.margins(crop);
+        let side = 8 / reduction as usize;
+        let (columns, left, width) = span(crop.left, crop.width, margin_x, (side, reduced.0));
+        let (rows, top, height) = span(crop.top, crop.height, margin_y, (side, reduced.1));
+        let quantization = header.quantization.get(usize::from(component.quantization))?.as_ref()?;
+        Some(Channel {
+            blocks: (usize::from(h), usize::from(v)),
+            first: tables.first.get(usize::from(component.tables.0))?.as_ref()?,
+            others: tables.others.get(usize::from(component.tables.1))?.as_ref()?,
+            quantization: by_place(quantization),
+            side,
+            columns,
+            rows,
+            plane: Plane {
+                samples: vec![],
+                width,
+                height,
+                crop: CropBox { left: crop.left - left as f64, top: crop.top - top as f64, ..crop },
+            },
+            before: 0,
+        })
+    };
+    header.components.iter().map(channel).collect()
+}
+
+/// What multiplies each coefficient of a [`Block`].
+fn by_place(in_file: &[u16; 64]) -> [i16; 64] {
+    let mut values = [0; 64];
+    for (&place, &value) in PLACES.iter().zip(in_file) {
+        values[usize::from(place)] = value as i16;
+    }
+    values
+}
+
+/// Along one axis of a component: the blocks that cover a crop and its margin, the first sample, how many samples.
+fn span(start: f64, length: f64, margin: f64, (side, samples): (usize, u32)) -> (std::ops::Range<usize>, usize, usize) {
+    let from = (start - margin).max(0.0) as usize / side;
+    let end = ((start + length + margin).ceil() as usize).min(samples as usize);
+    (from..end.div_ceil(side), from * side, end - from * side)
+}
+
+/// All blocks in the order of the file (T.81 A.2).
+fn scan(header: &Header<'_>, body: &[u8], channels: &mut [Channel<'_>]) -> Result<(), Broken> {
+    let cosines = Cosines { two: Reduced::new(), four: Reduced::new() };
+    let mut bits = Bits::new(body);
+    let alone = channels.len() == 1;
+    // In a scan of one component a unit is a block, whatever its sampling factors say.
+    let factors = if alone { (1, 1) } else { header.most_sampling() };
+    let unit = |length: u16, factor: u8| usize::from(length).div_ceil(8 * usize::from(factor));
+    let (units, rows) = (unit(header.size.0, factors.0), unit(header.size.1, factors.1));
+    let interval = usize::from(header.restart_interval);
+    let mut done = 0;
+    for y in 0..rows {
+        for x in 0..units {
+            if interval > 0 && done > 0 && done % interval == 0 {
+                bits.restart(((done / interval - 1) % 8) as u8)?;
+                channels.iter_mut().for_each(|channel| channel.before = 0);
+            }
+            done += 1;
+            for channel in &mut *channels {
+                let (h, v) = if alone { (1, 1) } else { channel.blocks };
+                for row in y * v..(y + 1) * v {
+                    for column in x * h..(x + 1) * h {
+                        channel.block(&mut bits, (column, row), &cosines)?;
+                    }
+                }
+            }
+        }
+        if bits.exhausted() {
+            return Err("its data ends early");
+        }
+    }
+    Ok(())
+}
+
+impl Channel<'_> {
+    #[inline(always)]
+    fn block(&mut self, bits: &mut Bits<'_>, (column, row): (usize, usize), cosines: &Cosines) -> Result<(), Broken> {
+        let tables = (self.first, self.others);
+        if !self.columns.contains(&column) || !self.rows.contains(&row) {
+            self.before = self.before.wrapping_add(bits.block(tables, |_, _| ())?);
+            return Ok(());
+        }
+        let mut block: Block = [0; 64];
+        let mut flat = true;
+        let difference = bits.block(tables, |place, value| {
+            block[usize::from(PLACES[place & 63]) & 63] = value as i16;
+            flat = false;
+        })?;
+        self.before = self.before.wrapping_add(difference);
+        block[0] = self.before as i16;
+        if flat {
+            block[0] = block[0].wrapping_mul(self.quantization[0]);
+        } else {
+            for (value, factor) in block.iter_mut().zip(&self.quantization) {
+                *value = value.wrapping_mul(*factor);
+            }
+        }
+        let at = (column - self.columns.start, row - self.rows.start);
+        match self.side {
+            side if flat || side == 1 => self.fill(at, idct::flat(block[0])),
+            2 => self.put(at, &cosines.two.samples(&block)),
+            4 => self.put(at, &cosines.four.samples(&block)),
+            _ => self.put(at, &idct::whole(&block)),
+        }
+        Ok(())
+    }
+
+    /// Writes a block's samples, but those behind the picture's edge.
+    #[inline(always)]
+    fn put<const SIDE: usize>(&mut self, (column, row): (usize, usize), samples: &[[u8; SIDE]; SIDE]) {
+        let Plane { samples: plane, width, height, .. } = &mut self.plane;
+        let (x, y) = (column * SIDE, row * SIDE);
+        let rows = plane[y * *width..].chunks_mut(*width).take((*height - y).min(SIDE));
+        for (target, source) in rows.zip(samples) {
+            if let Some(target) = target[x..].first_chunk_mut::<SIDE>() {
+                *target = *source;
+            } else {
+                let target = &mut target[x..];
+                target.copy_from_slice(&source[..target.len()]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, at: (usize, usize), sample: u8) {
+        match self.side {
+            1 => self.put(at, &[[sample; 1]; 1]),
+            2 => self.put(at, &[[sample; 2]; 2]),
+            4 => self.put(at, &[[sample; 4]; 4]),
+            _ => self.put(at, &[[sample; 8]; 8]),
+        }
+    }
+}
+
+/// Along the diagonals, there and back.
+const fn places() -> [u8; 64] {
+    let mut places = [0; 64];
+    let (mut u, mut v, mut n) = (0u8, 0u8, 0);
+    while n < 64 {
+        places[n] = u * 8 + v;
+        n += 1;
+        if (u + v) % 2 == 0 {
+            if u == 7 {
+                v += 1;
+            } else if v == 0 {
+                u += 1;
+            } else {
+                u += 1;
+                v -= 1;
+            }
+        } else if v == 7 {
+            u += 1;
+        } else if u == 0 {
+            v += 1;
+        } else {
+            u -= 1;
+            v += 1;
+        }
+    }
+    places
+}

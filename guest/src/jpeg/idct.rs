@@ -1,0 +1,195 @@
+//! From 64 coefficients to samples: the inverse discrete cosine transform, at full size or reduced.
+//!
+//! Pure. Written over lanes of eight, which compilers turn into SIMD.
+
+use std::f32::consts::{FRAC_1_SQRT_2, PI};
+
+/// Coefficients by column: that of horizontal frequency `u` and vertical frequency `v` is at `u * 8 + v`.
+pub(super) type Block = [i16; 64];
+
+/// Fractional bits of the constants, and of what is between the two passes.
+const BITS: u32 = 13;
+const BETWEEN: u32 = 2;
+
+/// cos(k * pi / 16) * sqrt(2), and sums of them: the factors of Loeffler, Ligtenberg and Moschytz' algorithm (ICASSP
+/// 1989) for eight points, of which one pass takes twelve multiplications.
+const fn fixed(factor: f64) -> i32 {
+    (factor * (1 << BITS) as f64 + if factor < 0.0 { -0.5 } else { 0.5 }) as i32
+}
+
+/// Eight rows of eight samples.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[inline(always)]
+pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
+    plain::whole(block)
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline(always)]
+pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
+    simd::whole(block)
+}
+
+#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), expect(dead_code, reason = "SIMD takes its place"))]
+mod plain {
+    use super::{BETWEEN, BITS, Block, fixed, sample};
+
+    pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
+        let mut half = [[0; 8]; 8];
+        for v in 0..8 {
+            let column = pass::<{ BITS - BETWEEN }>(std::array::from_fn(|u| i32::from(block[u * 8 + v])));
+            half[v] = column;
+        }
+        let mut samples = [[0; 8]; 8];
+        for x in 0..8 {
+            let column = pass::<{ BITS + BETWEEN + 3 }>(std::array::from_fn(|v| half[v][x]));
+            for (row, value) in samples.iter_mut().zip(column) {
+                row[x] = sample(value);
+            }
+        }
+        samples
+    }
+
+    fn pass<const SHIFT: u32>(x: [i32; 8]) -> [i32; 8] {
+        let times = |value: i32, factor: i32| value.wrapping_mul(factor);
+        // Even frequencies.
+        let turned = times(x[2] + x[6], const { fixed(0.541_196_100) });
+        let a = turned + times(x[6], const { fixed(-1.847_759_065) });
+        let b = turned + times(x[2], const { fixed(0.765_366_865) });
+        let (sum, difference) = ((x[0] + x[4]) << BITS, (x[0] - x[4]) << BITS);
+        let even = [sum + b, difference + a, difference - a, sum - b];
+        // Odd ones.
+        let (r, s) = (x[7] + x[3], x[5] + x[1]);
+        let all = times(r + s, const { fixed(1.175_875_602) });
+        let p = times(x[7] + x[1], const { fixed(-0.899_976_223) });
+        let q = times(x[5] + x[3], const { fixed(-2.562_915_447) });
+        let r = times(r, const { fixed(-1.961_570_560) }) + all;
+        let s = times(s, const { fixed(-0.390_180_644) }) + all;
+        let odd = [
+            times(x[1], const { fixed(1.501_321_110) }) + p + s,
+            times(x[3], const { fixed(3.072_711_026) }) + q + r,
+            times(x[5], const { fixed(2.053_119_869) }) + q + s,
+            times(x[7], const { fixed(0.298_631_336) }) + p + r,
+        ];
+        std::array::from_fn(|n| {
+            let whole = if n < 4 { even[n] + odd[n] } else { even[7 - n] - odd[7 - n] };
+            (whole + (1 << (SHIFT - 1))) >> SHIFT
+        })
+    }
+}
+
+/// The same for all columns at once, with two products and their sum in one instruction.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd {
+    use std::arch::wasm32::*;
+
+    use super::{BETWEEN, BITS, Block, fixed};
+    use crate::simd::{add, dot, factors, high, low, narrow, sub};
+
+    #[inline(always)]
+    pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
+        let (columns, _) = block.as_chunks::<8>();
+        let columns = std::array::from_fn(|u| {
+            let [a, b, c, d, e, f, g, h] = columns[u];
+            i16x8(a, b, c, d, e, f, g, h)
+        });
+        let half = transposed(pass::<{ BITS - BETWEEN }>(columns));
+        let rows = pass::<{ BITS + BETWEEN + 3 }>(half);
+        let offset = i16x8_splat(128);
+        std::array::from_fn(|y| {
+            let row = i16x8_add_sat(rows[y], offset);
+            u64x2_extract_lane::<0>(u8x16_narrow_i16x8(row, row)).to_le_bytes()
+        })
+    }
+
+    /// Eight lanes in the upper bits of 32, and half of what is rounded away later.
+    #[inline(always)]
+    fn wide<const SHIFT: u32>(a: v128) -> [v128; 2] {
+        let round = i32x4_splat(1 << (SHIFT - 1));
+        let lift = |half| i32x4_add(i32x4_shl(half, BITS), round);
+        [lift(i32x4_extend_low_i16x8(a)), lift(i32x4_extend_high_i16x8(a))]
+    }
+
+    #[inline(always)]
+    fn pass<const SHIFT: u32>(x: [v128; 8]) -> [v128; 8] {
+        const C1: i32 = fixed(0.541_196_100);
+        let a = dot(x[2], x[6], factors(C1, const { C1 + fixed(-1.847_759_065) }));
+        let b = dot(x[2], x[6], factors(const { C1 + fixed(0.765_366_865) }, C1));
+        let (sum, difference) = (wide::<SHIFT>(i16x8_add(x[0], x[4])), wide::<SHIFT>(i16x8_sub(x[0], x[4])));
+        let even = [add(sum, b), add(difference, a), sub(difference, a), sub(sum, b)];
+        const ALL: i32 = fixed(1.175_875_602);
+        const P: i32 = fixed(-0.899_976_223);
+        const Q: i32 = fixed(-2.562_915_447);
+        let (r, s) = (i16x8_add(x[7], x[3]), i16x8_add(x[5], x[1]));
+        let both = |f, g| dot(r, s, factors(f, g));
+        let (r, s) =
+            (both(const { fixed(-1.961_570_560) + ALL }, ALL), both(ALL, const { fixed(-0.390_180_644) + ALL }));
+        let odd = [
+            add(dot(x[1], x[7], factors(const { fixed(1.501_321_110) + P }, P)), s),
+            add(dot(x[3], x[5], factors(const { fixed(3.072_711_026) + Q }, Q)), r),
+            add(dot(x[5], x[3], factors(const { fixed(2.053_119_869) + Q }, Q)), s),
+            add(dot(x[7], x[1], factors(const { fixed(0.298_631_336) + P }, P)), r),
+        ];
+        std::array::from_fn(|n| {
+            narrow::<SHIFT>(if n < 4 { add(even[n], odd[n]) } else { sub(even[7 - n], odd[7 - n]) })
+        })
+    }
+
+    #[inline(always)]
+    fn transposed(x: [v128; 8]) -> [v128; 8] {
+        // Three rounds of putting lane n of one beside lane n of another.
+        let round = |x: [v128; 8]| {
+            let pairs: [(v128, v128); 4] = std::array::from_fn(|n| (x[n], x[n + 4]));
+            std::array::from_fn(|n| {
+                let (a, b) = pairs[n / 2];
+                if n % 2 == 0 { low(a, b) } else { high(a, b) }
+            })
+        };
+        round(round(round(x)))
+    }
+}
+
+/// Cosines for `SIDE` samples a side, 2 or 4, of a block: those of its lowest frequencies.
+pub(super) struct Reduced<const SIDE: usize>([[f32; SIDE]; SIDE]);
+
+impl<const SIDE: usize> Reduced<SIDE> {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|frequency| {
+            std::array::from_fn(|place| {
+                let angle = (2 * place + 1) as f32 * frequency as f32 * PI / (2 * SIDE) as f32;
+                // The orthonormal basis of SIDE points, times the factor between its coefficients and those of eight.
+                if frequency == 0 { FRAC_1_SQRT_2 / 2.0 } else { angle.cos() / 2.0 }
+            })
+        }))
+    }
+
+    /// `SIDE` rows of samples.
+    #[inline(always)]
+    pub(super) fn samples(&self, block: &Block) -> [[u8; SIDE]; SIDE] {
+        let Self(basis) = self;
+        let mut samples = [[128.5; SIDE]; SIDE];
+        for (u, across) in basis.iter().enumerate() {
+            let mut column = [0.0; SIDE];
+            for (v, down) in basis.iter().enumerate() {
+                let coefficient = f32::from(block[u * 8 + v]);
+                column = std::array::from_fn(|y| column[y] + coefficient * down[y]);
+            }
+            for (row, factor) in samples.iter_mut().zip(column) {
+                *row = std::array::from_fn(|x| row[x] + factor * across[x]);
+            }
+        }
+        samples.map(|row| row.map(|value| value as u8))
+    }
+}
+
+/// The one sample of a block of which only the first coefficient matters.
+#[inline(always)]
+pub(super) fn flat(first: i16) -> u8 {
+    sample((i32::from(first) + 4) >> 3)
+}
+
+/// From around 0 to 0..=255.
+#[inline(always)]
+fn sample(value: i32) -> u8 {
+    (value + 128).clamp(0, 255) as u8
+}
