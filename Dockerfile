@@ -12,7 +12,7 @@
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 
 FROM ${BUILD_IMAGE} AS build
-ARG MODELS=efficientnet-lite0
+ARG MODELS=efficientnet-lite0-int8
 WORKDIR /src
 COPY . .
 RUN image/build.sh

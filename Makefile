@@ -7,11 +7,11 @@ SHELL := bash
 # Every script here looks for target/.
 unexport CARGO_TARGET_DIR
 
-MODELS ?= efficientnet-lite0
+MODELS ?= efficientnet-lite0-int8
 # Further arguments of the program that a target ends with.
 ARGS ?=
 
-TEST_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
+FLOAT_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
 BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* image/*)
@@ -28,7 +28,7 @@ run: guest models runtime ## Serve the example on http://127.0.0.1:8080. ARGS="-
 guest: ## Build the function, target/guest/classify.wasm.
 	@guest/build.sh classify
 
-models: ## Make the graphs of MODELS="efficientnet-lite0 ..." from their published weights.
+models: ## Make the graphs of MODELS="efficientnet-lite0-int8 ..." from their published weights.
 	@models/build.py model $(MODELS)
 
 runtime: ## Get the ONNX Runtime library, into target/lib/.
@@ -44,7 +44,7 @@ test-guests: ## Build the functions that tests need.
 	@guest/build.sh classify probe
 
 test-models: ## Make every graph that tests need, for ONNX Runtime and, the float ones, for OpenVINO.
-	@models/build.py model --openvino $(TEST_MODELS)
+	@models/build.py model --openvino $(FLOAT_MODELS)
 	@models/build.py model efficientnet-lite0-int8
 
 test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, and tritonclient.

@@ -11,7 +11,7 @@
 set -euo pipefail
 
 readonly OUT=${OUT:-/out}
-readonly MODELS=${MODELS:-efficientnet-lite0}
+readonly MODELS=${MODELS:-efficientnet-lite0-int8}
 readonly PROGRAM=target/dist/modelfn
 read -ra MODEL_NAMES <<<"$MODELS"
 

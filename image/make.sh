@@ -4,7 +4,7 @@
 #   IMAGE=modelfn TAG=0.1.0    names modelfn:0.1.0 and, without a model, modelfn:0.1.0-engine
 #   BUILDER=buildah            instead of the first one found
 #   BUILD_IMAGE=…              another image to build in than the Dockerfile's
-#   MODELS="efficientnet-lite0 …"   those that k8s/base/spin.toml names must be among them
+#   MODELS="efficientnet-lite0-int8 …"   those that k8s/base/spin.toml names must be among them
 #   PREBUILT=1                 take what `make guest models runtime` and cargo made here, instead of building in the
 #                              build image: quick, and needs no network. The C library here must not be newer than
 #                              the build image's.
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 readonly OUT=target/image
 readonly CONTEXT=$OUT/context
-MODELS=${MODELS:-efficientnet-lite0}
+MODELS=${MODELS:-efficientnet-lite0-int8}
 IMAGE=${IMAGE:-modelfn}
 TAG=${TAG:-$(sed -nE '/^\[workspace.package\]/,/^\[/s/^version = "(.*)"/\1/p' Cargo.toml)}
 

@@ -37,7 +37,7 @@ pub struct Arguments {
 pub enum Command {
     /// Serve the functions of an application over HTTP.
     #[command(
-        after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0\n\nSIGHUP reads manifest, components and models again; SIGTERM drains.\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz\n\nTraces go to a collector by OTLP over HTTP if the environment names one:\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 modelfn serve\nFurther variables: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG,\nOTEL_EXPORTER_OTLP_HEADERS, _PROTOCOL (http/protobuf or http/json) and _TIMEOUT, each also with TRACES_ before\nits last word; OTEL_BSP_*; OTEL_SDK_DISABLED."
+        after_help = "Examples:\n  modelfn serve\n  modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081\n  MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0-int8\n\nSIGHUP reads manifest, components and models again; SIGTERM drains.\n\nThen:\n  curl --data-binary @cat.jpg http://127.0.0.1:8080/classify\n  curl http://127.0.0.1:8081/readyz\n\nTraces go to a collector by OTLP over HTTP if the environment names one:\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 modelfn serve\nFurther variables: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG,\nOTEL_EXPORTER_OTLP_HEADERS, _PROTOCOL (http/protobuf or http/json) and _TIMEOUT, each also with TRACES_ before\nits last word; OTEL_BSP_*; OTEL_SDK_DISABLED."
     )]
     Serve(ServeArguments),
     /// Send one request through the whole path, without a server.
@@ -57,7 +57,7 @@ pub enum Command {
     Key(KeyArguments),
     /// Plan CPU, memory and replicas of a model, by measuring it here.
     #[command(
-        after_help = "Examples:\n  modelfn plan efficientnet-lite0\n  modelfn plan efficientnet-lite0 --rate 200 --p99 50ms\n  modelfn plan efficientnet-lite0 --rate 200 --route /classify --body cat.jpg --kustomize > plan.yaml\n  modelfn plan efficientnet-lite0 --static --time 10ms --rate 200 --json\n\nStarts servers of its own on free ports for some seconds. Leave the machine alone meanwhile."
+        after_help = "Examples:\n  modelfn plan efficientnet-lite0-int8\n  modelfn plan efficientnet-lite0-int8 --rate 200 --p99 50ms\n  modelfn plan efficientnet-lite0-int8 --rate 200 --route /classify --body cat.jpg --kustomize > plan.yaml\n  modelfn plan efficientnet-lite0-int8 --static --time 10ms --rate 200 --json\n\nStarts servers of its own on free ports for some seconds. Leave the machine alone meanwhile."
     )]
     Plan(Box<PlanArguments>),
     /// Look at models.
@@ -73,7 +73,7 @@ pub enum Command {
 pub enum ModelCommand {
     /// Print a model's card, the graph's real inputs and outputs, and where they disagree.
     #[command(
-        after_help = "Examples:\n  modelfn model inspect efficientnet-lite0\n  modelfn model inspect efficientnet-lite0 --json\n\nExits 1 if card and graph disagree."
+        after_help = "Examples:\n  modelfn model inspect efficientnet-lite0-int8\n  modelfn model inspect efficientnet-lite0-int8 --json\n\nExits 1 if card and graph disagree."
     )]
     Inspect {
         /// The model's folder name.

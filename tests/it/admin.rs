@@ -27,13 +27,13 @@ async fn metrics_count_what_happened() {
         ("modelfn_requests_total{function=\"classify\",outcome=\"ClientError\"}", 1.0),
         ("modelfn_request_duration_seconds_count{function=\"classify\"}", 2.0),
         ("modelfn_guest_instantiate_seconds_count", 2.0),
-        ("modelfn_computations_total{model=\"efficientnet-lite0\",succeeded=\"True\"}", 1.0),
-        ("modelfn_compute_duration_seconds_count{model=\"efficientnet-lite0\"}", 1.0),
+        ("modelfn_computations_total{model=\"efficientnet-lite0-int8\",succeeded=\"True\"}", 1.0),
+        ("modelfn_compute_duration_seconds_count{model=\"efficientnet-lite0-int8\"}", 1.0),
         ("modelfn_requests_in_flight", 0.0),
     ] {
         assert!((server.metric(metric).await - value).abs() < 1e-9, "{metric} is not {value}");
     }
-    assert!(server.metric("modelfn_model_load_duration_seconds{model=\"efficientnet-lite0\"}").await > 0.0);
+    assert!(server.metric("modelfn_model_load_duration_seconds{model=\"efficientnet-lite0-int8\"}").await > 0.0);
     assert!(server.metric("modelfn_guest_memory_peak_bytes_sum").await > 65_536.0);
 }
 
@@ -150,7 +150,7 @@ async fn a_signal_during_start_up_ends_at_once() {
         "--admin-listen",
         "127.0.0.1:0",
         "--load-model",
-        "efficientnet-lite0",
+        "efficientnet-lite0-int8",
     ]);
     let mut child = command.arg("--app").arg(manifest).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut log = std::io::BufReader::new(child.stderr.take().unwrap());

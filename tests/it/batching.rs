@@ -49,7 +49,7 @@ async fn a_clients_own_batch_counts_with_its_size_and_has_the_same_limit() {
 /// The real model, in batches: the same bytes as alone.
 #[tokio::test]
 async fn a_batch_answers_what_single_calls_would_have() {
-    let models = model_with("efficientnet-lite0", |card| format!("{card}\n[serving]\n{SERVING}\n"));
+    let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\n{SERVING}\n"));
     let server = Setup::example().models(models.path()).start();
     let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg"];
     let mut alone = Vec::new();
@@ -60,8 +60,9 @@ async fn a_batch_answers_what_single_calls_would_have() {
     for (n, answer) in futures::future::join_all(requests).await.into_iter().enumerate() {
         assert_eq!(answer.body, alone[n % names.len()], "request {n}");
     }
-    let computed = server.metric("modelfn_computations_total{model=\"efficientnet-lite0\",succeeded=\"True\"}").await;
-    let calls = server.metric("modelfn_batch_size_count{model=\"efficientnet-lite0\"}").await;
+    let computed =
+        server.metric("modelfn_computations_total{model=\"efficientnet-lite0-int8\",succeeded=\"True\"}").await;
+    let calls = server.metric("modelfn_batch_size_count{model=\"efficientnet-lite0-int8\"}").await;
     assert!(calls < computed, "{computed} computations in {calls} calls: nothing was stacked");
 }
 

@@ -5,22 +5,17 @@ use serde_json::Value;
 
 use crate::harness::{Answer, Server, Setup, app, guest, picture, root};
 
-/// How far a probability may be from the independent reference (`tests/fixtures/golden/README.md`): another
-/// decoder and another resize, which crops to whole pixels where the function crops to fractions of them.
-const TOLERANCE: f64 = 0.06;
+/// How far a probability may be from the independent reference (`tests/fixtures/golden/README.md`), at most and on
+/// average: another decoder and another resize, which crops to whole pixels where the function crops to fractions of
+/// them.
+const FLOAT: (f64, f64) = (0.06, 0.015);
 
-fn lite0() -> Server {
+/// Small changes of pixels go a longer way in int8: each one changed by -1, 0 or 1 at random moved a probability of
+/// these pictures by up to 0.25, and by up to 0.09 in float. So the most says little here, and the average more.
+const INT8: (f64, f64) = (0.25, 0.03);
+
+fn example() -> Server {
     Setup::example().start()
-}
-
-/// A server for the model `name` of `folder`, mounted as the function expects it.
-fn serve_model(folder: &str, name: &str) -> Server {
-    let card = root().join(folder).join(name);
-    let settings = format!(
-        "files = [{{ source = \"{}\", destination = \"/model\" }}]\n[component.it.tool.modelfn]\nmodels = [\"{name}\"]",
-        card.display()
-    );
-    Setup::app(&app(&guest("classify"), &settings)).models(root().join(folder)).args(&["--load-model", name]).start()
 }
 
 fn pictures(prefix: &str) -> Vec<String> {
@@ -54,32 +49,37 @@ async fn count_right(server: &Server, prefix: &str) -> usize {
     right
 }
 
-async fn compare_with_golden(server: &Server, model: &str) {
+async fn compare_with_golden(server: &Server, model: &str, (most, mean): (f64, f64)) {
     let file = root().join("tests/fixtures/golden").join(format!("{model}.json"));
     let golden: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let pictures = golden["pictures"].as_object().unwrap();
     assert!(pictures.len() >= 8);
+    let mut apart = Vec::new();
     for (name, expected) in pictures {
         let answer = server.post("/classify?top_k=10", picture(name)).await.json();
         for class in expected["top"].as_array().unwrap() {
             let (index, probability) = (&class["index"], class["probability"].as_f64().unwrap());
             let ours = answer["predictions"].as_array().unwrap().iter().find(|p| p["index"] == *index);
             let ours = ours.map_or(0.0, |p| p["probability"].as_f64().unwrap());
+            apart.push((ours - probability).abs());
             assert!(
-                (ours - probability).abs() <= TOLERANCE,
+                (ours - probability).abs() <= most,
                 "{model} {name}: class {index} is {ours}, the reference has {probability}"
             );
         }
     }
+    let average = apart.iter().sum::<f64>() / apart.len() as f64;
+    eprintln!("{model}: {average:.4} from the reference on average");
+    assert!(average <= mean, "{model}: {average} from the reference on average");
 }
 
 #[tokio::test]
 async fn a_photograph_gets_its_class() {
-    let server = lite0();
+    let server = example();
     let answer = server.post("/classify", picture("coffee.png")).await;
     let json = answer.json();
     assert_eq!(json["class"], "espresso");
-    assert_eq!(json["model"], "efficientnet-lite0");
+    assert_eq!(json["model"], "efficientnet-lite0-int8");
     let predictions = json["predictions"].as_array().unwrap();
     assert_eq!(predictions.len(), 5);
     assert_eq!(predictions[0]["index"], 967);
@@ -95,28 +95,32 @@ async fn a_photograph_gets_its_class() {
 
 #[tokio::test]
 async fn answers_agree_with_an_independent_reference() {
-    compare_with_golden(&lite0(), "efficientnet-lite0").await;
+    compare_with_golden(&example(), "efficientnet-lite0-int8", INT8).await;
 }
 
+/// Another folder is another model, without a change to guest or host: channels first, floats that the function
+/// normalises.
 #[tokio::test]
-async fn labelled_pictures_are_recognised() {
-    let right = count_right(&lite0(), "imagenet_").await;
-    assert!(right >= 17, "{right} of 20");
-}
-
-/// Another folder is another model: 240 pixels, without a change to guest or host.
-#[tokio::test]
-async fn another_folder_is_another_model() {
-    let server = serve_model("models", "efficientnet-lite1");
-    compare_with_golden(&server, "efficientnet-lite1").await;
+async fn the_float_model_works_too() {
+    let server = Setup::classify("models", "efficientnet-lite0").start();
+    compare_with_golden(&server, "efficientnet-lite0", FLOAT).await;
     let right = count_right(&server, "imagenet_").await;
     assert!(right >= 17, "{right} of 20");
 }
 
-/// A quarter of the bytes, and the same classes: what it gets right, and how often it says what float says.
+/// 240 pixels.
+#[tokio::test]
+async fn another_size_works_too() {
+    let server = Setup::classify("models", "efficientnet-lite1").start();
+    compare_with_golden(&server, "efficientnet-lite1", FLOAT).await;
+    let right = count_right(&server, "imagenet_").await;
+    assert!(right >= 17, "{right} of 20");
+}
+
+/// A quarter of the bytes, and the same classes: what the example gets right, and how often it says what float says.
 #[tokio::test]
 async fn int8_recognises_what_float_does() {
-    let (float, int8) = (lite0(), serve_model("models", "efficientnet-lite0-int8"));
+    let (float, int8) = (Setup::classify("models", "efficientnet-lite0").start(), example());
     let (mut right, mut alike) = (0, 0);
     for name in pictures("imagenet_") {
         let found = top(&int8.post("/classify", picture(&name)).await).0;
@@ -127,11 +131,11 @@ async fn int8_recognises_what_float_does() {
     assert!(right >= 17 && alike >= 18, "{right} of 20 right, {alike} of 20 as float");
 }
 
-/// Channels last, raw bytes, ten classes.
+/// Channels last, values of pixels as floats, ten classes.
 #[tokio::test]
 async fn a_model_of_another_layout_works_too() {
-    let server = serve_model("tests/fixtures/models", "cifar10");
-    compare_with_golden(&server, "cifar10").await;
+    let server = Setup::classify("tests/fixtures/models", "cifar10").start();
+    compare_with_golden(&server, "cifar10", FLOAT).await;
     let right = count_right(&server, "cifar10_").await;
     assert!(right >= 19, "{right} of 20");
     let answer = server.post("/classify?top_k=10", picture("cifar10_00_3.png")).await.json();
@@ -142,7 +146,7 @@ async fn a_model_of_another_layout_works_too() {
 
 #[tokio::test]
 async fn a_form_and_raw_bytes_get_the_same_answer() {
-    let server = lite0();
+    let server = example();
     let raw = server.post("/classify", picture("rocket.jpg")).await;
     let part = Part::bytes(picture("rocket.jpg")).file_name("rocket.jpg").mime_str("image/jpeg").unwrap();
     let form = Form::new().text("comment", "ignored").part("image", part);
@@ -158,7 +162,7 @@ async fn a_form_and_raw_bytes_get_the_same_answer() {
 /// What curl sends with --data-binary, and other content types that people send.
 #[tokio::test]
 async fn the_content_type_need_not_be_right() {
-    let server = lite0();
+    let server = example();
     for content_type in ["image/jpeg", "image/png", "application/octet-stream", "application/x-www-form-urlencoded", ""]
     {
         let mut request = server.client.post(server.url("/classify")).body(picture("rocket.jpg"));
@@ -177,7 +181,7 @@ async fn the_content_type_need_not_be_right() {
 
 #[tokio::test]
 async fn top_k_is_obeyed_and_checked() {
-    let server = lite0();
+    let server = example();
     for k in [1, 3, 1000] {
         let answer = server.post(&format!("/classify?top_k={k}"), picture("coffee.png")).await.json();
         assert_eq!(answer["predictions"].as_array().unwrap().len(), k);
@@ -190,7 +194,7 @@ async fn top_k_is_obeyed_and_checked() {
 
 #[tokio::test]
 async fn bad_pictures_get_a_clear_error_and_harm_nothing() {
-    let server = lite0();
+    let server = example();
     assert!(!server.post("/classify", "").await.problem(400).is_empty());
     assert!(!server.post("/classify", "just some text").await.problem(415).is_empty());
     let whole = picture("imagenet_00_243.jpg");
@@ -216,7 +220,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[tokio::test]
 async fn paths_and_methods_are_checked() {
-    let server = lite0();
+    let server = example();
     assert!(!server.get("/nowhere").await.problem(404).is_empty());
     let answer = server.get("/classify").await;
     answer.problem(405);
@@ -228,7 +232,7 @@ async fn paths_and_methods_are_checked() {
 
 #[tokio::test]
 async fn the_page_comes_from_the_function_and_uses_nothing_from_outside() {
-    let server = lite0();
+    let server = example();
     let page = server.get("/").await;
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").starts_with("text/html"));
@@ -237,23 +241,23 @@ async fn the_page_comes_from_the_function_and_uses_nothing_from_outside() {
     let head = server.send(server.client.head(server.url("/"))).await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     let model = server.get("/model").await.json();
-    assert_eq!((&model["name"], &model["classes"]), (&"efficientnet-lite0".into(), &1000.into()));
+    assert_eq!((&model["name"], &model["classes"]), (&"efficientnet-lite0-int8".into(), &1000.into()));
 }
 
 /// Under a prefix the function sees its own paths, whatever the client claims.
 #[tokio::test]
 async fn a_function_can_be_mounted_anywhere() {
-    let lite0 = root().join("models/efficientnet-lite0");
+    let model = root().join("models/efficientnet-lite0-int8");
     let manifest = app(
         &guest("classify"),
         &format!(
-            "files = [{{ source = \"{}\", destination = \"/model\" }}]\n[component.it.tool.modelfn]\nmodels = [\"efficientnet-lite0\"]",
-            lite0.display()
+            "files = [{{ source = \"{}\", destination = \"/model\" }}]\n[component.it.tool.modelfn]\nmodels = [\"efficientnet-lite0-int8\"]",
+            model.display()
         ),
     )
     .replace("\"/...\"", "\"/vision/:tenant/...\"");
     let server =
-        Setup::app(&manifest).models(root().join("models")).args(&["--load-model", "efficientnet-lite0"]).start();
+        Setup::app(&manifest).models(root().join("models")).args(&["--load-model", "efficientnet-lite0-int8"]).start();
     assert_eq!(top(&server.post("/vision/acme/classify", picture("coffee.png")).await).0, 967);
     assert_eq!(server.get("/vision/acme/").await.status, 200);
     assert!(server.post("/classify", picture("coffee.png")).await.problem(404).contains("/classify"));
@@ -261,7 +265,7 @@ async fn a_function_can_be_mounted_anywhere() {
 
 #[tokio::test]
 async fn two_hundred_requests_at_once_are_answered_like_single_ones() {
-    let server = lite0();
+    let server = example();
     let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg", "imagenet_05_853.jpg"];
     let mut alone = Vec::new();
     for name in names {

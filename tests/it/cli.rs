@@ -20,20 +20,20 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-const LITE0: [&str; 2] = ["--load-model", "efficientnet-lite0"];
+const EXAMPLE: [&str; 2] = ["--load-model", "efficientnet-lite0-int8"];
 
 #[test]
 fn invoke_sends_one_request_through_the_whole_path() {
     let picture = root().join("target/pictures/coffee.png");
-    let (code, out, error) = run(&["invoke", "/classify?top_k=2", path(&picture), LITE0[0], LITE0[1]]);
+    let (code, out, error) = run(&["invoke", "/classify?top_k=2", path(&picture), EXAMPLE[0], EXAMPLE[1]]);
     assert_eq!(code, 0, "{error}");
     assert!(out.starts_with("{\"class\":\"espresso\""), "{out}");
 
-    let (code, out, _) = run(&["invoke", "-i", "/model", LITE0[0], LITE0[1]]);
+    let (code, out, _) = run(&["invoke", "-i", "/model", EXAMPLE[0], EXAMPLE[1]]);
     assert_eq!(code, 0);
     assert!(out.starts_with("200 OK\n") && out.contains("content-type: application/json"), "{out}");
 
-    let (code, out, _) = run(&["invoke", "/nowhere", LITE0[0], LITE0[1]]);
+    let (code, out, _) = run(&["invoke", "/nowhere", EXAMPLE[0], EXAMPLE[1]]);
     assert_eq!(code, 1, "an answer that is an error must be seen by a script");
     assert!(out.contains("\"status\":404"), "{out}");
     assert!(fails(&["invoke", "/classify", "no-such.jpg"]).contains("no-such.jpg can't be read"));
@@ -41,22 +41,22 @@ fn invoke_sends_one_request_through_the_whole_path() {
 
 #[test]
 fn inspect_shows_card_and_graph() {
-    let (code, out, error) = run(&["model", "inspect", "efficientnet-lite0"]);
+    let (code, out, error) = run(&["model", "inspect", "efficientnet-lite0-int8"]);
     assert_eq!(code, 0, "{error}");
-    for part in ["Apache-2.0", "'input' FP32 [-1, 3, 224, 224]", "'logits' FP32 [-1, 1000]", "card and graph agree"] {
+    for part in ["Apache-2.0", "'input' U8 [-1, 224, 224, 3]", "'logits' FP32 [-1, 1000]", "card and graph agree"] {
         assert!(out.contains(part), "{part} is not in:\n{out}");
     }
-    let (_, out, _) = run(&["model", "inspect", "efficientnet-lite0", "--json"]);
+    let (_, out, _) = run(&["model", "inspect", "efficientnet-lite0-int8", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(json["signature"]["inputs"][0]["shape"], serde_json::json!([-1, 3, 224, 224]));
+    assert_eq!(json["signature"]["inputs"][0]["shape"], serde_json::json!([-1, 224, 224, 3]));
     assert!(fails(&["model", "inspect", "nothing"]).contains("no model 'nothing' in models; have: efficientnet-lite0"));
     let (_, out, _) = run(&["model", "list"]);
     assert_eq!(out, "efficientnet-lite0\nefficientnet-lite0-int8\nefficientnet-lite1\n");
 }
 
-/// A copy of lite0 whose card is wrong in one place.
+/// A copy of the example's model whose card is wrong in one place.
 fn wrong_card(from: &str, to: &str) -> Scratch {
-    model_with("efficientnet-lite0", |card| {
+    model_with("efficientnet-lite0-int8", |card| {
         assert!(card.contains(from), "{card}");
         card.replacen(from, to, 1)
     })
@@ -66,16 +66,16 @@ fn wrong_card(from: &str, to: &str) -> Scratch {
 fn inspect_says_where_card_and_graph_disagree_and_serve_refuses() {
     for (from, to, says) in [
         (
-            "[-1, 3, 224, 224]",
-            "[-1, 3, 240, 240]",
-            "input: the card says 'input' FP32 [-1, 3, 240, 240], the graph has 'input' FP32 [-1, 3, 224, 224]",
+            "[-1, 224, 224, 3]",
+            "[-1, 240, 240, 3]",
+            "input: the card says 'input' U8 [-1, 240, 240, 3], the graph has 'input' U8 [-1, 224, 224, 3]",
         ),
         ("[-1, 1000]", "[-1, 999]", "the label file has 1000 lines, but the output has 999 classes"),
         ("size = [224, 224]", "size = [192, 224]", "preprocessing makes"),
         ("sha256 = \"", "sha256 = \"00", "sha256"),
     ] {
         let models = wrong_card(from, to);
-        let (code, out, error) = run(&["model", "inspect", "efficientnet-lite0", "--models", path(models.path())]);
+        let (code, out, error) = run(&["model", "inspect", "efficientnet-lite0-int8", "--models", path(models.path())]);
         assert_eq!(code, 1, "{error}");
         assert!(out.contains("DISAGREE") && out.contains(says), "{out}");
         if says == "sha256" {
@@ -91,7 +91,7 @@ fn inspect_says_where_card_and_graph_disagree_and_serve_refuses() {
             "--admin-listen",
             "127.0.0.1:0",
         ]);
-        assert!(error.contains("model 'efficientnet-lite0'"), "{error}");
+        assert!(error.contains("model 'efficientnet-lite0-int8'"), "{error}");
     }
 }
 
@@ -140,9 +140,9 @@ fn start_up_errors_tell_the_remedy() {
 #[test]
 fn missing_weights_are_left_out_or_refused() {
     let models = Scratch::new();
-    let lite0 = root().join("models/efficientnet-lite0");
+    let original = root().join("models/efficientnet-lite0-int8");
     for file in ["model.toml", "labels.txt"] {
-        models.write(&format!("efficientnet-lite0/{file}"), std::fs::read(lite0.join(file)).unwrap());
+        models.write(&format!("efficientnet-lite0-int8/{file}"), std::fs::read(original.join(file)).unwrap());
     }
     let error = fails(&["invoke", "/", "--models", path(models.path())]);
     assert!(error.contains("model.onnx is missing") && error.contains("`make models`"), "{error}");
@@ -150,7 +150,7 @@ fn missing_weights_are_left_out_or_refused() {
     let manifest = models.write("spin.toml", app(&guest("classify"), ""));
     let (code, out, log) = run(&["invoke", "/", "--models", path(models.path()), "--app", path(&manifest)]);
     assert_eq!(code, 0, "{out}{log}");
-    assert!(log.contains("left out: model 'efficientnet-lite0'"), "{log}");
+    assert!(log.contains("left out: model 'efficientnet-lite0-int8'"), "{log}");
 }
 
 #[test]
@@ -160,12 +160,12 @@ fn compiled_components_spare_the_first_start_its_compilation() {
     let (status, out, error) = run(&["compile", "--out", path(&code)]);
     assert_eq!(status, 0, "{error}");
     assert!(out.starts_with("classify: ") && out.contains("KiB of code"), "{out}");
-    let (status, _, log) = run(&["invoke", "/model", "--code-cache", path(&code), LITE0[0], LITE0[1]]);
+    let (status, _, log) = run(&["invoke", "/model", "--code-cache", path(&code), EXAMPLE[0], EXAMPLE[1]]);
     assert_eq!(status, 0, "{log}");
     assert!(!log.contains("compiling"), "{log}");
 
     let (_, _, log) =
-        run(&["invoke", "/model", "--code-cache", path(&scratch.path().join("empty")), LITE0[0], LITE0[1]]);
+        run(&["invoke", "/model", "--code-cache", path(&scratch.path().join("empty")), EXAMPLE[0], EXAMPLE[1]]);
     assert!(log.contains("compiling the component"), "{log}");
 }
 

@@ -65,7 +65,7 @@ async fn killed_while_loading_it_starts_again() {
     for after in [5, 40, 120, 300, 700] {
         let mut command = modelfn();
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-        command.args(["--load-model", "efficientnet-lite0", "--code-cache", &code_cache]);
+        command.args(["--load-model", "efficientnet-lite0-int8", "--code-cache", &code_cache]);
         let mut child = command.stderr(Stdio::null()).process_group(0).spawn().unwrap();
         // No state of it can be awaited: the moment is to be any.
         tokio::time::sleep(Duration::from_millis(after)).await;

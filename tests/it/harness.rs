@@ -101,7 +101,7 @@ pub fn app(component: &Path, settings: &str) -> String {
     )
 }
 
-/// What to start. The default is the application of this repository with `efficientnet-lite0`.
+/// What to start. The default is the application of this repository with `efficientnet-lite0-int8`.
 pub struct Setup {
     scratch: Scratch,
     app: PathBuf,
@@ -113,7 +113,7 @@ pub struct Setup {
 impl Setup {
     /// The example: `spin.toml` and `models/`.
     pub fn example() -> Setup {
-        let arguments = vec!["--load-model".to_owned(), "efficientnet-lite0".to_owned()];
+        let arguments = vec!["--load-model".to_owned(), "efficientnet-lite0-int8".to_owned()];
         Setup {
             scratch: Scratch::new(),
             app: root().join("spin.toml"),
@@ -129,6 +129,16 @@ impl Setup {
         let app = scratch.write("spin.toml", text);
         std::fs::create_dir(scratch.path().join("models")).unwrap();
         Setup { models: scratch.path().join("models"), app, scratch, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// The example's function for another model: `name` of `folder`, mounted as the function expects it.
+    pub fn classify(folder: &str, name: &str) -> Setup {
+        let card = root().join(folder).join(name);
+        let settings = format!(
+            "files = [{{ source = \"{}\", destination = \"/model\" }}]\n[component.it.tool.modelfn]\nmodels = [\"{name}\"]",
+            card.display()
+        );
+        Setup::app(&app(&guest("classify"), &settings)).models(root().join(folder)).args(&["--load-model", name])
     }
 
     /// The misbehaving guest of `tests/guests`, with further settings of its component.

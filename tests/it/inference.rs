@@ -181,20 +181,24 @@ async fn an_engines_own_words_stay_in_the_log() {
 
 #[tokio::test]
 async fn a_real_model_answers_and_its_input_may_be_json_of_a_megabyte() {
-    let server = Setup::example().start();
-    let input = |data: Value| json!([{ "name": "input", "datatype": "FP32", "shape": [1, 3, 224, 224], "data": data }]);
-    let body = json!({ "inputs": input(json!(vec![0.25_f32; 3 * 224 * 224])) }).to_string();
-    let answer = server.post("/v2/models/efficientnet-lite0/infer", body).await;
-    let text = serde_json::from_slice::<Value>(&answer.body).unwrap();
-    let by_json: Vec<f64> =
-        text["outputs"][0]["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
-    let raw = 0.25_f32.to_le_bytes().repeat(3 * 224 * 224);
-    let request = server.client.post(server.url("/v2/models/efficientnet-lite0/infer"));
-    let answer = server.send(request.header("Inference-Header-Content-Length", 0).body(raw)).await;
-    let split: usize = answer.header("inference-header-content-length").parse().unwrap();
-    let by_bytes = answer.body[split..].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    assert_eq!(by_json.len(), 1000);
-    assert!(by_bytes.zip(&by_json).all(|(one, other)| (f64::from(one) - other).abs() < 1e-3));
+    let server = Setup::example().args(&["--load-model", "efficientnet-lite0"]).start();
+    for (model, datatype, shape, one, bytes) in [
+        ("efficientnet-lite0-int8", "UINT8", [1, 224, 224, 3], json!(159), &[159][..]),
+        ("efficientnet-lite0", "FP32", [1, 3, 224, 224], json!(0.25), &0.25_f32.to_le_bytes()),
+    ] {
+        let infer = format!("/v2/models/{model}/infer");
+        let input = json!({ "name": "input", "datatype": datatype, "shape": shape, "data": vec![one; 3 * 224 * 224] });
+        let answer = server.post(&infer, json!({ "inputs": [input] }).to_string()).await;
+        let text = serde_json::from_slice::<Value>(&answer.body).unwrap();
+        let by_json: Vec<f64> =
+            text["outputs"][0]["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+        let request = server.client.post(server.url(&infer)).header("Inference-Header-Content-Length", 0);
+        let answer = server.send(request.body(bytes.repeat(3 * 224 * 224))).await;
+        let split: usize = answer.header("inference-header-content-length").parse().unwrap();
+        let by_bytes = answer.body[split..].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        assert_eq!(by_json.len(), 1000);
+        assert!(by_bytes.zip(&by_json).all(|(one, other)| (f64::from(one) - other).abs() < 1e-3), "{model}");
+    }
 }
 
 #[test]
@@ -304,14 +308,14 @@ async fn an_output_can_be_its_classes() {
 #[tokio::test]
 async fn classes_have_the_labels_of_the_card() {
     let server = Setup::example().start();
-    let labels = std::fs::read_to_string(root().join("models/efficientnet-lite0/labels.txt")).unwrap();
-    let raw = 0.25_f32.to_le_bytes().repeat(3 * 224 * 224);
+    let labels = std::fs::read_to_string(root().join("models/efficientnet-lite0-int8/labels.txt")).unwrap();
+    let raw = [159].repeat(3 * 224 * 224);
     let text = json!({
-        "inputs": [{ "name": "input", "datatype": "FP32", "shape": [1, 3, 224, 224], "parameters": { "binary_data_size": raw.len() } }],
+        "inputs": [{ "name": "input", "datatype": "UINT8", "shape": [1, 224, 224, 3], "parameters": { "binary_data_size": raw.len() } }],
         "outputs": [{ "name": "logits", "parameters": { "classification": 3 } }],
     });
     let text = text.to_string();
-    let request = server.client.post(server.url("/v2/models/efficientnet-lite0/infer"));
+    let request = server.client.post(server.url("/v2/models/efficientnet-lite0-int8/infer"));
     let request = request.header("Inference-Header-Content-Length", text.len());
     let answer = server.send(request.body([text.as_bytes(), &raw].concat())).await.json();
     let classes: Vec<&str> =

@@ -186,7 +186,7 @@ async fn the_page_classifies_what_is_chosen_and_says_what_is_wrong() {
 
     browser.wait_for("#result[data-state=idle]").await;
     browser.wait_for("#model:not([hidden])").await;
-    assert_eq!(browser.text("#model-name").await, "efficientnet-lite0");
+    assert_eq!(browser.text("#model-name").await, "efficientnet-lite0-int8");
 
     browser.choose(&pictures.join("coffee.png")).await;
     browser.wait_for("#result[data-state=done]").await;

@@ -88,6 +88,20 @@ fn the_size_is_the_graphs() {
     assert!(overhead < 100_000, "{overhead} bytes of {file} are no weights");
 }
 
+/// Quantized weights have scales, zero points and biases of other types beside them: each counts with its own bytes.
+#[test]
+fn the_size_of_an_int8_graph_is_the_graphs_too() {
+    let json = plan_json(&["efficientnet-lite0-int8", "--static"]);
+    let (size, groups) = (&json["size"], json["size"]["weights"]["groups"].as_array().unwrap());
+    let bytes = |group: &Value| group["bytes"].as_u64().unwrap();
+    let total = size["bytes"].as_u64().unwrap();
+    assert_eq!(groups.iter().map(bytes).sum::<u64>(), total);
+    let int8: u64 = groups.iter().filter(|group| group["element"]["name"] == "INT8").map(bytes).sum();
+    assert!(int8 > total * 9 / 10, "{int8} of {total} bytes");
+    let file = std::fs::metadata(root().join("models/efficientnet-lite0-int8/model.onnx")).unwrap().len();
+    assert!(file - total < 100_000, "{total} of {file} bytes are weights");
+}
+
 /// Each number of a static plan, by the formulas.
 #[test]
 fn the_formulas_are_the_plans() {
@@ -265,7 +279,7 @@ async fn plan_of_the_route(seconds: &'static str) -> Value {
     let plan = move || {
         let body = root().join("target/pictures/rocket.jpg");
         let arguments = ["--instances", "2", "--route", ROUTE, "--body", path(&body), "--seconds", seconds];
-        plan_json(&[&["efficientnet-lite0"][..], &arguments].concat())
+        plan_json(&[&["efficientnet-lite0-int8"][..], &arguments].concat())
     };
     tokio::task::spawn_blocking(plan).await.unwrap()
 }

@@ -223,7 +223,7 @@ def overlay_with_card(context, name, change):
     """A copy of the manifests with another card; returns its overlay for one node."""
     copy = context.root / f"k8s-{name}"
     shutil.copytree(K8S, copy)
-    card = copy / "base/cards/efficientnet-lite0.toml"
+    card = copy / "base/cards/efficientnet-lite0-int8.toml"
     changed = change(card.read_text())
     assert changed != card.read_text(), "the card has no such line"
     card.write_text(changed)
