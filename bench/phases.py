@@ -15,7 +15,7 @@ from pathlib import Path
 
 import plot
 from clients import Ask, closed_loop
-from system import ROOT, SCRATCH, classify_app, cpu, run, say, server
+from system import ROOT, SCRATCH, classify_app, cpu, results, run, say, server
 from workloads import Work
 
 # The first that matches `library function` has the sample. What is left of a library is its last line.
@@ -50,7 +50,7 @@ def profile(quick, connections=8):
     for model, pictures in (("int8", "photograph"), ("int8", "phone"), ("cifar10", "thumbnail")):
         work = Work(model, pictures)
         figures[f"{model}, {pictures}"] = one(work, component, connections, seconds)
-    write(figures)
+    write(figures, results(quick))
     return {f"{work}: {phase}, ms": ms for work, found in figures.items() for phase, ms in found["phases"].items()}
 
 
@@ -119,7 +119,7 @@ def kind(library):
 def clean(symbol):
     """Readable, without hashes and numbers: the names in wasm are mangled."""
     symbol = re.sub(r"^wasm\[\d+\]::function\[\d+\](::)?", "", symbol) or "a function"
-    if mangled := re.match(r"_ZN(.*)E$", symbol):
+    if mangled := re.match(r"_ZN(.*?)E?$", symbol):
         rest, parts = mangled[1], []
         while length := re.match(r"\d+", rest):
             end = length.end() + int(length[0])
@@ -131,16 +131,15 @@ def clean(symbol):
     return re.sub(r"::h[0-9a-f]{16}$", "", symbol)
 
 
-def write(figures):
-    """bench/results/profile.txt and bench/profile.svg."""
+def write(figures, folder):
+    """profile.txt, and as profile.svg the first of them."""
     lines = []
     for name, found in figures.items():
         lines += [f"{name}: {found['cpu_ms']:.2f} ms of CPU a request, {found['samples']} samples"]
         lines += [f"  {ms:8.3f} ms  {phase}" for phase, ms in found["phases"].items()]
-        lines += ["  functions:", *(f"  {part:7.1%}  {phase:<18} {function[:120]}" for phase, function, part in found["functions"]), ""]
-    (ROOT / "bench/results/profile.txt").write_text("\n".join(lines))
-    groups = {}
-    for name, found in figures.items():
-        for phase, ms in found["phases"].items():
-            groups.setdefault(phase, {})[name] = ms
-    plot.bars(ROOT / "bench/profile.svg", "Milliseconds of CPU of one request by phase", "ms", groups)
+        lines += ["  functions:", *(f"  {part:7.1%}  {phase:<18} {function[:100]}" for phase, function, part in found["functions"]), ""]
+    (folder / "profile.txt").write_text("\n".join(lines))
+    name, found = next(iter(figures.items()))
+    inside = {phase: [(function, part * found["cpu_ms"]) for its, function, part in found["functions"] if its == phase]
+              for phase in found["phases"]}
+    plot.icicle(folder / "profile.svg", f"{name}: {found['cpu_ms']:.1f} ms of CPU a request", found["phases"], inside)

@@ -38,7 +38,7 @@ class Panel:
                  f'<text class="note" transform="translate(14 {y0 + HEIGHT / 2}) rotate(-90)" text-anchor="middle">{self.y}</text>']
         for value in self.steps():
             parts.append(f'<path class="grid" d="M{LEFT} {y(value):.1f}H{right}"/><text x="{LEFT - 6}" '
-                         f'y="{y(value) + 4:.1f}" text-anchor="end">{value:,.{0 if self.top >= 8 or value >= 1 else 1}f}</text>')
+                         f'y="{y(value) + 4:.1f}" text-anchor="end">{value:,.6g}</text>')
         for place in self.places:
             parts.append(f'<text x="{x(place):.1f}" y="{y0 + HEIGHT + 17}" text-anchor="middle">{self.label(place)}</text>')
         for number, (name, line) in enumerate(self.lines.items()):
@@ -87,13 +87,34 @@ def bars(path, title, unit, groups):
         parts.append(f'<text x="{left - 8}" y="{y + 6 + 8 * len(values)}" text-anchor="end">{group}</text>')
         for name, value in values.items():
             colour = COLOURS[names.index(name) % len(COLOURS)]
-            width = max(1, (WIDTH - left - 130) * value / most)
+            width = max(1, (WIDTH - left - 180) * value / most)
             parts.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="13" fill="{colour}"/>'
                          f'<text x="{left + width + 6:.1f}" y="{y + 11}" font-size="11">{value:,.0f} {unit}'
                          f'{" " + name if len(names) > 1 else ""}</text>')
             y += 16
         y += 10
     write(path, y + 6, "".join(parts))
+
+
+def icicle(path, title, parts, inside):
+    """A flame graph of two rows: `parts` in ms, and below each the (name, ms) of `inside`. Pointing at one tells all."""
+    from xml.sax.saxutils import escape
+
+    total, x, drawn = sum(parts.values()), 8.0, [f'<text x="8" y="18" font-weight="bold">{escape(title)}</text>']
+
+    def box(x, y, name, ms, colour):
+        width = (WIDTH - 16) * ms / total
+        text = escape(name.rpartition("::")[2][:int(width / 8)]) if width > 24 else ""
+        drawn.append(f'<g><title>{escape(name)}: {ms:.3f} ms</title><rect x="{x:.1f}" y="{y}" width="{max(width - 0.5, 0.2):.1f}" '
+                     f'height="34" fill="{colour}"/><text x="{x + 4:.1f}" y="{y + 21}" style="fill:#fff">{text}</text></g>')
+        return width
+
+    for number, (name, ms) in enumerate(parts.items()):
+        colour, below = COLOURS[number % len(COLOURS)], x
+        for function, part in inside.get(name, ()):
+            below += box(below, 64, function, part, colour)
+        x += box(x, 28, name, ms, colour)
+    write(path, 106, "".join(drawn))
 
 
 def write(path, height, inside):

@@ -61,10 +61,8 @@ def cells(results, measure, **labels):
             if "failed" not in cell and all(cell.get(key) == value for key, value in labels.items())}
 
 
-def rates(model, pictures, connections=32):
-    return lambda results: {
-        name: cell["rate"] for name, cell in
-        cells(results, "throughput", model=model, pictures=pictures, connections=connections).items()}
+def rates(model, pictures, connections=32, against=None):
+    return column("throughput", "rate", model=model, pictures=pictures, connections=connections, against=against)
 
 
 def against(find, others, pick=max, unit="/s", upside_down=False):
@@ -119,7 +117,7 @@ GOALS = [
          against(rates("int8", "photograph"), COMPARED)),
     Goal("4. the same with a tiny model and a thumbnail", 3, True, " ×", against(rates("cifar10", "thumbnail"), COMPARED)),
     Goal("5. requests/s, int8, 640 × 427, against stock `wasmtime serve` with wasi-nn", 10, True, " ×",
-         against(rates("int8", "photograph", 4), [STOCK])),
+         against(rates("int8", "photograph", 4, "stock"), [STOCK])),
     Goal("6. requests/s of a guest that says hello, against stock `wasmtime serve`", 1.2, True, " ×", hello),
     Goal("7. p99 at 70 % of our capacity, open loop, against the best peer's", 0.5, False, " ×",
          against(column("latency", "p99_ms", part=0.7), PYTHON, min, " ms")),
@@ -157,7 +155,7 @@ def write(results):
 
 def made(results):
     parts = [machines(results), goals_table(results)]
-    for part in (throughputs, curve, latencies, starts, memories, sizes):
+    for part in (throughputs, curve, latencies, starts, memories, sizes, phases):
         try:
             parts.append(part(results))
         except KeyError:
@@ -178,27 +176,31 @@ def machines(results):
     return "\n\n".join(f"On {text}: {', '.join(names)}." for text, names in words.items())
 
 
-def spread(cell):
-    return f"{number(cell['rate'])} ({number(min(cell['rates']))} to {number(max(cell['rates']))})"
-
-
 def throughputs(results):
     every = [cell for cell in results["throughput"]["figures"]["cells"] if cell["connections"] == 32]
     works = list(dict.fromkeys((cell["model"], cell["pictures"]) for cell in every))
     names = ["native", *dict.fromkeys(cell["contender"] for cell in every if cell["contender"] != "native")]
-    rows = []
-    for model, pictures in works:
-        found = {cell["contender"]: cell for cell in every if (cell["model"], cell["pictures"]) == (model, pictures)}
-        texts = ["–" if name not in found else "failed: " + found[name]["failed"] if "failed" in found[name]
-                 else spread(found[name]) for name in names]
-        rows.append([f"{MODEL_WORDS[model]}, {SETS[pictures][0]}", *texts])
-    return ("### Throughput\n\nRequests a second, closed loop of 32 connections, medians (least to most of the rounds); "
-            "`native` is bench/native.rs.\n\n" + table(["workload", *names], rows))
+
+    def rows(text):
+        for model, pictures in works:
+            found = {cell["contender"]: cell for cell in every if (cell["model"], cell["pictures"]) == (model, pictures)}
+            texts = ["–" if name not in found else f"failed: {found[name]['failed']}" if "failed" in found[name]
+                     else text(found[name]) for name in names]
+            yield [f"{MODEL_WORDS[model]}, {SETS[pictures][0]}", *texts]
+
+    def spread(cell):
+        return f"{number(cell['rate'])} ({number(min(cell['rates']))} to {number(max(cell['rates']))})"
+
+    return ("### Throughput\n\nRequests a second, closed loop of 32 connections: medians, and the least and the most of the "
+            "rounds. `native` is bench/native.rs.\n\n" + table(["workload", *names], rows(spread))
+            + "\n\nMilliseconds of CPU of all the server's processes for one of these requests, which a busy neighbour "
+            "changes less.\n\n"
+            + table(["workload", *names[1:]], ([row[0], *row[2:]] for row in rows(lambda cell: number(cell.get("cpu_ms", 0))))))
 
 
 def curve(results):
     every = [cell for cell in results["throughput"]["figures"]["cells"]
-             if (cell["model"], cell["pictures"]) == ("int8", "photograph") and cell["contender"] not in ("native", STOCK)]
+             if (cell["model"], cell["pictures"]) == ("int8", "photograph") and cell["contender"] != "native" and "against" not in cell]
     if len({cell["connections"] for cell in every}) < 3:
         raise KeyError("curve")
     lines, waits = {}, {}
@@ -265,3 +267,15 @@ def memories(results):
 def sizes(results):
     rows = [[cell["contender"], number(cell["mb"]), cell["parts"]] for cell in results["size"]["figures"]["cells"]]
     return "### Size\n\nMB on disk of what has to be there.\n\n" + table(["", "MB", "what"], rows)
+
+
+def phases(results):
+    found, works = {}, []
+    for name, ms in results["profile"]["figures"].items():
+        work, phase = name.removesuffix(", ms").split(": ", 1)
+        found.setdefault(phase, {})[work] = ms
+        works += [work] if work not in works else []
+    rows = [[phase, *(f"{values[work]:.2f}" if work in values else "–" for work in works)] for phase, values in found.items()]
+    return ("### Where the time of a request goes\n\nMilliseconds of CPU, by perf's samples of the server while 8 connections "
+            "ask; functions are in [profile.txt](results/profile.txt).\n\n" + table(["", *works], rows)
+            + "\n\n![Phases and functions of one request](results/profile.svg)")

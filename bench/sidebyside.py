@@ -103,12 +103,12 @@ def against_stock(rounds, missing):
         if len(started) < 2:
             return []
         turns = {each.title: turn(started[each], Ask(work), 4, 3) for each in started}
-        return in_turns(turns, rounds, {"model": work.model, "pictures": work.pictures, "connections": 4})
+        return in_turns(turns, rounds, {"model": work.model, "pictures": work.pictures, "connections": 4, "against": "stock"})
 
 
 def latency(quick):
     """Open loop: everyone at the same rates, as parts of what modelfn can in a closed one."""
-    work, rounds, seconds = Work(*MAIN), *((2, 4) if quick else (3, 6))
+    work, rounds, seconds = Work(*MAIN), *((2, 3) if quick else (3, 6))
     ready, missing = peers()
     missing, cells = dict(missing), []
     with running([Modelfn(), *ready], work, missing) as started:
@@ -116,7 +116,7 @@ def latency(quick):
         asks = {each: Ask(work, each.form) for each in started}
         ours = next(iter(started))
         capacity = statistics.median(
-            closed_loop(started[ours].port, asks[ours], CONNECTIONS, seconds)["rate"] for _ in range(3))
+            closed_loop(started[ours].port, asks[ours], CONNECTIONS, seconds)["rate"] for _ in range(2 if quick else 3))
         for part in [GOAL_RATE] if quick else RATES:
             turns = {each.title: at_rate(started[each], asks[each], part * capacity, seconds) for each in started}
             cells += in_turns(turns, rounds, {"model": work.model, "pictures": work.pictures, "part": part})
@@ -134,7 +134,7 @@ def start(quick):
     missing = dict(missing)
     for contender in [Modelfn(), *ready]:
         times = []
-        rounds = (10 if quick else 20) if contender.name == "modelfn" else (2 if quick else 5)
+        rounds = (10 if quick else 20) if contender.name == "modelfn" else (1 if quick else 5)
         try:
             # The first fills the caches: code, bytecode, files.
             for _ in range(rounds + 1):

@@ -19,6 +19,8 @@ MODELFN = ROOT / "target/release/modelfn"
 TOOLS = Path(os.environ.get("MODELFN_CACHE", Path.home() / ".cache/modelfn")) / "tools/bin"
 PICTURES = ROOT / "target/pictures"
 RUNTIME = next((ROOT / "target/lib").glob("libonnxruntime.so*"), None)
+# Where measures are kept: what is committed, and what --quick says.
+RESULTS, QUICK = ROOT / "bench/results", ROOT / "target/bench-quick"
 # Filled by build(): the benches of Cargo.toml, by name.
 BENCHES = {}
 
@@ -227,6 +229,10 @@ def machine():
         "python": platform.python_version(), "rustc": run("rustc", "--version").split()[1],
         "engine": RUNTIME.name if RUNTIME else None, "commit": run("git", "describe", "--always", "--dirty", "--exclude", "*").strip(),
     }
+
+
+def results(quick):
+    return QUICK if quick else RESULTS
 
 
 def free_port():
