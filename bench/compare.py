@@ -32,7 +32,7 @@ def infer(model, count):
     return {"bodies": paths, "headers": [f"inference-header-content-length: {len(head)}"]}
 
 
-def stacking(turns=3, seconds=4):
+def stacking(quick, turns=3, seconds=4):
     """What batching costs where it can't help, and brings where it can. Sums of a batch are made in another order, so
     that the last bits of an answer may differ."""
     result = {}
@@ -51,7 +51,7 @@ def stacking(turns=3, seconds=4):
     return result
 
 
-def int8(turns=3, seconds=4):
+def int8(quick, turns=3, seconds=4):
     """The same pictures to both; each is compared with what the same model answered first."""
     names = [variant("lite0", "lite0-float", ""), variant("int8", "lite0-int8", "")]
     resident, rates, alone, _, cpu = versus(names, infer("lite0", 4), turns, seconds)

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from plot import plot
+import plot
 from compare import check, hosting, infer
 from system import PICTURES, ROOT, SCRATCH, load, say, server, variant
 
@@ -14,7 +14,7 @@ FACTORS = (0.5, 0.8, 1, 1.5, 2, 4, 7, 10)
 PATIENCE = 2
 
 
-def overload(seconds=12):
+def overload(quick, seconds=12):
     """Offered load from half to ten times the capacity, open loop, by clients with a deadline."""
     impatient = ASK | {"headers": [*ASK["headers"], f"x-request-timeout: {PATIENCE}s"]}
     rows = []
@@ -32,7 +32,7 @@ def overload(seconds=12):
                 "p50": run["accepted_ms"]["p50"], "p99": run["accepted_ms"]["p99"], "resident": sample["most"]})
             say(" ".join(f"{key} {value:.4g}" for key, value in rows[-1].items() if value is not None))
         after = ours.resident()
-    plot(ROOT / "bench/overload.svg", capacity, rows)
+    draw(capacity, rows)
     peak = max(row["goodput"] for row in rows)
     result = {"capacity, closed loop of 16, requests/s": round(capacity)}
     for row in rows:
@@ -45,7 +45,18 @@ def overload(seconds=12):
     return result
 
 
-def probes(seconds=20, rate=100):
+def draw(capacity, rows):
+    line = lambda key, part=1: [(row["factor"], (row[key] or 0) / part) for row in rows]
+    over, times = "offered load, times the capacity", lambda factor: f"{factor:g}×"
+    plot.panels(ROOT / "bench/overload.svg", [
+        plot.Panel("Answered in time, refused, too late", over, "times the capacity",
+                   {key: line(key, capacity) for key in ("goodput", "refused", "late")}, log_x=True, top=2, label=times),
+        plot.Panel("p99 of what was accepted", over, "ms", {"p99": line("p99")}, log_x=True, label=times),
+        plot.Panel("Resident memory", over, "MB", {"resident": line("resident")}, log_x=True, label=times),
+    ])
+
+
+def probes(quick, seconds=20, rate=100):
     """`/livez` on the admin port, while every core computes."""
     with server(["--load-model", "efficientnet-lite0", "--log", "warn"]) as ours:
         busy = threading.Thread(
@@ -58,7 +69,7 @@ def probes(seconds=20, rate=100):
     return {f"/livez {part} under full load, ms": round(run["accepted_ms"][part], 2) for part in ("p50", "p99", "max")}
 
 
-def endurance(requests=100_000, warmup=5_000, connections=32):
+def endurance(quick, requests=100_000, warmup=5_000, connections=32):
     """Each answer of a cheap model compared, and the memory before and after."""
     asks = infer("cifar10", 20)
     name = variant("cifar10", "cifar10-endures", "")

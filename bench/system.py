@@ -1,9 +1,10 @@
-"""What every measure needs: the programs, the server under test, the client that loads it."""
+"""What every measure needs: the programs, the machine, the server under test, processes and their memory."""
 
 import contextlib
 import http.client
 import json
 import os
+import platform
 import re
 import shutil
 import socket
@@ -17,6 +18,9 @@ SCRATCH = ROOT / "target/bench"
 MODELFN = ROOT / "target/release/modelfn"
 TOOLS = Path(os.environ.get("MODELFN_CACHE", Path.home() / ".cache/modelfn")) / "tools/bin"
 PICTURES = ROOT / "target/pictures"
+RUNTIME = next((ROOT / "target/lib").glob("libonnxruntime.so*"), None)
+# Where measures are kept: what is committed, and what --quick says.
+RESULTS, QUICK = ROOT / "bench/results", ROOT / "target/bench-quick"
 # Filled by build(): the benches of Cargo.toml, by name.
 BENCHES = {}
 
@@ -24,7 +28,7 @@ BENCHES = {}
 def build():
     say("building")
     run("cargo", "build", "--release", "--workspace")
-    benches = ["--bench", "instantiate", "--bench", "load"]
+    benches = ["--bench", "instantiate", "--bench", "load", "--bench", "native"]
     out = run("cargo", "test", "--release", "--workspace", *benches, "--no-run", "--message-format", "json")
     messages = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     BENCHES.update((m["target"]["name"], m["executable"]) for m in messages if m.get("executable"))
@@ -38,6 +42,7 @@ def build():
 MODELS = {
     "lite0": "efficientnet-lite0",
     "int8": "efficientnet-lite0-int8",
+    "lite2": "bench/models/efficientnet-lite2",
     "cifar10": "tests/fixtures/models/cifar10",
     "dense": "bench/models/dense",
     "tiny": "bench/models/tiny",
@@ -68,13 +73,15 @@ class Server:
     def connect(self, patience=30):
         return connect(self.port, patience)
 
+    @property
+    def pid(self):
+        return self.process.pid
+
     def resident(self):
         return resident(self.process.pid)
 
     def cpu(self):
-        """Seconds that it computed so far, on all cores: what a busy neighbour changes little."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu(self.pid)
 
     def metric(self, name):
         """The sum of a metric over its labels."""
@@ -86,7 +93,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True):
+def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True, patience=60):
     port, admin = free_port(), free_port()
     log_path = ROOT / "target/bench.log"
     command = [MODELFN, "serve", "--app", app, "--models", models, "--log-format", "json",
@@ -97,7 +104,7 @@ def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True)
         try:
             if wait:
                 ours.connect().close()
-                wait_ready(port)
+                wait_ready(port, patience)
             yield ours
         finally:
             process.terminate()
@@ -115,9 +122,9 @@ def process(command, port):
             child.terminate()
 
 
-def wait_ready(port):
+def wait_ready(port, patience):
     """The port is bound before models are loaded; the first answer is the sign that they are."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
         connection.request("GET", "/")
         connection.getresponse().read()
@@ -139,6 +146,15 @@ def connect(port, patience):
             time.sleep(0.001)
 
 
+def classify_app(model, component=ROOT / "target/guest/classify.wasm"):
+    """A manifest in which classify.wasm has this folder's model."""
+    path = app(component, SCRATCH / f"{model.name}.toml")
+    with open(path, "a") as manifest:
+        manifest.write(f'files = [{{ source = "{model}", destination = "/model" }}]\n'
+                       f'[component.bench.tool.modelfn]\nmodels = ["{model.name}"]\n')
+    return path
+
+
 def load(port, *paths, bodies=(), headers=(), **options):
     """One run of bench/load.rs: a result for each path."""
     command = [BENCHES["load"], "--address", f"127.0.0.1:{port}"]
@@ -147,9 +163,8 @@ def load(port, *paths, bodies=(), headers=(), **options):
     return [json.loads(line) for line in run(*command).splitlines()]
 
 
-def app(component):
+def app(component, path=SCRATCH / "spin.toml"):
     """A manifest with this component on all routes."""
-    path = SCRATCH / "spin.toml"
     path.write_text(
         'spin_manifest_version = 2\napplication.name = "bench"\n[[trigger.http]]\nroute = "/..."\ncomponent = "bench"\n'
         f'[component.bench]\nsource = "{component}"\n')
@@ -159,6 +174,65 @@ def app(component):
 def resident(pid):
     kilobytes = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]
     return int(kilobytes) * 1024 / 1e6
+
+
+def tree(pid):
+    """A process and all below it."""
+    below = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            below.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += below.get(each, [])
+    return found
+
+
+def memory(pid):
+    """Megabytes of a process and all below it. A page that several share counts for each with its part (PSS), so that
+    the sum is what would be free if all ended."""
+    kilobytes = 0
+    for each in tree(pid):
+        # One that ends meanwhile has none.
+        with contextlib.suppress(OSError):
+            found = re.search(r"(?m)^Pss:\s+(\d+) kB", Path(f"/proc/{each}/smaps_rollup").read_text())
+            kilobytes += int(found[1]) if found else 0
+    return kilobytes * 1024 / 1e6
+
+
+def cpu(pid):
+    """Seconds that a process and all below it computed so far, on all cores: what a busy neighbour changes little."""
+    ticks = 0
+    for each in tree(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak(pid):
+    """The most megabytes that one process ever had resident."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024 / 1e6
+
+
+def machine():
+    """What figures depend on, without what names this one machine."""
+    cpu = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
+    flags = set(re.search(r"(?m)^(?:flags|Features)\s*: (.*)$", Path("/proc/cpuinfo").read_text())[1].split())
+    system = platform.freedesktop_os_release()
+    total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024 / 1e9
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(), "cores": os.cpu_count(), "memory_gb": round(total),
+        "features": sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm"}),
+        "virtual": "hypervisor" in flags, "kernel": re.match(r"[\d.]+", platform.release())[0], "system": system.get("PRETTY_NAME", "Linux"),
+        "python": platform.python_version(), "rustc": run("rustc", "--version").split()[1],
+        "engine": RUNTIME.name if RUNTIME else None, "commit": run("git", "describe", "--always", "--dirty", "--exclude", "*").strip(),
+    }
+
+
+def results(quick):
+    return QUICK if quick else RESULTS
 
 
 def free_port():

@@ -1,0 +1,13 @@
+"""Flask."""
+
+from flask import Flask, request
+
+from serving import Classifier
+
+app = Flask(__name__)
+model = Classifier()
+
+
+@app.post("/classify")
+def classify():
+    return model.classify(request.get_data(cache=False))

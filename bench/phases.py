@@ -1,0 +1,145 @@
+"""Where the processor's time of a request goes: samples by `perf`, sorted into phases by the function they hit.
+
+The guest is built with its names for this, the same code otherwise; compiled, it is an ELF file, whose symbols are told to
+perf as the map of a just-in-time compiler.
+"""
+
+import collections
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import plot
+from clients import Ask, closed_loop
+from system import ROOT, SCRATCH, classify_app, cpu, results, run, say, server
+from workloads import Work
+
+# The first that matches `library function` has the sample. What is left of a library is its last line.
+PHASES = [
+    ("engine", r"libonnxruntime"),
+    ("guest: resize", r"cwasm .*fast_image_resize"),
+    ("guest: decode", r"cwasm .*(jpeg|zune|png|image|picture|miniz|fdeflate)"),
+    ("guest: tensor", r"cwasm .*(lay_out|preprocess)"),
+    ("guest: card", r"cwasm .*(toml|card|Card)"),
+    ("guest: answer", r"cwasm .*(serde_json|postprocess|rank|softmax|expf?\b)"),
+    ("guest: memory", r"cwasm .*(memcpy|memmove|memset|alloc|malloc|free)"),
+    ("guest: the rest", r"cwasm"),
+    ("kernel: pages", r"kernel.*(fault|page|folio|mmap|munmap|madvise|zap|tlb|lru|memcg|vma|clear)"),
+    ("kernel: network", r"kernel.*(tcp|sock|inet|ip_|skb|loopback|net_|copy_(to|from)|_copy|rep_movs|recv|send)"),
+    ("kernel: threads", r"kernel.*(futex|sched|wake|switch|idle|epoll|timer|eventfd)"),
+    ("kernel: the rest", r"kernel|unknown"),
+    ("host: HTTP", r"modelfn .*(hyper|http|httparse|h2::)"),
+    ("host: instance", r"modelfn .*(wasmtime|cranelift|cap_std|wasi)"),
+    ("host: runtime", r"modelfn .*(tokio|mio|futures)"),
+    ("copies", r"libc.*(memcpy|memmove|memset|avx|evex|erms)"),
+    ("allocator", r"(alloc|free|malloc|cfree|realloc)"),
+    ("host: the rest", r"modelfn"),
+    ("the rest", r""),
+]
+
+
+def profile(quick, connections=8):
+    """Milliseconds of CPU of one request by phase, under load on all cores."""
+    if not shutil.which("perf"):
+        return {"skipped": "perf is missing: on Debian, as root, apt-get install linux-perf"}
+    component, figures, seconds = named_guest(), {}, 5 if quick else 15
+    for model, pictures in (("int8", "photograph"), ("int8", "phone"), ("cifar10", "thumbnail")):
+        work = Work(model, pictures)
+        figures[f"{model}, {pictures}"] = one(work, component, connections, seconds)
+    write(figures, results(quick))
+    return {f"{work}: {phase}, ms": ms for work, found in figures.items() for phase, ms in found["phases"].items()}
+
+
+def named_guest():
+    source, target = ROOT / "target/guest/classify.wasm", SCRATCH / "classify-named.wasm"
+    environment = os.environ | {"CARGO_PROFILE_GUEST_STRIP": "none"}
+    subprocess.run([ROOT / "guest/build.sh", "classify"], env=environment, check=True, stderr=subprocess.DEVNULL)
+    shutil.copy(source, target)
+    subprocess.run([ROOT / "guest/build.sh", "classify"], check=True, stderr=subprocess.DEVNULL)
+    return target
+
+
+def one(work, component, connections, seconds):
+    data, code = SCRATCH / "perf.data", SCRATCH / "code"
+    options = ["--load-model", work.folder.name, "--log", "warn", "--code-cache", code]
+    with server(options, app=classify_app(work.folder, component), models=work.folder.parent) as ours:
+        closed_loop(ours.port, Ask(work), connections, 2)
+        before, result = cpu(ours.pid), {}
+        load = threading.Thread(target=lambda: result.update(closed_loop(ours.port, Ask(work), connections, seconds + 1)))
+        load.start()
+        time.sleep(0.5)
+        # A clock, since virtual machines seldom have counters.
+        run("perf", "record", "--quiet", "-e", "cpu-clock", "-F", "1999", "-p", ours.pid, "-o", data, "--", "sleep", seconds)
+        load.join()
+        symbols = name_code(ours.pid, next(code.glob("*.cwasm")))
+        each = (cpu(ours.pid) - before) * 1e3 / result["answers"]
+    found = collections.Counter()
+    try:
+        lines = run("perf", "script", "-i", data, "-F", "ip,sym,dso").splitlines()
+    finally:
+        symbols.unlink()
+    for line in lines:
+        match = re.match(r"\s*[0-9a-f]+ (.*) \((.*)\)$", line)
+        if match:
+            found[(os.path.basename(match[2]), clean(match[1]))] += 1
+    total = sum(found.values())
+    phases, functions = collections.Counter(), collections.Counter()
+    for (library, function), count in found.items():
+        phase = next(name for name, pattern in PHASES if re.search(pattern, f"{kind(library)} {function}"))
+        phases[phase] += count
+        functions[(phase, function)] += count
+    say(f"{work.words}: {total} samples, {each:.2f} ms of CPU a request")
+    return {"cpu_ms": round(each, 3), "samples": total,
+            "phases": {name: round(count * each / total, 3) for name, count in phases.most_common()},
+            "functions": [(phase, function, count / total) for (phase, function), count in functions.most_common(40)]}
+
+
+def name_code(pid, code):
+    """Writes /tmp/perf-PID.map, where perf looks for names: those of the compiled file, at the place that its text has in
+    the process."""
+    symbols = [line.split(maxsplit=3) for line in run("nm", "--print-size", "--numeric-sort", code).splitlines()]
+    symbols = [(int(line[0], 16), int(line[1], 16), line[3]) for line in symbols if len(line) == 4]
+    first = min(address for address, _, _ in symbols) & ~0xFFF
+    room = max(address + size for address, size, _ in symbols) - first
+    anonymous = re.findall(r"(?m)^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ 00:00 0 *$", Path(f"/proc/{pid}/maps").read_text())
+    base = next(int(start, 16) for start, end in anonymous if int(end, 16) - int(start, 16) >= room)
+    path = Path(f"/tmp/perf-{pid}.map")
+    path.write_text("".join(f"{base + address - first:x} {size:x} {name}\n" for address, size, name in symbols))
+    return path
+
+
+def kind(library):
+    return "kernel" if library.startswith("[") else "cwasm" if library.startswith("perf-") else library
+
+
+def clean(symbol):
+    """Readable, without hashes and numbers: the names in wasm are mangled."""
+    symbol = re.sub(r"^wasm\[\d+\]::function\[\d+\](::)?", "", symbol) or "a function"
+    if mangled := re.match(r"_ZN(.*?)E?$", symbol):
+        rest, parts = mangled[1], []
+        while length := re.match(r"\d+", rest):
+            end = length.end() + int(length[0])
+            parts.append(rest[length.end():end])
+            rest = rest[end:]
+        symbol = "::".join(parts)
+        for short, sign in (("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("$RF$", "&"), ("$C$", ","), ("..", "::"), ("$u7b$", "{"), ("$u7d$", "}")):
+            symbol = symbol.replace(short, sign)
+    return re.sub(r"::h[0-9a-f]{16}$", "", symbol)
+
+
+def write(figures, folder):
+    """profile.txt, and as profile.svg the first of them."""
+    lines = []
+    for name, found in figures.items():
+        lines += [f"{name}: {found['cpu_ms']:.2f} ms of CPU a request, {found['samples']} samples"]
+        lines += [f"  {ms:8.3f} ms  {phase}" for phase, ms in found["phases"].items()]
+        lines += ["  functions:", *(f"  {part:7.1%}  {phase:<18} {function[:100]}" for phase, function, part in found["functions"]), ""]
+    (folder / "profile.txt").write_text("\n".join(lines))
+    name, found = next(iter(figures.items()))
+    inside = {phase: [(function, part * found["cpu_ms"]) for its, function, part in found["functions"] if its == phase]
+              for phase in found["phases"]}
+    plot.icicle(folder / "profile.svg", f"{name}: {found['cpu_ms']:.1f} ms of CPU a request", found["phases"], inside)

@@ -1,0 +1,297 @@
+"""The same work for everyone, in turns: throughput, latency, start, memory, and what has to be shipped."""
+
+import contextlib
+import functools
+import os
+import statistics
+import subprocess
+import sysconfig
+import threading
+import time
+from pathlib import Path
+
+from clients import Ask, Lost, closed_loop, first_answer, open_loop
+from contenders import Modelfn, native, peers, running, stock
+from system import MODELFN, ROOT, RUNTIME, SCRATCH, TOOLS, cpu, memory, peak, run, say, server
+from workloads import Work
+
+# Most goals are about this one.
+MAIN = ("int8", "photograph")
+CONNECTIONS = 32
+CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# Of our own capacity.
+RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
+GOAL_RATE = 0.7
+
+
+def throughput(quick):
+    """Closed loop: requests a second of everyone for each workload, and over connections for the main one."""
+    goals = [MAIN, ("int8", "phone"), ("cifar10", "thumbnail")]
+    others = [] if quick else [("int8", "thumbnail"), ("int8", "mixed"), ("lite0", "photograph"), ("lite2", "thumbnail")]
+    cells, (ready, missing) = [], peers()
+    missing = dict(missing)
+    for model, pictures in goals + others:
+        work = Work(model, pictures)
+        # What a peer does with a large picture is no goal.
+        contenders = [Modelfn()] if quick and pictures == "phone" else [Modelfn(), *ready]
+        with running(contenders, work, missing) as started:
+            warm_up(started, work)
+            curve = CURVE if (model, pictures) == MAIN and not quick else ()
+            for connections in sorted({CONNECTIONS, *curve}):
+                matters = connections == CONNECTIONS and (model, pictures) in goals
+                rounds, seconds = (2, 2) if quick else (5, 4) if matters else (3, 3)
+                rounds += quick and (model, pictures) == MAIN
+                turns = {each.title: turn(server, Ask(work, each.form), connections, seconds)
+                         for each, server in started.items()}
+                if connections == CONNECTIONS:
+                    turns["native"] = functools.partial(native, work, seconds)
+                cells += in_turns(turns, rounds, {"model": model, "pictures": pictures, "connections": connections})
+    cells += against_stock(2 if quick else 5, missing)
+    return {"cells": cells, "missing": missing}
+
+
+def turn(server, ask, connections, seconds):
+    """One run, with the milliseconds of CPU that the server took for an answer."""
+    def measure():
+        before = cpu(server.pid)
+        run = closed_loop(server.port, ask, connections, seconds)
+        return run | {"cpu_ms": (cpu(server.pid) - before) * 1e3 / run["answers"]}
+    return measure
+
+
+def warm_up(started, work):
+    for contender, server in started.items():
+        with contextlib.suppress(Lost):
+            closed_loop(server.port, Ask(work, contender.form), 8, 1)
+
+
+def in_turns(turns, rounds, labels):
+    """Every turn once a round; one that loses requests is measured no further, and named."""
+    runs, failed = {name: [] for name in turns}, {}
+    for _ in range(rounds):
+        for name, measure in turns.items():
+            if name in failed:
+                continue
+            try:
+                runs[name].append(measure())
+            except Lost as lost:
+                say(f"{name}: {lost}")
+                failed[name] = str(lost)
+    cells = []
+    for name, each in runs.items():
+        cell = {"contender": name, **labels}
+        if name in failed:
+            cell["failed"] = failed[name]
+        else:
+            keys = [key for key in each[0] if isinstance(each[0][key], float)]
+            cell |= {key: round(statistics.median(one[key] for one in each), 3) for key in keys}
+            cell["rates"] = [round(one["rate"], 2) for one in each]
+        cells.append(cell)
+        say(" ".join(str(value) for value in cell.values() if not isinstance(value, list)))
+    return cells
+
+
+def against_stock(rounds, missing):
+    """Both with few connections, since each request there loads the model."""
+    work, peer = Work(*MAIN), stock()
+    try:
+        subprocess.run([ROOT / "models/build.py", "model", "--openvino", work.folder.name], check=True, stdout=subprocess.DEVNULL)
+    except subprocess.CalledProcessError:
+        missing[peer.title] = "the model could not be converted to OpenVINO's format"
+        return []
+    with running([Modelfn(), peer], work, missing) as started:
+        if len(started) < 2:
+            return []
+        turns = {each.title: turn(started[each], Ask(work), 4, 3) for each in started}
+        return in_turns(turns, rounds, {"model": work.model, "pictures": work.pictures, "connections": 4, "against": "stock"})
+
+
+def latency(quick):
+    """Open loop: everyone at the same rates, as parts of what modelfn can in a closed one."""
+    work, rounds, seconds = Work(*MAIN), *((2, 3) if quick else (3, 6))
+    ready, missing = peers()
+    missing, cells = dict(missing), []
+    with running([Modelfn(), *ready], work, missing) as started:
+        warm_up(started, work)
+        asks = {each: Ask(work, each.form) for each in started}
+        ours = next(iter(started))
+        capacity = statistics.median(
+            closed_loop(started[ours].port, asks[ours], CONNECTIONS, seconds)["rate"] for _ in range(2 if quick else 3))
+        for part in [GOAL_RATE] if quick else RATES:
+            turns = {each.title: at_rate(started[each], asks[each], part * capacity, seconds) for each in started}
+            cells += in_turns(turns, rounds, {"model": work.model, "pictures": work.pictures, "part": part})
+    return {"capacity": round(capacity, 1), "cells": cells, "missing": missing}
+
+
+def at_rate(server, ask, rate, seconds):
+    return lambda: open_loop(server.port, ask, rate, seconds)
+
+
+def start(quick):
+    """From starting the process to the first right answer, files in the system's cache; alone on the machine."""
+    work, cells = Work(*MAIN), []
+    ready, missing = peers()
+    missing = dict(missing)
+    for contender in [Modelfn(), *ready]:
+        times = []
+        rounds = (10 if quick else 20) if contender.name == "modelfn" else (1 if quick else 5)
+        try:
+            # The first fills the caches: code, bytecode, files.
+            for _ in range(rounds + 1):
+                with contender.start(work) as server:
+                    times.append(server.started * 1e3)
+        except Lost as lost:
+            missing[contender.title] = f"not started: {lost}"
+            continue
+        cells.append({"contender": contender.title, "ms": round(statistics.median(times[1:]), 1),
+                      "worst_ms": round(max(times[1:]), 1), "times": [round(each, 1) for each in times[1:]]})
+        say(f"{contender.title} {cells[-1]['ms']} ms")
+    return {"cells": cells, "missing": missing}
+
+
+def memory_used(quick):
+    """Idle after the first answer; the most under load; and how it grows with requests in flight. Alone on the machine:
+    what two share counts half."""
+    work, seconds, cells = Work(*MAIN), 3 if quick else 8, []
+    ready, missing = peers()
+    missing = dict(missing)
+    for contender in [Modelfn(), *ready]:
+        ask = Ask(work, contender.form)
+        cell = {"contender": contender.title}
+        try:
+            with contender.start(work) as server:
+                cell["idle_mb"] = round(settled(server.pid), 1)
+            many = (1, 16) if contender.name == "modelfn" else ()
+            for connections in many if quick else (1, 16, CONNECTIONS):
+                with contender.start(work) as server, sampling(server.pid) as seen:
+                    closed_loop(server.port, ask, connections, seconds)
+                    cell[f"at_{connections}_mb"] = round(seen["most"], 1)
+                    if contender.name == "modelfn":
+                        cell[f"peak_at_{connections}_mb"] = round(peak(server.pid), 1)
+        except Lost as lost:
+            missing[contender.title] = str(lost)
+            continue
+        cells.append(cell)
+        say(" ".join(f"{key} {value}" for key, value in cell.items() if key != "contender") + f" {contender.title}")
+    return {"cells": cells, "missing": missing}
+
+
+def settled(pid, patience=15):
+    """Memory once it stays within 1 % for a second."""
+    before, until = memory(pid), time.monotonic() + patience
+    while time.monotonic() < until:
+        time.sleep(1)
+        now = memory(pid)
+        if abs(now - before) < before / 100:
+            return now
+        before = now
+    return before
+
+
+class sampling:
+    """The most memory of a process and all below it, looked at ten times a second."""
+
+    def __init__(self, pid):
+        self.pid, self.seen, self.over = pid, {"most": 0}, threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+        return self.seen
+
+    def look(self):
+        while not self.over.wait(0.1):
+            self.seen["most"] = max(self.seen["most"], memory(self.pid))
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def functions(quick, used=10, many=1000):
+    """One process with a thousand functions of which ten are asked, and one with only those ten: the same file behind
+    every route, and files of their own. Compiled code is looked for where there is none of an earlier run."""
+    work, figures, patience = Work(*MAIN), {}, 40 if quick else 300
+    ask = Ask(work)
+    for kind in ("same", "distinct"):
+        sizes = {}
+        # The first of two compiles; the second has its code, and is measured.
+        for count in (used, used, many, many):
+            manifest = many_functions(work, count, distinct=kind == "distinct")
+            options = ["--load-model", work.folder.name, "--log", "warn", "--code-cache", SCRATCH / f"code-{kind}"]
+            began = time.perf_counter()
+            with server(options, app=manifest, models=work.folder.parent, wait=False) as ours:
+                try:
+                    # The ones that are asked lie between the others.
+                    for n in range(used):
+                        first_answer(ours.port, ask, patience, path=f"/f{n * count // used}/classify")
+                except Lost as lost:
+                    figures[f"{kind}: failed"] = f"{count} functions did not answer within {patience} s"
+                    say(f"{kind}: {lost}")
+                    ours.process.kill()
+                    break
+                sizes[count] = memory(ours.pid)
+                figures[f"{kind}: {count} functions, MB"] = round(sizes[count], 1)
+                figures[f"{kind}: {count} functions, seconds until ten answered"] = round(time.perf_counter() - began, 1)
+        if len(sizes) == 2:
+            figures[f"{kind}: times"] = round(sizes[many] / sizes[used], 3)
+            say(f"{kind}: {figures[f'{kind}: times']} times")
+    return figures
+
+
+def many_functions(work, count, distinct):
+    source = (ROOT / "target/guest/classify.wasm").read_bytes()
+    folder = SCRATCH / "functions"
+    folder.mkdir(exist_ok=True)
+    parts = ['spin_manifest_version = 2\napplication.name = "bench"\n']
+    for n in range(count):
+        path = ROOT / "target/guest/classify.wasm"
+        if distinct:
+            path = folder / f"f{n}.wasm"
+            path.write_bytes(source + custom_section("bench", str(n).encode()))
+        parts.append(f'[[trigger.http]]\nroute = "/f{n}/..."\ncomponent = "f{n}"\n[component.f{n}]\nsource = "{path}"\n'
+                     f'files = [{{ source = "{work.folder}", destination = "/model" }}]\n'
+                     f'[component.f{n}.tool.modelfn]\nmodels = ["{work.folder.name}"]\n')
+    manifest = SCRATCH / "functions.toml"
+    manifest.write_text("".join(parts))
+    return manifest
+
+
+def custom_section(name, data):
+    """What tools write beside code; no program reads it, but the file is another one."""
+    body = bytes([len(name)]) + name.encode() + data
+    return b"\0" + bytes([len(body)]) + body
+
+
+def size(quick):
+    """Megabytes on disk of what has to be there to serve the main workload."""
+    model = Work(*MAIN).folder
+    graph = (model / "model.onnx").stat().st_size
+    stripped = SCRATCH / "modelfn"
+    run("strip", "-o", stripped, MODELFN)
+    wasm = ROOT / "target/guest/classify.wasm"
+    figures = [{"contender": "modelfn", "mb": megabytes(stripped, RUNTIME, wasm) + graph / 1e6,
+                "parts": "program, engine, function, model"}]
+    interpreter = megabytes(Path(sysconfig.get_path("stdlib")), leave_out=("site-packages", "dist-packages", "test", "__pycache__"))
+    ready, missing = peers()
+    for peer in ready:
+        packages = megabytes(peer.venv, leave_out=("__pycache__",))
+        figures.append({"contender": peer.title, "mb": interpreter + packages + graph / 1e6,
+                        "parts": "Python's library, packages, model; without bytecode"})
+    engine = megabytes(*(path.resolve() for path in (ROOT / "target/openvino").glob("*.so*") if any(
+        part in path.name for part in ("openvino.so", "openvino_c.so.", "cpu_plugin", "ir_frontend", "tbb.so", "hwloc"))))
+    figures.append({"contender": stock().title, "mb": megabytes(TOOLS / "wasmtime", wasm) + engine + graph / 1e6,
+                    "parts": "program, the parts of OpenVINO that it needs, function, model"})
+    return {"cells": [figure | {"mb": round(figure["mb"], 1)} for figure in figures], "missing": missing}
+
+
+def megabytes(*paths, leave_out=()):
+    total = 0
+    for path in paths:
+        if path.is_file():
+            total += path.stat().st_size
+        for at, folders, names in os.walk(path):
+            folders[:] = [each for each in folders if each not in leave_out]
+            files = [Path(at, name) for name in names]
+            total += sum(file.stat().st_size for file in files if not file.is_symlink())
+    return total / 1e6

@@ -1,0 +1,81 @@
+"""What one request costs, and where its time goes."""
+
+import http.client
+import json
+import re
+import socket
+import statistics
+import sys
+
+from clients import get_loop
+from system import BENCHES, PICTURES, ROOT, TOOLS, app, free_port, process, run, server
+
+PICTURE = PICTURES / "rocket.jpg"  # 640 x 427, baseline JPEG
+LITE0 = ["--load-model", "efficientnet-lite0"]
+
+
+def instantiate(quick):
+    """Store, instance and dropping both, on one thread."""
+    wasms = [ROOT / f"target/guest/{name}.wasm" for name in ("classify", "probe")]
+    out = run(BENCHES["instantiate"], *wasms)
+    rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    return {f"{row['component']} {key}, µs": round(row[key + "_us"], 1) for row in rows for key in ("p50", "p99")}
+
+
+def trivial(quick):
+    """Requests a second of a guest that says hello: ours and stock `wasmtime serve`, in turns."""
+    probe = ROOT / "target/guest/probe.wasm"
+    wasmtime = TOOLS / "wasmtime"
+    if not wasmtime.exists():
+        return {"skipped": "stock wasmtime is missing; run tests/setup.sh"}
+    rounds, seconds = (3, 2) if quick else (5, 3)
+    rates = {"modelfn": [], "wasmtime serve": []}
+    port = free_port()
+    theirs = [wasmtime, "serve", "-S", "cli,nn", "--addr", f"127.0.0.1:{port}", probe]
+    with server(["--log", "warn"], app=app(probe)) as ours, process(theirs, port) as _:
+        for _ in range(rounds):
+            rates["modelfn"].append(get_loop(ours.port, "/hello", 16, seconds))
+            rates["wasmtime serve"].append(get_loop(port, "/hello", 16, seconds))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    result = {f"{name}, requests/s": round(value) for name, value in medians.items()}
+    result["ratio"] = round(medians["modelfn"] / medians["wasmtime serve"], 2)
+    return result
+
+
+def overhead(quick, requests=1000):
+    """Where the time of one `POST /classify` goes, one request at a time, by the server's own log."""
+    with server(LITE0) as ours:
+        timings = {}
+        with socket.create_connection(("127.0.0.1", ours.port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(requests):
+                headers = post(connection, PICTURE.read_bytes())
+                timings[headers["x-request-id"]] = server_timing(headers)
+    rows = []
+    for entry in ours.log:
+        if entry.get("message") == "answered" and entry["span"]["id"] in timings:
+            row = timings[entry["span"]["id"]] | {key: entry[key + "_ms"] for key in ("queue", "engine")}
+            row["whole request"] = entry["ms"]
+            row["overhead"] = row["whole request"] - row["decode"] - row["preprocess"] - row["engine"]
+            row["around the engine"] = row["compute"] - row["engine"]
+            rows.append(row)
+    rows = rows[len(rows) // 10:]
+    names = ("whole request", "decode", "preprocess", "engine", "overhead", "around the engine", "sandbox", "card", "postprocess")
+    return {f"{name}, ms": round(statistics.median(row[name] for row in rows), 3) for name in names}
+
+
+def post(connection, body, expect=b'"class"'):
+    """One request, sent as one piece; returns the answer's headers."""
+    head = f"POST /classify HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    answer = response.read()
+    if response.status != 200 or expect not in answer:
+        sys.exit(f"a wrong answer: {response.status} {answer.decode()}")
+    return response.headers
+
+
+def server_timing(headers):
+    values = ", ".join(headers.get_all("server-timing"))
+    return {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", values)}

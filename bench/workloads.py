@@ -1,0 +1,69 @@
+"""What is asked of every contender: a model, pictures, and the classes that are right."""
+
+import os
+import subprocess
+import sys
+
+from system import PICTURES, ROOT, folder, say
+
+sys.path.insert(0, str(ROOT / "models"))
+import wheels
+
+MADE = ROOT / "target/bench-pictures"
+# Made by bench/pictures.py, whose packages are pinned: the bytes are the same everywhere.
+DIGESTS = {
+    "thumbnail.jpg": "10c3007b4451b880306da49248f863956b2d0d9c21c318543adac08952f51653",
+    "phone.jpg": "4ba4c99b75fac97745e6f07f45e3da54b79579a33fcd5b21d8d6b72d0f6b4603",
+}
+COFFEE = "espresso"
+# By the name of a set: its words for people, and each picture with its class of ImageNet.
+SETS = {
+    "thumbnail": ("thumbnail, 224 × 224", {MADE / "thumbnail.jpg": COFFEE}),
+    "photograph": ("photograph, 640 × 427", {PICTURES / "rocket.jpg": "missile"}),
+    "phone": ("photograph, 12 megapixels", {MADE / "phone.jpg": COFFEE}),
+    # What comes in a day: small ones, a PNG, a large one.
+    "mixed": ("eight of 13 kB to 3.2 MB, mixed", {
+        MADE / "thumbnail.jpg": COFFEE,
+        PICTURES / "rocket.jpg": "missile",
+        PICTURES / "imagenet_14_129.jpg": "spoonbill",
+        PICTURES / "imagenet_16_251.jpg": "dalmatian, coach dog, carriage dog",
+        PICTURES / "imagenet_11_630.jpg": "Loafer",
+        PICTURES / "coffee.png": COFFEE,
+        PICTURES / "chelsea.png": "tiger cat",
+        MADE / "phone.jpg": COFFEE,
+    }),
+}
+# The other model's classes; it sees cars everywhere.
+CIFAR10 = {"thumbnail": "automobile", "photograph": "bird", "phone": "automobile"}
+MODEL_WORDS = {
+    "int8": "EfficientNet-Lite0 int8", "lite0": "EfficientNet-Lite0 float", "lite2": "EfficientNet-Lite2 float",
+    "cifar10": "CIFAR-10 CNN",
+}
+
+
+class Work:
+    """A model and the pictures that it gets."""
+
+    def __init__(self, model, pictures):
+        self.model, self.pictures, self.folder = model, pictures, folder(model)
+        self.files = dict(SETS[pictures][1])
+        if model == "cifar10":
+            self.files = {path: CIFAR10[pictures] for path in self.files}
+
+    @property
+    def words(self):
+        return f"{MODEL_WORDS[self.model]}, {SETS[self.pictures][0]}"
+
+
+def make_pictures():
+    """What SETS names and no package has."""
+    if all(wheels.matches(MADE / name, sha256) for name, sha256 in DIGESTS.items()):
+        return
+    say("making pictures")
+    packages = [wheels.install(ROOT / "models" / name) for name in ("requirements.txt", "requirements-quantize.txt")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, packages))}
+    subprocess.run([sys.executable, "-S", ROOT / "bench/pictures.py", PICTURES, MADE], env=environment, check=True)
+    for name, sha256 in DIGESTS.items():
+        made = wheels.digest((MADE / name).read_bytes())
+        if made != sha256:
+            sys.exit(f"{name} came out with sha256 {made}, but {sha256} is pinned in bench/workloads.py")
