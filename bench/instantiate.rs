@@ -12,7 +12,7 @@ use modelfn::metrics::Metrics;
 use modelfn::nn::registry::Registry;
 use modelfn::wasm::code_cache::CodeCache;
 use modelfn::wasm::engine::{self, PoolSize};
-use modelfn::wasm::function::{Function, Limits, Mount, Settings};
+use modelfn::wasm::function::{Function, Offer, Limits, Mount, Settings};
 
 const ROUNDS: usize = 20_000;
 
@@ -56,7 +56,7 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
     let compiled = CodeCache::new(None).load(&engine, &wasm).expect("a component");
     let metrics = Arc::new(Metrics::new());
     let registry = Arc::new(Registry::new(Vec::new(), metrics.clone()));
-    let mount = Mount { source: root.join("models/efficientnet-lite0"), destination: "/model".to_owned() };
+    let mount = Mount { source: root.join("models/efficientnet-lite0-int8"), destination: "/model".to_owned() };
     let settings = Settings {
         component: "bench".into(),
         environment: Vec::new(),
@@ -65,5 +65,6 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
         allow_load: false,
         limits,
     };
-    Function::load(&engine, &compiled, settings, (registry, metrics)).expect("a function")
+    let code = Offer::new(&engine).and_then(|offer| offer.link(&compiled)).expect("a component that can be linked");
+    Function::new(code, settings, (registry, metrics))
 }

@@ -26,7 +26,7 @@ use crate::server::router::{Router, Target};
 use crate::traces::Traces;
 use crate::wasm::code_cache::{self, CodeCache};
 use crate::wasm::engine as wasmtime_engine;
-use crate::wasm::function::{Function, Limits, Mount, Settings};
+use crate::wasm::function::{Code, Function, Limits, Mount, Offer, Settings};
 
 /// How many requests the host takes.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,7 @@ pub struct Host {
     args: HostArguments,
     shared: Shared,
     engine: wasmtime::Engine,
+    offer: Offer,
     cache: CodeCache,
     loaded: Loaded,
 }
@@ -68,7 +69,7 @@ struct Loaded {
     app: Arc<App>,
     registry: Arc<Registry>,
     /// By the digest of their files.
-    code: BTreeMap<String, wasmtime::component::Component>,
+    code: BTreeMap<String, Code>,
 }
 
 /// Loads models and functions. Returns when all of them are ready to answer. Until then nothing else is to be
@@ -85,9 +86,10 @@ pub async fn open(args: &HostArguments, capacity: Capacity, shared: Shared) -> R
     let app = Arc::new(load_app(args)?);
     let registry = Arc::new(Registry::new(backends(&args.models)?, shared.metrics.clone()));
     let engine = open_engine(args, capacity)?;
+    let offer = Offer::new(&engine).map_err(|e| anyhow::anyhow!("what guests may call could not be set up: {e:#}"))?;
     let loaded = Loaded { app: app.clone(), registry, code: BTreeMap::new() };
     let Shared { metrics, keys, traces, .. } = shared.clone();
-    let mut host = Host { args: args.clone(), shared, engine, cache: CodeCache::new(args.code_cache()), loaded };
+    let mut host = Host { args: args.clone(), shared, engine, offer, cache: CodeCache::new(args.code_cache()), loaded };
     let current = host.load(app, None).await?;
     let limits = RequestLimits {
         instances: capacity.instances,
@@ -164,19 +166,25 @@ impl Host {
         Ok(model.map_or_else(|| registry.reload(&source), |name| registry.reload_model(&source, name))?)
     }
 
+    /// Components that are the same file share their code.
     fn load_components(&self, app: &App) -> Result<Components> {
-        let load = |(id, component): (&String, &app::Component)| {
+        let mut code: BTreeMap<String, Code> = BTreeMap::new();
+        let mut components = Components::new();
+        for (id, component) in &app.components {
             let (digest, wasm) = read_component(id, component)?;
-            if let Some(code) = self.loaded.code.get(&digest) {
-                return Ok((id.clone(), (digest, code.clone())));
+            if let Some(known) = code.get(&digest).or(self.loaded.code.get(&digest)) {
+                components.insert(id.clone(), (digest, known.clone()));
+                continue;
             }
-            let code = self.cache.load(&self.engine, &wasm).map_err(|e| {
+            let compiled = self.cache.load(&self.engine, &wasm).map_err(|e| {
                 let path = component.source.display();
                 anyhow::anyhow!("component '{id}': {path} is not a component that this host can run: {e:#}")
             })?;
-            Ok((id.clone(), (digest, code)))
-        };
-        app.components.iter().map(load).collect()
+            let linked = self.offer.link(&compiled).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+            code.insert(digest.clone(), linked.clone());
+            components.insert(id.clone(), (digest, linked));
+        }
+        Ok(components)
     }
 
     async fn load_functions(
@@ -189,8 +197,7 @@ impl Host {
         for (id, component) in &app.components {
             let settings = self.settings(id, component, registry)?;
             let shared = (registry.clone(), self.shared.metrics.clone());
-            let function = Function::load(&self.engine, &components[id].1, settings, shared);
-            let function = function.map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+            let function = Function::new(components[id].1.clone(), settings, shared);
             function.warm().await.with_context(|| {
                 format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
             })?;
@@ -269,7 +276,7 @@ pub fn backends(args: &ModelArguments) -> Result<Vec<Box<dyn Backend>>> {
 }
 
 /// By id, with the digests of their files.
-type Components = BTreeMap<String, (String, wasmtime::component::Component)>;
+type Components = BTreeMap<String, (String, Code)>;
 
 fn open_engine(args: &HostArguments, capacity: Capacity) -> Result<wasmtime::Engine> {
     let pool = PoolSize {

@@ -8,7 +8,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -91,8 +92,8 @@ pub fn baseline_engine() -> wasmtime::Result<Engine> {
 
 /// Compiled code from `path`, if there is any that can be trusted and fits.
 fn read(engine: &Engine, path: &Path) -> Option<Component> {
-    match read_trusted(path) {
-        Ok(code) => match deserialize(engine, &code) {
+    match open_trusted(path) {
+        Ok(file) => match map(engine, &file) {
             Ok(component) => return Some(component),
             Err(e) => tracing::warn!("compiled code in {} is not usable: {e:#}", path.display()),
         },
@@ -100,6 +101,18 @@ fn read(engine: &Engine, path: &Path) -> Option<Component> {
         Err(e) => tracing::warn!("compiled code in {} is not used: {e}", path.display()),
     }
     None
+}
+
+/// Maps the code, so that only what runs takes memory, and processes that run the same share it.
+fn map(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
+    // By the open file, which was checked; whatever has its name may be another one meanwhile.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // SAFETY: see `open_trusted`: no other user could have written it. This program never changes such a file, but
+    // puts another in its place.
+    #[expect(unsafe_code, reason = "wasmtime can't verify machine code; see the module's comment")]
+    unsafe {
+        Component::deserialize_file(engine, path)
+    }
 }
 
 /// What compilation depends on, as a file name: the component, the settings and version of the engine (which
@@ -120,26 +133,24 @@ fn file_name(engine: &Engine, wasm: &[u8]) -> String {
     format!("{}.cwasm", digest::hex(&hasher.0.finalize()))
 }
 
+/// Code that this process compiled just now.
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` was compiled by this process just now, or comes from `read_trusted`, which takes only files
-    // that no other user could have written.
+    // SAFETY: it came from the engine itself.
     #[expect(unsafe_code, reason = "wasmtime can't verify machine code; see the module's comment")]
     unsafe {
         Component::deserialize(engine, code)
     }
 }
 
-/// Reads a file that only this user or root can have written. What is checked is what is read: the open file,
-/// not its name. The folder counts too, since who can write there can put another file in its place.
-fn read_trusted(path: &Path) -> io::Result<Vec<u8>> {
+/// Opens a file that only this user or root can have written. What is checked is what is used: the open file, not its
+/// name. The folder counts too, since who can write there can put another file in its place.
+fn open_trusted(path: &Path) -> io::Result<File> {
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let mut file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
     check_trusted(&file.metadata()?, "the file")?;
     let folder = File::open(path.parent().unwrap_or(Path::new(".")))?;
     check_trusted(&folder.metadata()?, "its folder")?;
-    let mut code = Vec::new();
-    file.read_to_end(&mut code)?;
-    Ok(code)
+    Ok(file)
 }
 
 fn check_trusted(metadata: &fs::Metadata, what: &str) -> io::Result<()> {
@@ -222,19 +233,19 @@ mod tests {
         let folder = &scratch.0;
         let path = folder.join("x.cwasm");
         write_atomically(&path, b"code").unwrap();
-        assert_eq!(read_trusted(&path).unwrap(), b"code");
+        assert_eq!(io::read_to_string(open_trusted(&path).unwrap()).unwrap(), "code");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(read_trusted(&path).unwrap_err().to_string().contains("the file can be written by others"));
+        assert!(open_trusted(&path).unwrap_err().to_string().contains("the file can be written by others"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
 
         fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(read_trusted(&path).unwrap_err().to_string().contains("its folder can be written by others"));
+        assert!(open_trusted(&path).unwrap_err().to_string().contains("its folder can be written by others"));
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
 
         let link = folder.join("link.cwasm");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(read_trusted(&link).is_err(), "a link must not be followed");
+        assert!(open_trusted(&link).is_err(), "a link must not be followed");
     }
 
     #[test]

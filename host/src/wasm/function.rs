@@ -113,6 +113,37 @@ impl InvokeError {
     }
 }
 
+/// What this host offers to components.
+pub struct Offer(Linker<State>);
+
+/// A component's code, linked against what this host offers. Functions of the same component share it.
+#[derive(Clone)]
+pub struct Code(ProxyPre<State>);
+
+impl Offer {
+    /// WASI and wasi-nn.
+    ///
+    /// # Errors
+    ///
+    /// Two of them have the same name, which a test would have found.
+    pub fn new(engine: &Engine) -> wasmtime::Result<Offer> {
+        let mut linker = Linker::<State>::new(engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasi_nn::add_to_linker(&mut linker)?;
+        Ok(Offer(linker))
+    }
+
+    /// Links `component` against it.
+    ///
+    /// # Errors
+    ///
+    /// It imports what this host doesn't have, or doesn't export `wasi:http/incoming-handler`.
+    pub fn link(&self, component: &Component) -> wasmtime::Result<Code> {
+        Ok(Code(ProxyPre::new(self.0.instantiate_pre(component)?)?))
+    }
+}
+
 /// A component that is ready to answer.
 pub struct Function {
     pre: ProxyPre<State>,
@@ -130,23 +161,9 @@ pub struct Answer {
 }
 
 impl Function {
-    /// Links `component` against what this host offers.
-    ///
-    /// # Errors
-    ///
-    /// It imports what this host doesn't have, or doesn't export `wasi:http/incoming-handler`.
-    pub fn load(
-        engine: &Engine,
-        component: &Component,
-        settings: Settings,
-        (registry, metrics): (Arc<Registry>, Arc<Metrics>),
-    ) -> wasmtime::Result<Function> {
-        let mut linker = Linker::<State>::new(engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        wasi_nn::add_to_linker(&mut linker)?;
-        let pre = ProxyPre::new(linker.instantiate_pre(component)?)?;
-        Ok(Function { pre, settings, registry, metrics })
+    /// The function that `code` is with these settings.
+    pub fn new(code: Code, settings: Settings, (registry, metrics): (Arc<Registry>, Arc<Metrics>)) -> Function {
+        Function { pre: code.0, settings, registry, metrics }
     }
 
     /// The component's id in the manifest.
