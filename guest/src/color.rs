@@ -75,3 +75,41 @@ fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] 
     let parts = [first, second, third].map(bytes);
     std::array::from_fn(|n| parts[n / 16][n % 16])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gray_is_all_three() {
+        assert_eq!(gray_to_rgb(&[7, 255]), [7, 7, 7, 255, 255, 255]);
+    }
+
+    /// All values of two with some of the third, in lengths that leave a rest.
+    #[test]
+    fn colors_are_those_of_the_formula() {
+        let all: Vec<u8> = (0..=255).collect();
+        for first in (0..=255).step_by(5) {
+            let second = all.repeat(256);
+            let third: Vec<u8> = all.iter().flat_map(|&value| [value; 256]).collect();
+            let length = second.len() - usize::from(first) % 17;
+            let first = vec![first; length];
+            check(&first, &second[..length], &third[..length]);
+            check(&third[..length], &first, &second[..length]);
+        }
+    }
+
+    fn check(luma: &[u8], blue: &[u8], red: &[u8]) {
+        let rgb = ycc_to_rgb(luma, blue, red);
+        assert_eq!(rgb.len(), luma.len() * 3);
+        for (n, have) in rgb.as_chunks::<3>().0.iter().enumerate() {
+            let (y, cb, cr) = (f64::from(luma[n]), f64::from(blue[n]) - 128.0, f64::from(red[n]) - 128.0);
+            let want = [y + 1.402 * cr, y - 0.344136286 * cb - 0.714136286 * cr, y + 1.772 * cb];
+            for (&have, want) in have.iter().zip(want) {
+                let difference = (f64::from(have) - want.clamp(0.0, 255.0)).abs();
+                assert!(difference <= 0.51, "{y} {cb} {cr}: {have} {want}");
+            }
+            assert_eq!(*have, one_to_rgb(luma[n], blue[n], red[n]));
+        }
+    }
+}

@@ -6,6 +6,8 @@
 
 mod baseline;
 mod bits;
+#[cfg(test)]
+pub(crate) mod encoder;
 mod idct;
 
 use image::ImageFormat;
@@ -266,3 +268,6 @@ impl<'a> Header<'a> {
 fn damaged(reason: &str) -> Problem {
     broken(ImageFormat::Jpeg, reason)
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,6 @@ fn turn(square: [[u8; LANES]; LANES]) -> [[u8; LANES]; LANES] {
     }
     rows.map(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! become samples, at a half, a quarter or an eighth where that suffices, and color stays as the file has it, in
 //! planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are left.
 
-use super::bits::{Bits, Broken, Table};
+use super::bits::{Bits, Broken, ENDS_EARLY, Table};
 use super::idct::{self, Block, Reduced};
 use super::{Component, Header, damaged};
 use crate::picture::{Plane, check_size};
@@ -40,14 +40,23 @@ struct Cosines {
 
 /// A plane a component, or `None` where the file is of another kind. `body` is what follows the scan's header.
 pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result<Option<Vec<Plane>>, Problem> {
+    if !header.is_baseline() {
+        return Ok(None);
+    }
     let tables = Tables::of(header);
     let Some(mut channels) = channels(header, &tables, window) else { return Ok(None) };
     let bytes = |channel: &Channel<'_>| channel.plane.width * channel.plane.height;
     check_size(header.dimensions(), channels.iter().map(|channel| bytes(channel) as u64).sum())?;
+    let units = units(header);
+    let blocks: usize = channels.iter().map(|channel| channel.blocks.0 * channel.blocks.1).sum();
+    // A block has two codes or more, of a bit or more.
+    if body.len() < units.0 * units.1 * blocks / 4 {
+        return Err(damaged(ENDS_EARLY));
+    }
     for channel in &mut channels {
         channel.plane.samples = vec![0; bytes(channel)];
     }
-    scan(header, body, &mut channels).map_err(damaged)?;
+    scan(body, units, header.restart_interval, &mut channels).map_err(damaged)?;
     Ok(Some(channels.into_iter().map(|channel| channel.plane).collect()))
 }
 
@@ -75,9 +84,6 @@ impl Tables {
 }
 
 fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> Option<Vec<Channel<'a>>> {
-    if !header.is_baseline() {
-        return None;
-    }
     let (widest, tallest) = header.most_sampling();
     let window = window.before(header.orientation);
     let size = header.dimensions();
@@ -99,7 +105,7 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> O
         let (rows, top, height) = span(crop.top, crop.height, margin_y, (side, reduced.1));
         let quantization = header.quantization.get(usize::from(component.quantization))?.as_ref()?;
         Some(Channel {
-            blocks: (usize::from(h), usize::from(v)),
+            blocks: if header.components.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) },
             first: tables.first.get(usize::from(component.tables.0))?.as_ref()?,
             others: tables.others.get(usize::from(component.tables.1))?.as_ref()?,
             quantization: by_place(quantization),
@@ -134,16 +140,23 @@ fn span(start: f64, length: f64, margin: f64, (side, samples): (usize, u32)) -> 
     (from..end.div_ceil(side), from * side, end - from * side)
 }
 
+/// Units of the scan, across and down. Where it has one component, a unit is a block, whatever its factors say.
+fn units(header: &Header<'_>) -> (usize, usize) {
+    let (widest, tallest) = if header.components.len() == 1 { (1, 1) } else { header.most_sampling() };
+    let side = |length: u16, factor: u8| usize::from(length).div_ceil(8 * usize::from(factor));
+    (side(header.size.0, widest), side(header.size.1, tallest))
+}
+
 /// All blocks in the order of the file (T.81 A.2).
-fn scan(header: &Header<'_>, body: &[u8], channels: &mut [Channel<'_>]) -> Result<(), Broken> {
+fn scan(
+    body: &[u8],
+    (units, rows): (usize, usize),
+    restart_interval: u16,
+    channels: &mut [Channel<'_>],
+) -> Result<(), Broken> {
     let cosines = Cosines { two: Reduced::new(), four: Reduced::new() };
     let mut bits = Bits::new(body);
-    let alone = channels.len() == 1;
-    // In a scan of one component a unit is a block, whatever its sampling factors say.
-    let factors = if alone { (1, 1) } else { header.most_sampling() };
-    let unit = |length: u16, factor: u8| usize::from(length).div_ceil(8 * usize::from(factor));
-    let (units, rows) = (unit(header.size.0, factors.0), unit(header.size.1, factors.1));
-    let interval = usize::from(header.restart_interval);
+    let interval = usize::from(restart_interval);
     let mut done = 0;
     for y in 0..rows {
         for x in 0..units {
@@ -153,7 +166,7 @@ fn scan(header: &Header<'_>, body: &[u8], channels: &mut [Channel<'_>]) -> Resul
             }
             done += 1;
             for channel in &mut *channels {
-                let (h, v) = if alone { (1, 1) } else { channel.blocks };
+                let (h, v) = channel.blocks;
                 for row in y * v..(y + 1) * v {
                     for column in x * h..(x + 1) * h {
                         channel.block(&mut bits, (column, row), &cosines)?;
@@ -161,9 +174,7 @@ fn scan(header: &Header<'_>, body: &[u8], channels: &mut [Channel<'_>]) -> Resul
                 }
             }
         }
-        if bits.exhausted() {
-            return Err("its data ends early");
-        }
+        bits.check()?;
     }
     Ok(())
 }
@@ -255,3 +266,6 @@ const fn places() -> [u8; 64] {
     }
     places
 }
+
+#[cfg(test)]
+mod tests;

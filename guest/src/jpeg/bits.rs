@@ -10,6 +10,7 @@ const MAX_CODE: u32 = 16;
 const MAX_SYMBOL: u32 = MAX_CODE + 15;
 
 const NO_CODE: Broken = "a code that its tables don't have";
+pub(super) const ENDS_EARLY: Broken = "its data ends early";
 const TOO_MANY: Broken = "a block of more than 64 coefficients";
 
 /// Why a scan can't be decoded.
@@ -220,13 +221,14 @@ impl<'a> Bits<'a> {
         if place > 63 { Err(TOO_MANY) } else { Ok(difference) }
     }
 
-    /// Whether more bits were taken than there are.
-    pub(super) fn exhausted(&self) -> bool {
-        self.padding > self.count
+    /// Fails where more bits were taken than there are.
+    pub(super) fn check(&self) -> Result<(), Broken> {
+        if self.padding > self.count { Err(ENDS_EARLY) } else { Ok(()) }
     }
 
     /// Goes behind restart marker `number`, counted modulo 8.
     pub(super) fn restart(&mut self, number: u8) -> Result<(), Broken> {
+        self.check()?;
         let rest = self.data.get(self.at..).unwrap_or_default();
         let fill = rest.iter().take_while(|&&byte| byte == 0xFF).count();
         if fill == 0 || rest.get(fill) != Some(&(0xD0 + number)) {
@@ -236,3 +238,6 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,50 +30,53 @@ pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
     simd::whole(block)
 }
 
-#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), expect(dead_code, reason = "SIMD takes its place"))]
+#[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
 mod plain {
     use super::{BETWEEN, BITS, Block, fixed, sample};
 
     pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
         let mut half = [[0; 8]; 8];
         for v in 0..8 {
-            let column = pass::<{ BITS - BETWEEN }>(std::array::from_fn(|u| i32::from(block[u * 8 + v])));
-            half[v] = column;
+            half[v] = pass::<{ BITS - BETWEEN }>(std::array::from_fn(|u| block[u * 8 + v]));
         }
         let mut samples = [[0; 8]; 8];
         for x in 0..8 {
             let column = pass::<{ BITS + BETWEEN + 3 }>(std::array::from_fn(|v| half[v][x]));
             for (row, value) in samples.iter_mut().zip(column) {
-                row[x] = sample(value);
+                row[x] = sample(value.into());
             }
         }
         samples
     }
 
-    fn pass<const SHIFT: u32>(x: [i32; 8]) -> [i32; 8] {
-        let times = |value: i32, factor: i32| value.wrapping_mul(factor);
+    /// Values that no picture has wrap and saturate as they do in SIMD. No sum of 32 bits overflows.
+    fn pass<const SHIFT: u32>(x: [i16; 8]) -> [i16; 8] {
+        let dot = |a: i16, b: i16, f: i32, g: i32| i32::from(a) * f + i32::from(b) * g;
+        let wide = |a: i16| (i32::from(a) << BITS) + (1 << (SHIFT - 1));
         // Even frequencies.
-        let turned = times(x[2] + x[6], const { fixed(0.541_196_100) });
-        let a = turned + times(x[6], const { fixed(-1.847_759_065) });
-        let b = turned + times(x[2], const { fixed(0.765_366_865) });
-        let (sum, difference) = ((x[0] + x[4]) << BITS, (x[0] - x[4]) << BITS);
+        const C1: i32 = fixed(0.541_196_100);
+        let a = dot(x[2], x[6], C1, const { C1 + fixed(-1.847_759_065) });
+        let b = dot(x[2], x[6], const { C1 + fixed(0.765_366_865) }, C1);
+        let (sum, difference) = (wide(x[0].wrapping_add(x[4])), wide(x[0].wrapping_sub(x[4])));
         let even = [sum + b, difference + a, difference - a, sum - b];
         // Odd ones.
-        let (r, s) = (x[7] + x[3], x[5] + x[1]);
-        let all = times(r + s, const { fixed(1.175_875_602) });
-        let p = times(x[7] + x[1], const { fixed(-0.899_976_223) });
-        let q = times(x[5] + x[3], const { fixed(-2.562_915_447) });
-        let r = times(r, const { fixed(-1.961_570_560) }) + all;
-        let s = times(s, const { fixed(-0.390_180_644) }) + all;
+        const ALL: i32 = fixed(1.175_875_602);
+        const P: i32 = fixed(-0.899_976_223);
+        const Q: i32 = fixed(-2.562_915_447);
+        let (r, s) = (x[7].wrapping_add(x[3]), x[5].wrapping_add(x[1]));
+        let (r, s) = (
+            dot(r, s, const { fixed(-1.961_570_560) + ALL }, ALL),
+            dot(r, s, ALL, const { fixed(-0.390_180_644) + ALL }),
+        );
         let odd = [
-            times(x[1], const { fixed(1.501_321_110) }) + p + s,
-            times(x[3], const { fixed(3.072_711_026) }) + q + r,
-            times(x[5], const { fixed(2.053_119_869) }) + q + s,
-            times(x[7], const { fixed(0.298_631_336) }) + p + r,
+            dot(x[1], x[7], const { fixed(1.501_321_110) + P }, P) + s,
+            dot(x[3], x[5], const { fixed(3.072_711_026) + Q }, Q) + r,
+            dot(x[5], x[3], const { fixed(2.053_119_869) + Q }, Q) + s,
+            dot(x[7], x[1], const { fixed(0.298_631_336) + P }, P) + r,
         ];
         std::array::from_fn(|n| {
             let whole = if n < 4 { even[n] + odd[n] } else { even[7 - n] - odd[7 - n] };
-            (whole + (1 << (SHIFT - 1))) >> SHIFT
+            (whole >> SHIFT).clamp(i16::MIN.into(), i16::MAX.into()) as i16
         })
     }
 }
@@ -193,3 +196,6 @@ pub(super) fn flat(first: i16) -> u8 {
 fn sample(value: i32) -> u8 {
     (value + 128).clamp(0, 255) as u8
 }
+
+#[cfg(test)]
+mod tests;
