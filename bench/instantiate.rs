@@ -12,7 +12,7 @@ use modelfn::metrics::Metrics;
 use modelfn::nn::registry::Registry;
 use modelfn::wasm::code_cache::CodeCache;
 use modelfn::wasm::engine::{self, PoolSize};
-use modelfn::wasm::function::{Function, Offer, Limits, Mount, Settings};
+use modelfn::wasm::function::{Function, Limits, Mount, Offer, Settings};
 
 const ROUNDS: usize = 20_000;
 

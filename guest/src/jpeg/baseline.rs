@@ -62,8 +62,8 @@ pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result
 
 /// Huffman tables by class and number.
 struct Tables {
-    first: [Option<Table>; 4],
-    others: [Option<Table>; 4],
+    first: [Option<Box<Table>>; 4],
+    others: [Option<Box<Table>>; 4],
 }
 
 impl Tables {
@@ -106,8 +106,8 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> O
         let quantization = header.quantization.get(usize::from(component.quantization))?.as_ref()?;
         Some(Channel {
             blocks: if header.components.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) },
-            first: tables.first.get(usize::from(component.tables.0))?.as_ref()?,
-            others: tables.others.get(usize::from(component.tables.1))?.as_ref()?,
+            first: tables.first.get(usize::from(component.tables.0))?.as_deref()?,
+            others: tables.others.get(usize::from(component.tables.1))?.as_deref()?,
             quantization: by_place(quantization),
             side,
             columns,

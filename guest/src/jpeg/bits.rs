@@ -35,9 +35,10 @@ const WHOLE: Entry = 0x80;
 
 impl Table {
     /// From a DHT segment's counts and values; `None` where they are no code.
-    pub(super) fn new(counts: &[u8; 16], values: &[u8]) -> Option<Self> {
+    pub(super) fn new(counts: &[u8; 16], values: &[u8]) -> Option<Box<Self>> {
         let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-        let mut table = Self { look: [0; 1 << LOOK], ends: [0; 17], offsets: [0; 17], values: [0; 256] };
+        // Boxed at once: it is too large to be moved about.
+        let mut table = Box::new(Self { look: [0; 1 << LOOK], ends: [0; 17], offsets: [0; 17], values: [0; 256] });
         table.values.get_mut(..total)?.copy_from_slice(values.get(..total)?);
         let (mut code, mut index) = (0u32, 0u32);
         for (length, &count) in (1..=MAX_CODE).zip(counts) {

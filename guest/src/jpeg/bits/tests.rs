@@ -2,7 +2,7 @@ use super::*;
 use crate::jpeg::encoder::{Random, first_code, others_code};
 
 fn table((counts, values): &(impl AsRef<[u8]>, impl AsRef<[u8]>)) -> Option<Table> {
-    Table::new(counts.as_ref().try_into().unwrap(), values.as_ref())
+    Table::new(counts.as_ref().try_into().unwrap(), values.as_ref()).map(|table| *table)
 }
 
 /// Counts of the lengths that are named.
