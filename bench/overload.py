@@ -5,7 +5,7 @@ import time
 
 import plot
 from compare import check, hosting, infer
-from system import PICTURES, ROOT, SCRATCH, load, say, server, variant
+from system import EXAMPLE, PICTURES, ROOT, SCRATCH, load, say, server, variant
 
 # A picture of few bytes, so that the client is cheap, and the function on the default model.
 ASK = {"bodies": [PICTURES / "imagenet_14_129.jpg"], "headers": ["content-type: image/jpeg"]}
@@ -18,7 +18,7 @@ def overload(quick, seconds=12):
     """Offered load from half to ten times the capacity, open loop, by clients with a deadline."""
     impatient = ASK | {"headers": [*ASK["headers"], f"x-request-timeout: {PATIENCE}s"]}
     rows = []
-    with server(["--load-model", "efficientnet-lite0", "--log", "warn"]) as ours:
+    with server([*EXAMPLE, "--log", "warn"]) as ours:
         load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)  # to warm up
         capacity = load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)[0]["goodput"]
         before = ours.resident()
@@ -58,7 +58,7 @@ def draw(capacity, rows):
 
 def probes(quick, seconds=20, rate=100):
     """`/livez` on the admin port, while every core computes."""
-    with server(["--load-model", "efficientnet-lite0", "--log", "warn"]) as ours:
+    with server([*EXAMPLE, "--log", "warn"]) as ours:
         busy = threading.Thread(
             target=load, args=(ours.port, "/classify"), kwargs=ASK | {"connections": 32, "seconds": seconds + 2})
         busy.start()

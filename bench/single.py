@@ -8,10 +8,9 @@ import statistics
 import sys
 
 from clients import get_loop
-from system import BENCHES, PICTURES, ROOT, TOOLS, app, free_port, process, run, server
+from system import BENCHES, EXAMPLE, PICTURES, ROOT, TOOLS, app, free_port, process, run, server
 
 PICTURE = PICTURES / "rocket.jpg"  # 640 x 427, baseline JPEG
-LITE0 = ["--load-model", "efficientnet-lite0"]
 
 
 def instantiate(quick):
@@ -44,7 +43,7 @@ def trivial(quick):
 
 def overhead(quick, requests=1000):
     """Where the time of one `POST /classify` goes, one request at a time, by the server's own log."""
-    with server(LITE0) as ours:
+    with server(EXAMPLE) as ours:
         timings = {}
         with socket.create_connection(("127.0.0.1", ours.port)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

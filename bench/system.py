@@ -38,6 +38,9 @@ def build():
     SCRATCH.mkdir(parents=True)
 
 
+# The model of spin.toml.
+EXAMPLE = ["--load-model", "efficientnet-lite0-int8"]
+
 # Built by models/build.py; a name is a folder of models/.
 MODELS = {
     "lite0": "efficientnet-lite0",
