@@ -21,7 +21,7 @@ from workloads import Work
 # The first that matches `library function` has the sample. What is left of a library is its last line.
 PHASES = [
     ("engine", r"libonnxruntime"),
-    ("guest: resize", r"cwasm .*fast_image_resize"),
+    ("guest: resize", r"cwasm .*(fast_image_resize|resample|color)"),
     ("guest: decode", r"cwasm .*(jpeg|zune|png|image|picture|miniz|fdeflate)"),
     ("guest: tensor", r"cwasm .*(lay_out|preprocess)"),
     ("guest: card", r"cwasm .*(toml|card|Card)"),
@@ -65,6 +65,8 @@ def named_guest():
 
 def one(work, component, connections, seconds):
     data, code = SCRATCH / "perf.data", SCRATCH / "code"
+    # Compiled by this process, the code is in its memory, where perf takes names for it.
+    shutil.rmtree(code, ignore_errors=True)
     options = ["--load-model", work.folder.name, "--log", "warn", "--code-cache", code]
     with server(options, app=classify_app(work.folder, component), models=work.folder.parent) as ours:
         closed_loop(ours.port, Ask(work), connections, 2)

@@ -39,7 +39,7 @@ def throughput(quick):
             curve = CURVE if (model, pictures) == MAIN and not quick else ()
             for connections in sorted({CONNECTIONS, *curve}):
                 matters = connections == CONNECTIONS and (model, pictures) in goals
-                rounds, seconds = (2, 2) if quick else (5, 4) if matters else (3, 3)
+                rounds, seconds = (2, 2) if quick else (4, 4) if matters else (2, 2)
                 rounds += quick and (model, pictures) == MAIN
                 turns = {each.title: turn(server, Ask(work, each.form), connections, seconds)
                          for each, server in started.items()}
@@ -108,7 +108,7 @@ def against_stock(rounds, missing):
 
 def latency(quick):
     """Open loop: everyone at the same rates, as parts of what modelfn can in a closed one."""
-    work, rounds, seconds = Work(*MAIN), *((2, 3) if quick else (3, 6))
+    work, rounds, seconds = Work(*MAIN), *((2, 3) if quick else (3, 5))
     ready, missing = peers()
     missing, cells = dict(missing), []
     with running([Modelfn(), *ready], work, missing) as started:
