@@ -134,6 +134,7 @@ async fn each_query_finds_what_it_asks_for() {
     let server = setup.fake_model("m", "dtype = \"U8\", shape = [-1, 4]", ("compute = \"echo\"", "")).start();
     server.get("/nn/compute?model=m&input=x&dtype=U8&shape=1,4&bytes=4").await;
     server.get("/v2/models/none").await;
+    server.wait_for_in_flight(|n| n < 0.5).await;
     let leaving = server.start_get("/never");
     server.wait_for_in_flight(|n| n > 0.5).await;
     leaving.abort();

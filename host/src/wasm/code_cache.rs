@@ -147,7 +147,11 @@ fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
 fn open_trusted(path: &Path) -> io::Result<File> {
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
-    check_trusted(&file.metadata()?, "the file")?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    check_trusted(&metadata, "the file")?;
     let folder = File::open(path.parent().unwrap_or(Path::new(".")))?;
     check_trusted(&folder.metadata()?, "its folder")?;
     Ok(file)
