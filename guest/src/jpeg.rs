@@ -145,7 +145,7 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// `None` for a second frame too: which of the two a decoder would obey is anyone's guess.
+    /// `None` for a frame cut short, and for a second one: which of the two a decoder would obey is anyone's guess.
     fn frame(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
         if !self.components.is_empty() {
             return None;
@@ -168,7 +168,7 @@ impl<'a> Header<'a> {
                 tables: (0, 0),
             })
             .collect();
-        Some(())
+        (self.components.len() == usize::from(count)).then_some(())
     }
 
     /// Takes the tables as far as they are whole.

@@ -155,6 +155,14 @@ fn a_second_frame_is_refused() {
 }
 
 #[test]
+fn a_frame_that_lacks_components_is_refused() {
+    for count in [0, 4, 255] {
+        let file = replaced(&encoder().encode(color), b"\x03\x01\x11\0\x02", &[count, 1, 0x11, 0, 2]);
+        assert_eq!(decode(&file, WINDOW).unwrap_err().status, 400);
+    }
+}
+
+#[test]
 fn a_small_file_of_a_large_picture_is_refused_at_once() {
     let file = encoder().encode(color);
     let at = memchr::memmem::find(&file, b"\xFF\xC0").unwrap();
