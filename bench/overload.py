@@ -5,7 +5,7 @@ import time
 
 import plot
 from compare import check, hosting, infer
-from system import EXAMPLE, PICTURES, ROOT, SCRATCH, load, say, server, variant
+from system import EXAMPLE, PICTURES, ROOT, SCRATCH, load, sampling, say, server, variant
 
 # A picture of few bytes, so that the client is cheap, and the function on the default model.
 ASK = {"bodies": [PICTURES / "imagenet_14_129.jpg"], "headers": ["content-type: image/jpeg"]}
@@ -23,7 +23,7 @@ def overload(quick, seconds=12):
         capacity = load(ours.port, "/classify", connections=16, seconds=seconds, **ASK)[0]["goodput"]
         before = ours.resident()
         for factor in FACTORS:
-            with sampling(ours) as sample:
+            with sampling(ours.resident) as sample:
                 run = load(ours.port, "/classify", rate=factor * capacity, connections=3000, seconds=seconds, **impatient)[0]
             rows.append({
                 "factor": factor, "offered": run["sent"] / seconds, "goodput": run["goodput"],
@@ -77,31 +77,10 @@ def endurance(quick, requests=100_000, warmup=5_000, connections=32):
     with hosting(name) as ours:
         check(load(ours.port, path, connections=connections, requests=warmup, **asks))
         before = ours.resident()
-        with sampling(ours) as sample:
+        with sampling(ours.resident) as sample:
             run = load(ours.port, path, connections=connections, requests=requests, **asks)[0]
         after = ours.resident()
     return {
         "requests": run["sent"], "right": run["good"], "wrong": run["wrong"], "lost": run["lost"],
         "requests/s": round(run["goodput"]), "resident before, MB": round(before, 1), "at most": round(sample["most"], 1),
         "after": round(after, 1), "after to before, times": round(after / before, 3)}
-
-
-class sampling:
-    """The most that a server had resident, looked at ten times a second."""
-
-    def __init__(self, ours):
-        self.ours, self.seen, self.over = ours, {"most": 0}, threading.Event()
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.look)
-        self.thread.start()
-        return self.seen
-
-    def look(self):
-        while not self.over.is_set():
-            self.seen["most"] = max(self.seen["most"], self.ours.resident())
-            self.over.wait(0.1)
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()

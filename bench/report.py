@@ -5,7 +5,7 @@ import re
 
 import plot
 from system import ROOT
-from workloads import MODEL_WORDS, SETS
+from workloads import FUNCTIONS, MODEL_WORDS, SETS
 
 README = ROOT / "bench/README.md"
 BEGIN, END = "<!-- made by bench/run -->", "<!-- end of what bench/run made -->"
@@ -102,8 +102,7 @@ def grown(kind):
         figures = results["functions"]["figures"]
         if f"{kind}: failed" in figures:
             raise Failed(figures[f"{kind}: failed"])
-        most = 1000 if kind == "same" else 100
-        many, few = figures[f"{kind}: {most} functions, MB"], figures[f"{kind}: 10 functions, MB"]
+        many, few = figures[f"{kind}: {FUNCTIONS[kind]} functions, MB"], figures[f"{kind}: 10 functions, MB"]
         return many / few, f"{number(many)} against {number(few)} MB"
     return measure
 
@@ -130,8 +129,8 @@ GOALS = [
     Goal("9. the same against the best Python peer", 0.33, False, " ×",
          against(column("memory_used", "idle_mb"), PYTHON, min, " MB")),
     Goal("10. memory for each further request in flight, 1 to 16", 2, False, " MB", alone(slope)),
-    Goal("11. memory with 1,000 functions of one file, 10 used, against those 10 alone", 1.3, False, " ×", grown("same")),
-    Goal("11. the same with 100 functions of a file each", 1.3, False, " ×", grown("distinct")),
+    Goal(f"11. memory with {FUNCTIONS['same']:,} functions of one file, 10 used, against those 10 alone", 1.3, False, " ×", grown("same")),
+    Goal(f"11. the same with {FUNCTIONS['distinct']} functions of a file each", 1.3, False, " ×", grown("distinct")),
 ]
 
 

@@ -6,14 +6,13 @@ import os
 import statistics
 import subprocess
 import sysconfig
-import threading
 import time
 from pathlib import Path
 
 from clients import Ask, Lost, closed_loop, first_answer, open_loop
 from contenders import Modelfn, native, peers, running, stock
-from system import MODELFN, ROOT, RUNTIME, SCRATCH, TOOLS, cpu, memory, peak, run, say, server
-from workloads import Work
+from system import MODELFN, ROOT, RUNTIME, SCRATCH, TOOLS, cpu, memory, peak, run, sampling, say, server
+from workloads import FUNCTIONS, Work
 
 # Most goals are about this one.
 MAIN = ("int8", "photograph")
@@ -176,7 +175,7 @@ def memory_used(quick):
                 cell["idle_mb"] = round(settled(server.pid), 1)
             many = (1, 16) if contender.name == "modelfn" else ()
             for connections in many if quick else (1, 16, CONNECTIONS):
-                with contender.start(work) as server, sampling(server.pid) as seen:
+                with contender.start(work) as server, sampling(lambda: memory(server.pid)) as seen:
                     closed_loop(server.port, ask, connections, seconds)
                     cell[f"at_{connections}_mb"] = round(seen["most"], 1)
                     if contender.name == "modelfn":
@@ -201,27 +200,7 @@ def settled(pid, patience=15):
     return before
 
 
-class sampling:
-    """The most memory of a process and all below it, looked at ten times a second."""
-
-    def __init__(self, pid):
-        self.pid, self.seen, self.over = pid, {"most": 0}, threading.Event()
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.look)
-        self.thread.start()
-        return self.seen
-
-    def look(self):
-        while not self.over.wait(0.1):
-            self.seen["most"] = max(self.seen["most"], memory(self.pid))
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
-
-
-def functions(quick, used=10, many=1000):
+def functions(quick, used=10):
     """One process with a thousand functions of which ten are asked, and one with only those ten: the same file behind
     every route. Of files of their own, each of which takes two seconds to compile once, there are a hundred. Compiled
     code is looked for where there is none of an earlier run."""
@@ -229,7 +208,7 @@ def functions(quick, used=10, many=1000):
     ask = Ask(work)
     for kind in ("same",) if quick else ("same", "distinct"):
         sizes = {}
-        many = many if kind == "same" else 100
+        many = FUNCTIONS[kind]
         # The first of two compiles; the second has its code, and is measured.
         for count in (used, used, many, many):
             manifest = many_functions(work, count, distinct=kind == "distinct")

@@ -35,6 +35,8 @@ SETS = {
 }
 # The other model's classes; it sees cars everywhere.
 CIFAR10 = {"thumbnail": "automobile", "photograph": "bird", "phone": "automobile"}
+# How many functions one process gets: of one file, and of a file each, which takes two seconds to compile.
+FUNCTIONS = {"same": 1000, "distinct": 100}
 MODEL_WORDS = {
     "int8": "EfficientNet-Lite0 int8", "lite0": "EfficientNet-Lite0 float", "lite2": "EfficientNet-Lite2 float",
     "cifar10": "CIFAR-10 CNN",

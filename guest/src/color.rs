@@ -2,6 +2,8 @@
 //!
 //! Pure.
 
+use crate::fixed::{BITS, fixed};
+
 /// One byte a pixel to three.
 pub(crate) fn gray_to_rgb(gray: &[u8]) -> Vec<u8> {
     gray.iter().flat_map(|&sample| [sample; 3]).collect()
@@ -22,16 +24,10 @@ pub(crate) fn ycc_to_rgb(luma: &[u8], blue: &[u8], red: &[u8]) -> Vec<u8> {
     rgb
 }
 
-/// Fractional bits of what follows.
-const BITS: u32 = 13;
 const RED_OF_CR: i32 = fixed(1.402);
 const GREEN_OF_CB: i32 = fixed(-0.344_136_286);
 const GREEN_OF_CR: i32 = fixed(-0.714_136_286);
 const BLUE_OF_CB: i32 = fixed(1.772);
-
-const fn fixed(factor: f64) -> i32 {
-    (factor * (1 << BITS) as f64 + if factor < 0.0 { -0.5 } else { 0.5 }) as i32
-}
 
 fn one_to_rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     let luma = (i32::from(luma) << BITS) + (1 << (BITS - 1));
@@ -51,15 +47,12 @@ fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] 
 fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] {
     use std::arch::wasm32::*;
 
-    use crate::simd::{add, bytes, dot, factors, load, narrow};
+    use crate::simd::{add, bytes, dot, factors, load, narrow, wide};
     let [luma, blue, red] = [luma, blue, red].map(load);
     let middle = i16x8_splat(128);
     let half = |y: v128, cb: v128, cr: v128| {
         let (cb, cr) = (i16x8_sub(cb, middle), i16x8_sub(cr, middle));
-        let round = i32x4_splat(1 << (BITS - 1));
-        let lift = |half| i32x4_add(i32x4_shl(half, BITS), round);
-        let y = [lift(i32x4_extend_low_i16x8(y)), lift(i32x4_extend_high_i16x8(y))];
-        let channel = |f, g| narrow::<BITS>(add(y, dot(cb, cr, factors(f, g))));
+        let channel = |f, g| narrow::<BITS>(add(wide::<BITS>(y), dot(cb, cr, factors(f, g))));
         [channel(0, RED_OF_CR), channel(GREEN_OF_CB, GREEN_OF_CR), channel(BLUE_OF_CB, 0)]
     };
     let (low, high) = (u16x8_extend_low_u8x16, u16x8_extend_high_u8x16);

@@ -22,6 +22,7 @@ mod jpeg;
 mod picture;
 // Pixels become a tensor, the tensor scores, the scores labels.
 mod color;
+mod fixed;
 mod preprocess;
 mod resample;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

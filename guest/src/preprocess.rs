@@ -39,10 +39,10 @@ pub(crate) fn tensor(picture: &Picture, card: &Card) -> Result<Vec<u8>, Problem>
     let preprocessing = &card.preprocessing;
     let upright = scale(picture, preprocessing)?;
     let fp32 = card.inputs.first().is_none_or(|input| input.dtype == DataType::Fp32);
-    Ok(if !fp32 && preprocessing.is_identity() {
-        upright.into_raw()
-    } else if fp32 {
+    Ok(if fp32 {
         lay_out(&upright, preprocessing, f32::to_le_bytes)
+    } else if preprocessing.is_identity() {
+        upright.into_raw()
     } else {
         lay_out(&upright, preprocessing, |value| [value.round() as u8])
     })

@@ -4,6 +4,8 @@
 
 use std::arch::wasm32::*;
 
+use crate::fixed::BITS;
+
 /// The lower lanes of both, in turns.
 #[inline(always)]
 pub(crate) fn low(a: v128, b: v128) -> v128 {
@@ -48,6 +50,14 @@ pub(crate) fn add(a: [v128; 2], b: [v128; 2]) -> [v128; 2] {
 #[inline(always)]
 pub(crate) fn sub(a: [v128; 2], b: [v128; 2]) -> [v128; 2] {
     [i32x4_sub(a[0], b[0]), i32x4_sub(a[1], b[1])]
+}
+
+/// Eight lanes with [`BITS`] fractional bits in 32, and half of the `SHIFT` bits that [`narrow`] cuts off.
+#[inline(always)]
+pub(crate) fn wide<const SHIFT: u32>(a: v128) -> [v128; 2] {
+    let round = i32x4_splat(1 << (SHIFT - 1));
+    let lift = |half| i32x4_add(i32x4_shl(half, BITS), round);
+    [lift(i32x4_extend_low_i16x8(a)), lift(i32x4_extend_high_i16x8(a))]
 }
 
 /// The upper bits of 32 as 16, saturated.

@@ -32,8 +32,7 @@ CORNERS = (0.875, 0.5)
 
 def convert(source, card, pictures):
     model = onnx.load(source)
-    ends = card
-    card = tomllib.loads(pathlib.Path(source).with_name("model.toml").read_text())
+    pixels, card = card["inputs"][0], tomllib.loads(pathlib.Path(source).with_name("model.toml").read_text())
     tensors = [card["inputs"][0]["name"], *(name for node in model.graph.node for name in node.output)]
     bounds = _clip_bounds(model) | {tensors[0]: _input_bounds(card)}
     ranges = {
@@ -56,7 +55,7 @@ def convert(source, card, pictures):
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     graph = quantizer.model.model
-    _take_pixels(graph.graph, card["preprocessing"], ends["inputs"][0])
+    _take_pixels(graph.graph, card["preprocessing"], pixels)
     return graph
 
 

@@ -1,40 +1,43 @@
 //! From 64 coefficients to samples: the inverse discrete cosine transform, at full size or reduced.
 //!
-//! Pure. Written over lanes of eight, which compilers turn into SIMD.
+//! Pure. The whole one stands here twice: in WebAssembly's SIMD, which ships, and in plain words, that it is tested by.
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
+
+use crate::fixed::{BITS, fixed};
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub(super) use plain::whole;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) use simd::whole;
 
 /// Coefficients by column: that of horizontal frequency `u` and vertical frequency `v` is at `u * 8 + v`.
 pub(super) type Block = [i16; 64];
 
-/// Fractional bits of the constants, and of what is between the two passes.
-const BITS: u32 = 13;
+/// Fractional bits of what is between the two passes.
 const BETWEEN: u32 = 2;
 
 /// cos(k * pi / 16) * sqrt(2), and sums of them: the factors of Loeffler, Ligtenberg and Moschytz' algorithm (ICASSP
-/// 1989) for eight points, of which one pass takes twelve multiplications.
-const fn fixed(factor: f64) -> i32 {
-    (factor * (1 << BITS) as f64 + if factor < 0.0 { -0.5 } else { 0.5 }) as i32
-}
-
-/// Eight rows of eight samples.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-#[inline(always)]
-pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
-    plain::whole(block)
-}
-
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-#[inline(always)]
-pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
-    simd::whole(block)
-}
+/// 1989) for eight points, as pairs for two coefficients each.
+const C1: i32 = fixed(0.541_196_100);
+const ALL: i32 = fixed(1.175_875_602);
+const P: i32 = fixed(-0.899_976_223);
+const Q: i32 = fixed(-2.562_915_447);
+const EVEN: [(i32, i32); 2] = [(C1, C1 + fixed(-1.847_759_065)), (C1 + fixed(0.765_366_865), C1)];
+const SUMS: [(i32, i32); 2] = [(fixed(-1.961_570_560) + ALL, ALL), (ALL, fixed(-0.390_180_644) + ALL)];
+const ODD: [(i32, i32); 4] = [
+    (fixed(1.501_321_110) + P, P),
+    (fixed(3.072_711_026) + Q, Q),
+    (fixed(2.053_119_869) + Q, Q),
+    (fixed(0.298_631_336) + P, P),
+];
 
 #[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
 mod plain {
-    use super::{BETWEEN, BITS, Block, fixed, sample};
+    use super::{BETWEEN, BITS, Block, EVEN, ODD, SUMS, sample};
 
-    pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
+    /// Eight rows of eight samples.
+    pub(in crate::jpeg) fn whole(block: &Block) -> [[u8; 8]; 8] {
         let mut half = [[0; 8]; 8];
         for v in 0..8 {
             half[v] = pass::<{ BITS - BETWEEN }>(std::array::from_fn(|u| block[u * 8 + v]));
@@ -51,28 +54,18 @@ mod plain {
 
     /// Values that no picture has wrap and saturate as they do in SIMD. No sum of 32 bits overflows.
     fn pass<const SHIFT: u32>(x: [i16; 8]) -> [i16; 8] {
-        let dot = |a: i16, b: i16, f: i32, g: i32| i32::from(a) * f + i32::from(b) * g;
+        let dot = |a: i16, b: i16, (f, g): (i32, i32)| i32::from(a) * f + i32::from(b) * g;
         let wide = |a: i16| (i32::from(a) << BITS) + (1 << (SHIFT - 1));
-        // Even frequencies.
-        const C1: i32 = fixed(0.541_196_100);
-        let a = dot(x[2], x[6], C1, const { C1 + fixed(-1.847_759_065) });
-        let b = dot(x[2], x[6], const { C1 + fixed(0.765_366_865) }, C1);
+        let (a, b) = (dot(x[2], x[6], EVEN[0]), dot(x[2], x[6], EVEN[1]));
         let (sum, difference) = (wide(x[0].wrapping_add(x[4])), wide(x[0].wrapping_sub(x[4])));
         let even = [sum + b, difference + a, difference - a, sum - b];
-        // Odd ones.
-        const ALL: i32 = fixed(1.175_875_602);
-        const P: i32 = fixed(-0.899_976_223);
-        const Q: i32 = fixed(-2.562_915_447);
         let (r, s) = (x[7].wrapping_add(x[3]), x[5].wrapping_add(x[1]));
-        let (r, s) = (
-            dot(r, s, const { fixed(-1.961_570_560) + ALL }, ALL),
-            dot(r, s, ALL, const { fixed(-0.390_180_644) + ALL }),
-        );
+        let (r, s) = (dot(r, s, SUMS[0]), dot(r, s, SUMS[1]));
         let odd = [
-            dot(x[1], x[7], const { fixed(1.501_321_110) + P }, P) + s,
-            dot(x[3], x[5], const { fixed(3.072_711_026) + Q }, Q) + r,
-            dot(x[5], x[3], const { fixed(2.053_119_869) + Q }, Q) + s,
-            dot(x[7], x[1], const { fixed(0.298_631_336) + P }, P) + r,
+            dot(x[1], x[7], ODD[0]) + s,
+            dot(x[3], x[5], ODD[1]) + r,
+            dot(x[5], x[3], ODD[2]) + s,
+            dot(x[7], x[1], ODD[3]) + r,
         ];
         std::array::from_fn(|n| {
             let whole = if n < 4 { even[n] + odd[n] } else { even[7 - n] - odd[7 - n] };
@@ -86,11 +79,12 @@ mod plain {
 mod simd {
     use std::arch::wasm32::*;
 
-    use super::{BETWEEN, BITS, Block, fixed};
-    use crate::simd::{add, dot, factors, high, low, narrow, sub};
+    use super::{BETWEEN, BITS, Block, EVEN, ODD, SUMS};
+    use crate::simd::{add, dot, factors, high, low, narrow, sub, wide};
 
+    /// Eight rows of eight samples.
     #[inline(always)]
-    pub(super) fn whole(block: &Block) -> [[u8; 8]; 8] {
+    pub(in crate::jpeg) fn whole(block: &Block) -> [[u8; 8]; 8] {
         let (columns, _) = block.as_chunks::<8>();
         let columns = std::array::from_fn(|u| {
             let [a, b, c, d, e, f, g, h] = columns[u];
@@ -105,33 +99,19 @@ mod simd {
         })
     }
 
-    /// Eight lanes in the upper bits of 32, and half of what is rounded away later.
-    #[inline(always)]
-    fn wide<const SHIFT: u32>(a: v128) -> [v128; 2] {
-        let round = i32x4_splat(1 << (SHIFT - 1));
-        let lift = |half| i32x4_add(i32x4_shl(half, BITS), round);
-        [lift(i32x4_extend_low_i16x8(a)), lift(i32x4_extend_high_i16x8(a))]
-    }
-
     #[inline(always)]
     fn pass<const SHIFT: u32>(x: [v128; 8]) -> [v128; 8] {
-        const C1: i32 = fixed(0.541_196_100);
-        let a = dot(x[2], x[6], factors(C1, const { C1 + fixed(-1.847_759_065) }));
-        let b = dot(x[2], x[6], factors(const { C1 + fixed(0.765_366_865) }, C1));
+        let dot = |a, b, (f, g)| dot(a, b, factors(f, g));
+        let (a, b) = (dot(x[2], x[6], EVEN[0]), dot(x[2], x[6], EVEN[1]));
         let (sum, difference) = (wide::<SHIFT>(i16x8_add(x[0], x[4])), wide::<SHIFT>(i16x8_sub(x[0], x[4])));
         let even = [add(sum, b), add(difference, a), sub(difference, a), sub(sum, b)];
-        const ALL: i32 = fixed(1.175_875_602);
-        const P: i32 = fixed(-0.899_976_223);
-        const Q: i32 = fixed(-2.562_915_447);
         let (r, s) = (i16x8_add(x[7], x[3]), i16x8_add(x[5], x[1]));
-        let both = |f, g| dot(r, s, factors(f, g));
-        let (r, s) =
-            (both(const { fixed(-1.961_570_560) + ALL }, ALL), both(ALL, const { fixed(-0.390_180_644) + ALL }));
+        let (r, s) = (dot(r, s, SUMS[0]), dot(r, s, SUMS[1]));
         let odd = [
-            add(dot(x[1], x[7], factors(const { fixed(1.501_321_110) + P }, P)), s),
-            add(dot(x[3], x[5], factors(const { fixed(3.072_711_026) + Q }, Q)), r),
-            add(dot(x[5], x[3], factors(const { fixed(2.053_119_869) + Q }, Q)), s),
-            add(dot(x[7], x[1], factors(const { fixed(0.298_631_336) + P }, P)), r),
+            add(dot(x[1], x[7], ODD[0]), s),
+            add(dot(x[3], x[5], ODD[1]), r),
+            add(dot(x[5], x[3], ODD[2]), s),
+            add(dot(x[7], x[1], ODD[3]), r),
         ];
         std::array::from_fn(|n| {
             narrow::<SHIFT>(if n < 4 { add(even[n], odd[n]) } else { sub(even[7 - n], odd[7 - n]) })
