@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import pathlib
+import re
 import shutil
 import time
 import urllib.error
@@ -106,7 +107,8 @@ def test_a_change_of_the_card_is_a_rolling_update(context):
 
 
 def test_a_bad_model_never_takes_the_old_pod_down(context):
-    broken = overlay_with_card(context, "broken", lambda card: card.replace('sha256 = "5', 'sha256 = "6'))
+    other = f'sha256 = "{"0" * 64}"'
+    broken = overlay_with_card(context, "broken", lambda card: re.sub(r'(?m)^sha256 = ".*"$', other, card))
     with Load(address(context), PICTURE) as load:
         context.kubectl("apply", "--kustomize", broken)
         until("a new pod fails", lambda: restarts(context) > 0, 90)
