@@ -137,7 +137,7 @@ pub fn plan(args: &PlanArguments, backends: &[Box<dyn Backend>], watch: &Watch<'
     let (coefficients, measurement) = if args.estimate {
         let missing = "--rate needs to know how long a row takes: give --time, or leave --static out to measure it";
         ensure!(args.rate.is_none() || args.time.is_some(), missing);
-        (Coefficients::estimated(args.time.map(|time| time.as_secs_f64())), None)
+        (Coefficients::estimated(args.time.map(|time| time.as_secs_f64()), size.bytes), None)
     } else {
         let measurement = subject(args, files, layout)?.measure(watch)?;
         (Coefficients::fitted(&measurement, (size.bytes, layout)), Some(measurement))

@@ -66,6 +66,22 @@ async fn a_batch_answers_what_single_calls_would_have() {
     assert!(calls < computed, "{computed} computations in {calls} calls: nothing was stacked");
 }
 
+/// Computations of the same weights at the same time, more than there are cores: each gives what it gives alone.
+#[tokio::test]
+async fn instances_of_a_model_do_not_see_each_other() {
+    let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\ninstances = 4\n"));
+    let server = Setup::example().models(models.path()).start();
+    let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg"];
+    let mut alone = Vec::new();
+    for name in names {
+        alone.push(server.post("/classify?top_k=1000", picture(name)).await.body);
+    }
+    let requests = (0..96).map(|n| server.post("/classify?top_k=1000", picture(names[n % names.len()])));
+    for (n, answer) in futures::future::join_all(requests).await.into_iter().enumerate() {
+        assert_eq!(answer.body, alone[n % names.len()], "request {n}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_may_shorten_its_deadline() {
     let (setup, _gate) = gated(SERVING);

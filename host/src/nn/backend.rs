@@ -42,10 +42,13 @@ pub fn find(backends: &[Box<dyn Backend>], engine: Engine) -> Result<&dyn Backen
     found.map(Box::as_ref).ok_or_else(|| LoadError::NoEngine(format!("this build has no {engine:?} engine")))
 }
 
-/// A loaded graph. It belongs to one thread at a time: engines aren't asked to be thread-safe.
+/// A loaded graph, for one thread at a time; [`share`](Graph::share) makes it another's, too.
 pub trait Graph: Send {
     /// Inputs and outputs as the engine itself reports them.
     fn signature(&self) -> &Signature;
+
+    /// The same graph for another thread. They compute at the same time, and share weights where the engine can.
+    fn share(&self) -> Box<dyn Graph>;
 
     /// Runs the graph once, blocking. `inputs` fit the signature (names, types and shapes were checked).
     /// Outputs come in the signature's order.

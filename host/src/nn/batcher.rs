@@ -379,6 +379,9 @@ mod tests {
         fn signature(&self) -> &Signature {
             self.inner.signature()
         }
+        fn share(&self) -> Box<dyn Graph> {
+            self.inner.share()
+        }
         fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
             self.started.send(()).unwrap();
             self.go.recv().unwrap();

@@ -62,7 +62,7 @@ pub struct GraphFile {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serving {
-    /// Copies of the graph that compute at the same time; `--model-instances` when absent.
+    /// Computations at the same time, which share the weights; `--model-instances` when absent.
     pub instances: Option<NonZeroUsize>,
     /// Threads that one computation uses.
     pub threads: NonZeroUsize,

@@ -15,9 +15,9 @@ pub struct Coefficients {
     pub alpha: f64,
     /// Seconds that one row takes when nothing else is to be done.
     pub seconds_per_row: Option<f64>,
-    /// β: bytes that an instance has for each byte of weights.
+    /// β: bytes that an instance computes in, for each byte of weights.
     pub beta: f64,
-    /// γ: bytes of all else: program, engine, functions, and what requests hold.
+    /// γ: bytes of all else: program, engine, the weights that instances share, functions, and what requests hold.
     pub gamma_bytes: f64,
 }
 
@@ -52,11 +52,13 @@ impl Coefficients {
         Coefficients { source: Source::Measured, alpha, seconds_per_row: Some(seconds), beta, gamma_bytes }
     }
 
-    /// Those that `modelfn plan --no-app` gave for EfficientNet-Lite0 and -Lite1 in FP32, with ONNX Runtime 1.24 and two
-    /// instances, one row a request: β 2.43 and 2.42 (loading takes more than the weights), γ 54 and 58 MB. α is 1 core
-    /// for the engine's one thread and a tenth for the server. A function's own work is not in it.
-    pub(super) fn estimated(seconds_per_row: Option<f64>) -> Coefficients {
-        Coefficients { source: Source::Static, alpha: 1.1, seconds_per_row, beta: 2.4, gamma_bytes: 60e6 }
+    /// By what `modelfn plan --no-app` gave with ONNX Runtime 1.24, one row a request. EfficientNet-Lite0 and -Lite1 in
+    /// FP32 peak at 98.2 and 107.7 MB with one instance or two, Lite0 in INT8 at 55.0 and 60.1: 41 MB, and 3.1 times the
+    /// weights while they are loaded, in which an instance or two find room. α is 1 core for the engine's one thread and
+    /// a tenth for the server. A function's own work is not in it.
+    pub(super) fn estimated(seconds_per_row: Option<f64>, model_bytes: u64) -> Coefficients {
+        let gamma_bytes = 41e6 + 3.1 * model_bytes as f64;
+        Coefficients { source: Source::Static, alpha: 1.1, seconds_per_row, beta: 0.3, gamma_bytes }
     }
 
     /// Bytes that a server has resident with so many instances of a model.

@@ -6,7 +6,7 @@ pub fn cores((alpha, batch, seconds): (f64, usize, f64), rate: f64) -> f64 {
     alpha * batch as f64 * seconds * rate
 }
 
-/// Bytes of a process: `beta` (copies of the weights, and what a copy computes in) × bytes of weights + `gamma`.
+/// Bytes of a process: `beta` (what instances compute in, by the weights) × bytes of weights + `gamma`.
 pub fn memory(beta: f64, model: f64, gamma: f64) -> f64 {
     beta * model + gamma
 }

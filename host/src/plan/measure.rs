@@ -94,7 +94,7 @@ pub struct Latency {
 /// Instances and threads, and what they gave.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Layout {
-    /// Copies of the graph.
+    /// Computations at the same time.
     pub instances: usize,
     /// Threads of one computation.
     pub threads: usize,

@@ -34,6 +34,7 @@ enum Behaviour {
     Panic,
 }
 
+#[derive(Clone)]
 struct FakeGraph {
     signature: Signature,
     compute: Behaviour,
@@ -63,6 +64,10 @@ impl Backend for Fake {
 impl Graph for FakeGraph {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn share(&self) -> Box<dyn Graph> {
+        Box::new(self.clone())
     }
 
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {

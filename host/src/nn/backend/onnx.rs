@@ -2,14 +2,14 @@
 //!
 //! The library is loaded from an explicit path when the first graph is loaded, so that a host without
 //! ONNX models needs none, and a missing one is an error with a remedy rather than a panic. Sessions have
-//! one intra-op thread by default and don't spin: on few cores, one session a core was the fastest layout.
+//! one intra-op thread by default and don't spin: on few cores, a thread a core in one session was the fastest layout.
 
 mod protobuf;
-
+mod session;
 mod weights;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytemuck::{NoUninit, PodCastError};
 use half::{bf16, f16};
@@ -17,6 +17,7 @@ use ort::environment::Environment;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
 
+use self::session::Shared;
 use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
 use crate::nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors, rows};
 use crate::nn::weights::Weights;
@@ -57,7 +58,8 @@ impl Backend for Onnx {
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
         release_free_memory();
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
-        Ok(Box::new(OnnxGraph { session, signature, largest: 0, smaller: 0 }))
+        let session = Shared::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        Ok(Box::new(OnnxGraph { session: Arc::new(session), signature, memory: Arc::default() }))
     }
 
     fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError> {
@@ -66,9 +68,15 @@ impl Backend for Onnx {
 }
 
 struct OnnxGraph {
-    session: Session,
+    session: Arc<Shared>,
     signature: Signature,
-    /// The most rows that memory is kept for.
+    memory: Arc<Mutex<Memory>>,
+}
+
+/// What a session keeps memory for.
+#[derive(Default)]
+struct Memory {
+    /// The most rows.
     largest: usize,
     /// Runs of half of them or less, in a row.
     smaller: usize,
@@ -79,24 +87,23 @@ impl Graph for OnnxGraph {
         &self.signature
     }
 
+    fn share(&self) -> Box<dyn Graph> {
+        let Self { session, signature, memory } = self;
+        Box::new(Self { session: session.clone(), signature: signature.clone(), memory: memory.clone() })
+    }
+
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
         let values = inputs
             .iter()
             .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
-        let shrinks = note_rows((&mut self.largest, &mut self.smaller), rows(inputs).unwrap_or(1));
+        let shrinks = self.memory.lock().unwrap_or_else(PoisonError::into_inner).note(rows(inputs).unwrap_or(1));
         let shrinking = shrinks.then(shrinking).transpose().map_err(failed)?;
-        let outputs = match &shrinking {
-            Some(options) => self.session.run_with_options(values, options),
-            None => self.session.run(values),
-        };
-        let outputs = outputs.map_err(failed)?;
-        let tensors = self.signature.outputs.iter().map(|spec| {
-            let value = outputs.get(&spec.name).ok_or_else(|| ComputeError(format!("output {spec} is missing")))?;
-            Ok((spec.name.clone(), copy_out(spec, value)?))
-        });
-        let tensors = tensors.collect();
+        let outputs = self.session.run(&values, shrinking.as_ref()).map_err(failed)?;
+        let tensors = self.signature.outputs.iter().zip(&outputs);
+        let tensors = tensors.map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?))).collect();
+        drop(outputs);
         if shrinks {
             release_free_memory();
         }
@@ -111,20 +118,22 @@ fn shrinking() -> ort::Result<RunOptions> {
     Ok(options)
 }
 
-/// Whether the memory of the largest batch is to be given back after this run, since none came near it for long. The
-/// engine itself keeps what it once needed.
-fn note_rows((largest, smaller): (&mut usize, &mut usize), rows: usize) -> bool {
-    if rows * 2 > *largest {
-        *largest = rows.max(*largest);
-        *smaller = 0;
-        return false;
+impl Memory {
+    /// Whether the memory of the largest batch is to be given back after a run with so many rows, since none came near
+    /// it for long. The engine itself keeps what it once needed.
+    fn note(&mut self, rows: usize) -> bool {
+        if rows * 2 > self.largest {
+            self.largest = rows.max(self.largest);
+            self.smaller = 0;
+            return false;
+        }
+        self.smaller += 1;
+        if self.smaller < SHRINK_AFTER {
+            return false;
+        }
+        *self = Self { largest: rows, smaller: 0 };
+        true
     }
-    *smaller += 1;
-    if *smaller < SHRINK_AFTER {
-        return false;
-    }
-    (*largest, *smaller) = (rows, 0);
-    true
 }
 
 fn open_library(path: &Path) -> Result<Environment, String> {
@@ -246,8 +255,8 @@ mod tests {
 
     #[test]
     fn memory_of_large_batches_is_given_back_once_they_stay_away() {
-        let (mut largest, mut smaller) = (0, 0);
-        let mut note = |rows| note_rows((&mut largest, &mut smaller), rows);
+        let mut memory = Memory::default();
+        let mut note = |rows| memory.note(rows);
         assert!(!note(8));
         for _ in 0..3 {
             assert!((1..SHRINK_AFTER).all(|_| !note(1)));

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::versions::{self, Version};
 use super::{Engines, RegistryError, model_names, unknown};
 use crate::digest::sha256_hex;
-use crate::nn::backend::{self, Graph, LoadError, LoadOptions};
+use crate::nn::backend::{self, Graph, LoadOptions};
 use crate::nn::batcher::{Batcher, Limits};
 use crate::nn::card::{CARD_FILE, Card};
 use crate::nn::model::{Model, Origin};
@@ -96,8 +96,9 @@ impl Candidate {
         let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
         let instances = card.serving.instances.unwrap_or(instances).get();
         let backend = backend::find(&engines.backends, card.graph.engine).map_err(failed)?;
-        let graphs = load_instances(name, instances, || backend.load(graph, &options))?;
-        let signature = graphs[0].signature().clone();
+        let mut graph = backend.load(graph, &options).map_err(failed)?;
+        warm(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: name.clone(), reason })?;
+        let signature = graph.signature().clone();
         let disagreements = card.disagreements(&signature, self.labels.as_deref());
         if !disagreements.is_empty() {
             return Err(RegistryError::Disagree { name: name.clone(), reason: disagreements.join("; ") });
@@ -107,6 +108,7 @@ impl Candidate {
             max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
             max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
         };
+        let graphs = (1..instances).map(|_| graph.share()).collect::<Vec<_>>().into_iter().chain([graph]).collect();
         let batcher = Batcher::start(name, graphs, limits, engines.on_batch(name))
             .map_err(|e| RegistryError::WarmUp { name: name.clone(), reason: e.to_string() })?;
         let load_time = started.elapsed();
@@ -150,26 +152,6 @@ fn read_text(name: &str, path: &Path) -> Result<String, RegistryError> {
 
 fn unreadable(name: &str, path: &Path, source: std::io::Error) -> RegistryError {
     RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), source }
-}
-
-/// Loads and warms `count` independent graphs side by side: start-up waits for one, not for their sum.
-fn load_instances(
-    name: &str,
-    count: usize,
-    load: impl Fn() -> Result<Box<dyn Graph>, LoadError> + Sync,
-) -> Result<Vec<Box<dyn Graph>>, RegistryError> {
-    let load_one = || {
-        let mut graph = load().map_err(|source| RegistryError::Load { name: name.to_owned(), source })?;
-        warm(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: name.to_owned(), reason })?;
-        Ok(graph)
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count).map(|_| scope.spawn(load_one)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
 }
 
 /// One real computation on zeros, so that no request pays for first-run work.

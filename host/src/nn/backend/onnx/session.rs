@@ -1,0 +1,70 @@
+//! A session that several threads run at the same time.
+//!
+//! `ort` lets one thread at a time run a session, since some execution providers fail otherwise. The CPU provider, the
+//! only one of this build, is made for it (microsoft/onnxruntime issues 114 and 22967). So the engine is called
+//! directly here: threads that share a session share its weights, in memory and in the processor's cache.
+
+use std::ffi::{CString, c_char};
+use std::ptr::{NonNull, null, null_mut};
+
+use ort::AsPointer;
+use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::value::{DynValue, Outlet};
+
+/// A loaded graph, and its names as the engine wants them.
+pub(super) struct Shared {
+    session: Session,
+    inputs: Vec<CString>,
+    outputs: Vec<CString>,
+}
+
+impl Shared {
+    /// `session` has no provider but the CPU's.
+    pub(super) fn new(session: Session) -> ort::Result<Self> {
+        let names = |outlets: &[Outlet]| outlets.iter().map(|outlet| name(outlet.name())).collect::<ort::Result<_>>();
+        Ok(Self { inputs: names(session.inputs())?, outputs: names(session.outputs())?, session })
+    }
+
+    /// Runs the graph on the caller's thread. Outputs come in the graph's order.
+    pub(super) fn run(
+        &self,
+        inputs: &[(&str, SessionInputValue<'_>)],
+        options: Option<&RunOptions>,
+    ) -> ort::Result<Vec<DynValue>> {
+        let input_names = inputs.iter().map(|(name, _)| self.input(name)).collect::<ort::Result<Vec<_>>>()?;
+        let values: Vec<_> = inputs.iter().map(|(_, value)| value.ptr()).collect();
+        let output_names: Vec<_> = self.outputs.iter().map(|name| name.as_ptr()).collect();
+        let mut outputs = vec![null_mut(); output_names.len()];
+        #[expect(unsafe_code, reason = "ort's own call wants the session for itself")]
+        // SAFETY: session, options and values live as long as the references to them. Names and values are as many as
+        // they are said to be, and names end with 0. The engine's function is thread-safe, see above.
+        unsafe {
+            ort::Error::result_from_status((ort::api().Run)(
+                self.session.ptr().cast_mut(),
+                options.map_or(null(), AsPointer::ptr),
+                input_names.as_ptr(),
+                values.as_ptr(),
+                values.len(),
+                output_names.as_ptr(),
+                output_names.len(),
+                outputs.as_mut_ptr(),
+            ))?;
+        }
+        let outputs = outputs.into_iter().map(|output| {
+            let output = NonNull::new(output).ok_or_else(|| ort::Error::new("an output is missing"))?;
+            #[expect(unsafe_code, reason = "a value is made from what the engine returned")]
+            // SAFETY: the engine gave it to the caller, who owns it, and made it with this session's allocator.
+            Ok(unsafe { DynValue::from_ptr(output, Some(self.session.allocator())) })
+        });
+        outputs.collect()
+    }
+
+    fn input(&self, name: &str) -> ort::Result<*const c_char> {
+        let found = self.inputs.iter().find(|have| have.as_bytes() == name.as_bytes());
+        found.map(|name| name.as_ptr()).ok_or_else(|| ort::Error::new(format!("there is no input '{name}'")))
+    }
+}
+
+fn name(name: &str) -> ort::Result<CString> {
+    CString::new(name).map_err(ort::Error::wrap)
+}
