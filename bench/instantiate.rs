@@ -65,6 +65,6 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
         allow_load: false,
         limits,
     };
-    let code = Offer::new(&engine).and_then(|offer| offer.link(&compiled)).expect("a component that can be linked");
+    let code = Offer::new(&engine).and_then(|offer| offer.link(compiled)).expect("a component that can be linked");
     Function::new(code, settings, (registry, metrics))
 }

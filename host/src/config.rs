@@ -122,6 +122,10 @@ pub struct HostArguments {
     /// Where compiled components are kept; an empty string keeps none. Without it: ~/.cache/modelfn/code.
     #[arg(long, env = "MODELFN_CODE_CACHE", value_name = "FOLDER")]
     pub code_cache: Option<PathBuf>,
+    /// Components whose code stays in memory from the start. Of more than these, code is taken from the cache when it is
+    /// first asked for.
+    #[arg(long, default_value = "16", env = "MODELFN_READY_COMPONENTS", value_name = "N")]
+    pub ready_components: usize,
     /// The longest that a request may take, from its head to the end of its answer.
     #[arg(long, default_value = "30s", env = "MODELFN_REQUEST_TIMEOUT", value_parser = parse_duration, value_name = "TIME")]
     pub request_timeout: Duration,

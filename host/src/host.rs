@@ -3,7 +3,7 @@
 //! Everything that can be wrong with them is found here, before a request is answered with them. A reload makes all of
 //! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,7 +180,10 @@ impl Host {
                 let path = component.source.display();
                 anyhow::anyhow!("component '{id}': {path} is not a component that this host can run: {e:#}")
             })?;
-            let linked = self.offer.link(&compiled).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+            let linked = self.offer.link(compiled).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+            if code.len() >= self.args.ready_components {
+                linked.put_away();
+            }
             code.insert(digest.clone(), linked.clone());
             components.insert(id.clone(), (digest, linked));
         }
@@ -193,6 +196,7 @@ impl Host {
         registry: &Arc<Registry>,
         components: &Components,
     ) -> Result<BTreeMap<String, Arc<Function>>> {
+        let distinct: BTreeSet<_> = components.values().map(|(digest, _)| digest).collect();
         let mut functions = BTreeMap::new();
         for (id, component) in &app.components {
             let settings = self.settings(id, component, registry)?;
@@ -201,6 +205,9 @@ impl Host {
             function.warm().await.with_context(|| {
                 format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
             })?;
+            if distinct.len() > self.args.ready_components {
+                components[id].1.put_away();
+            }
             functions.insert(id.clone(), Arc::new(function));
         }
         Ok(functions)

@@ -25,6 +25,7 @@ use modelfn::server::keys::Keys;
 use modelfn::server::listen::{self, ConnectionLimits, Farewell};
 use modelfn::traces::Traces;
 use modelfn::traces::settings::Settings;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,6 +55,7 @@ const RELOADS: usize = 4;
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, and so does a first one
 /// while nothing is served yet. SIGHUP reads all files again.
 async fn serve(args: ServeArguments) -> Result<ExitCode> {
+    raise_file_limit();
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangups = signal(SignalKind::hangup())?;
     let metrics = Arc::new(Metrics::new());
@@ -98,6 +100,15 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     }
     tracing::info!("drained, goodbye");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Connections and components need more files than shells allow by themselves. Without more, the limit is met later.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(e) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!("the limit of open files stays as it is: {e}");
+    }
 }
 
 /// Loading blocks its thread; signals are waited for on another.

@@ -5,6 +5,7 @@
 
 pub mod engine;
 
+mod code;
 pub mod code_cache;
 
 pub mod function;

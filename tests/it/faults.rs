@@ -1,6 +1,7 @@
 //! What breaks around the program: disks, caches, engines, and the process itself.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -55,6 +56,41 @@ fn a_cache_that_cannot_be_used_costs_time_and_nothing_else() {
     std::fs::remove_file(&code).unwrap();
     std::fs::create_dir(&code).unwrap();
     assert!(invoke_hello(&path("good"), false).contains("is not used"));
+}
+
+/// More components than stay in memory: each is tried at the start, and there when it is asked for, even if the cache has
+/// been emptied meanwhile.
+#[tokio::test]
+async fn code_that_was_put_away_is_there_when_it_is_asked_for() {
+    let code = Scratch::new();
+    let cache = code.path().join("code");
+    let part = |id: &str, guest: &Path| {
+        format!(
+            "[[trigger.http]]\nroute = \"/{id}\"\ncomponent = \"{id}\"\n[component.{id}]\nsource = \"{}\"\n",
+            guest.display()
+        )
+    };
+    let probe = std::fs::read(guest("probe")).unwrap();
+    let other = code.write("other.wasm", [&probe[..], b"\0\x02\x01x"].concat());
+    let head = "spin_manifest_version = 2\napplication.name = \"test\"\n";
+    let manifest = [head, &part("hello", &guest("probe")), &part("env", &other), &part("list", &other)].concat();
+    for ready in ["0", "1", "2"] {
+        let arguments = ["--code-cache", cache.to_str().unwrap(), "--ready-components", ready];
+        let server = Setup::app(&manifest).args(&arguments).start();
+        if ready == "1" {
+            std::fs::remove_dir_all(&cache).unwrap();
+        }
+        for id in ["hello", "env", "list", "env"] {
+            assert_eq!(server.get(&format!("/{id}")).await.status, 200, "{ready} {id}");
+        }
+    }
+    let broken = code.write("broken.wasm", "no component");
+    let manifest = code.write("spin.toml", [&manifest, &part("broken", &broken)[..]].concat());
+    let mut program = modelfn();
+    program.args(["invoke", "/hello", "--ready-components", "1", "--app"]).arg(manifest).arg("--code-cache").arg(cache);
+    let output = program.output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && log.contains("component 'broken'"), "{log}");
 }
 
 /// Wherever the process is killed, the next one starts.

@@ -26,6 +26,16 @@ pub struct CodeCache {
     folder: Option<PathBuf>,
 }
 
+/// A component that can run.
+pub struct Compiled {
+    pub(super) component: Component,
+    /// Its code on disk, if it is there.
+    pub(super) stored: Option<Stored>,
+}
+
+/// Trusted code on disk. Its name may be another file's meanwhile; this one stays.
+pub(super) struct Stored(File);
+
 impl CodeCache {
     /// A cache in `folder`; without one every load compiles.
     pub fn new(folder: Option<PathBuf>) -> Self {
@@ -38,24 +48,30 @@ impl CodeCache {
     /// # Errors
     ///
     /// `wasm` is not a component that compiles.
-    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
+    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Compiled> {
         let Some(folder) = &self.folder else {
-            return Component::new(engine, wasm);
+            return Ok(Compiled { component: Component::new(engine, wasm)?, stored: None });
         };
         let path = folder.join(file_name(engine, wasm));
-        if let Some(component) = read(engine, &path) {
-            return Ok(component);
+        if let Some(compiled) = read(engine, &path) {
+            return Ok(compiled);
         }
         // What an image brings was compiled on another machine.
-        if let Some(component) = read(engine, &folder.join(file_name(&baseline_engine()?, wasm))) {
-            return Ok(component);
+        if let Some(compiled) = read(engine, &folder.join(file_name(&baseline_engine()?, wasm))) {
+            return Ok(compiled);
         }
         tracing::info!("compiling the component; the next start finds it in {}", path.display());
         let code = engine.precompile_component(wasm)?;
-        if let Err(e) = write_atomically(&path, &code) {
-            tracing::warn!("the compiled component could not be kept in {}: {e}", path.display());
+        match write_atomically(&path, &code) {
+            // Mapped like at the next start, it takes less memory.
+            Ok(()) => {
+                if let Some(compiled) = read(engine, &path) {
+                    return Ok(compiled);
+                }
+            }
+            Err(e) => tracing::warn!("the compiled component could not be kept in {}: {e}", path.display()),
         }
-        deserialize(engine, &code)
+        Ok(Compiled { component: deserialize(engine, &code)?, stored: None })
     }
 
     /// Compiles `wasm` into the cache and returns the file's path.
@@ -91,10 +107,10 @@ pub fn baseline_engine() -> wasmtime::Result<Engine> {
 }
 
 /// Compiled code from `path`, if there is any that can be trusted and fits.
-fn read(engine: &Engine, path: &Path) -> Option<Component> {
-    match open_trusted(path) {
-        Ok(file) => match map(engine, &file) {
-            Ok(component) => return Some(component),
+fn read(engine: &Engine, path: &Path) -> Option<Compiled> {
+    match open_trusted(path).map(Stored) {
+        Ok(stored) => match stored.load(engine) {
+            Ok(component) => return Some(Compiled { component, stored: Some(stored) }),
             Err(e) => tracing::warn!("compiled code in {} is not usable: {e:#}", path.display()),
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -103,15 +119,16 @@ fn read(engine: &Engine, path: &Path) -> Option<Component> {
     None
 }
 
-/// Maps the code, so that only what runs takes memory, and processes that run the same share it.
-fn map(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
-    // By the open file, which was checked; whatever has its name may be another one meanwhile.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // SAFETY: see `open_trusted`: no other user could have written it. This program never changes such a file, but
-    // puts another in its place.
-    #[expect(unsafe_code, reason = "wasmtime can't verify machine code; see the module's comment")]
-    unsafe {
-        Component::deserialize_file(engine, path)
+impl Stored {
+    /// Maps the code, so that only what runs takes memory, and processes that run the same share it.
+    pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        // SAFETY: see `open_trusted`: no other user could have written it. This program never changes such a file, but
+        // puts another in its place.
+        #[expect(unsafe_code, reason = "wasmtime can't verify machine code; see the module's comment")]
+        unsafe {
+            Component::deserialize_file(engine, path)
+        }
     }
 }
 

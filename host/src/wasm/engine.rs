@@ -53,6 +53,10 @@ pub(super) fn compiler_config() -> Config {
         .memory_init_cow(true)
         // Threads and 64-bit memories would let a guest around the limits of a request; nothing here needs them.
         .wasm_memory64(false)
+        // A trap is logged with the names of functions, which need no map to offsets in the file, nor tables for others'
+        // unwinders: they were a seventh of the code on disk, and most of what an unused function kept in memory.
+        .generate_address_map(false)
+        .native_unwind_info(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20));
     config
 }

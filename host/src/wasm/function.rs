@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::sync::oneshot;
-use wasmtime::component::{Component, Linker, Resource, ResourceTableError};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
+use wasmtime::component::{Resource, ResourceTableError};
+use wasmtime::{PoolConcurrencyLimitError, Store};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
@@ -22,9 +22,9 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 pub use super::body::ResponseBody;
 use super::body::{Guest, Running};
 use super::busy::Timed;
+pub use super::code::{Code, Offer};
 pub use super::state::Phases;
 use super::state::State;
-use super::wasi_nn;
 use crate::metrics::Metrics;
 use crate::nn::registry::Registry;
 use crate::traces::{self, Trace};
@@ -113,40 +113,9 @@ impl InvokeError {
     }
 }
 
-/// What this host offers to components.
-pub struct Offer(Linker<State>);
-
-/// A component's code, linked against what this host offers. Functions of the same component share it.
-#[derive(Clone)]
-pub struct Code(ProxyPre<State>);
-
-impl Offer {
-    /// WASI and wasi-nn.
-    ///
-    /// # Errors
-    ///
-    /// Two of them have the same name, which a test would have found.
-    pub fn new(engine: &Engine) -> wasmtime::Result<Offer> {
-        let mut linker = Linker::<State>::new(engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        wasi_nn::add_to_linker(&mut linker)?;
-        Ok(Offer(linker))
-    }
-
-    /// Links `component` against it.
-    ///
-    /// # Errors
-    ///
-    /// It imports what this host doesn't have, or doesn't export `wasi:http/incoming-handler`.
-    pub fn link(&self, component: &Component) -> wasmtime::Result<Code> {
-        Ok(Code(ProxyPre::new(self.0.instantiate_pre(component)?)?))
-    }
-}
-
 /// A component that is ready to answer.
 pub struct Function {
-    pre: ProxyPre<State>,
+    code: Code,
     settings: Settings,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -163,7 +132,7 @@ pub struct Answer {
 impl Function {
     /// The function that `code` is with these settings.
     pub fn new(code: Code, settings: Settings, (registry, metrics): (Arc<Registry>, Arc<Metrics>)) -> Function {
-        Function { pre: code.0, settings, registry, metrics }
+        Function { code, settings, registry, metrics }
     }
 
     /// The component's id in the manifest.
@@ -178,9 +147,9 @@ impl Function {
     ///
     /// See [`InvokeError`].
     pub async fn warm(&self) -> Result<(), InvokeError> {
-        let mut store =
-            self.store(Instant::now(), Arc::default()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
-        let result = self.pre.instantiate_async(&mut store).await;
+        let trapped = |e: wasmtime::Error| InvokeError::Trapped(format!("{e:#}"));
+        let mut store = self.store(Instant::now(), Arc::default()).map_err(trapped)?;
+        let result = self.code.get().map_err(trapped)?.instantiate_async(&mut store).await;
         result.map(drop).map_err(|error| classify(error, store.data().limiter.refused))
     }
 
@@ -243,13 +212,13 @@ impl Function {
             let _ = sender.send(answer);
         })?;
         let (component, metrics) = (self.settings.component.clone(), self.metrics.clone());
-        let run = Run { pre: self.pre.clone(), store, request, answer, deadline, head, component, metrics, trace };
+        let run = Run { pre: self.code.get()?, store, request, answer, deadline, head, component, metrics, trace };
         Ok((run, receiver))
     }
 
     fn store(&self, deadline: Instant, head: Arc<Head>) -> wasmtime::Result<Store<State>> {
         let mut store =
-            Store::new(self.pre.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head))?);
+            Store::new(self.code.engine(), State::new(&self.settings, self.registry.clone(), (deadline, head))?);
         store.limiter(|state| &mut state.limiter);
         // What one host call may copy out of the guest.
         store.set_hostcall_fuel(self.settings.limits.tensor_bytes.saturating_add(HOSTCALL_BYTES));
