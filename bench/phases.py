@@ -1,7 +1,7 @@
 """Where the processor's time of a request goes: samples by `perf`, sorted into phases by the function they hit.
 
-The guest is built with its names for this, the same code otherwise; compiled, it is an ELF file, whose symbols are told to
-perf as the map of a just-in-time compiler.
+The guest is built with its names for this, the same code otherwise; compiled, it is an ELF file with symbols, which is
+mapped.
 """
 
 import collections
@@ -11,11 +11,10 @@ import shutil
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import plot
 from clients import Ask, closed_loop
-from system import ROOT, SCRATCH, classify_app, cpu, results, run, say, server
+from system import ROOT, SCRATCH, WITH_SYMBOLS, classify_app, cpu, results, run, say, server
 from workloads import Work
 
 # The first that matches `library function` has the sample. What is left of a library is its last line.
@@ -65,10 +64,9 @@ def named_guest():
 
 def one(work, component, connections, seconds):
     data, code = SCRATCH / "perf.data", SCRATCH / "code"
-    # Compiled by this process, the code is in its memory, where perf takes names for it.
     shutil.rmtree(code, ignore_errors=True)
     options = ["--load-model", work.folder.name, "--log", "warn", "--code-cache", code]
-    with server(options, app=classify_app(work.folder, component), models=work.folder.parent) as ours:
+    with server(options, app=classify_app(work.folder, component), models=work.folder.parent, program=WITH_SYMBOLS) as ours:
         closed_loop(ours.port, Ask(work), connections, 2)
         before, result = cpu(ours.pid), {}
         load = threading.Thread(target=lambda: result.update(closed_loop(ours.port, Ask(work), connections, seconds + 1)))
@@ -77,14 +75,9 @@ def one(work, component, connections, seconds):
         # A clock, since virtual machines seldom have counters.
         run("perf", "record", "--quiet", "-e", "cpu-clock", "-F", "1999", "-p", ours.pid, "-o", data, "--", "sleep", seconds)
         load.join()
-        symbols = name_code(ours.pid, next(code.glob("*.cwasm")))
         each = (cpu(ours.pid) - before) * 1e3 / result["answers"]
     found = collections.Counter()
-    try:
-        lines = run("perf", "script", "-i", data, "-F", "ip,sym,dso").splitlines()
-    finally:
-        symbols.unlink()
-    for line in lines:
+    for line in run("perf", "script", "-i", data, "-F", "ip,sym,dso").splitlines():
         match = re.match(r"\s*[0-9a-f]+ (.*) \((.*)\)$", line)
         if match:
             found[(os.path.basename(match[2]), clean(match[1]))] += 1
@@ -100,22 +93,8 @@ def one(work, component, connections, seconds):
             "functions": [(phase, function, count / total) for (phase, function), count in functions.most_common(40)]}
 
 
-def name_code(pid, code):
-    """Writes /tmp/perf-PID.map, where perf looks for names: those of the compiled file, at the place that its text has in
-    the process."""
-    symbols = [line.split(maxsplit=3) for line in run("nm", "--print-size", "--numeric-sort", code).splitlines()]
-    symbols = [(int(line[0], 16), int(line[1], 16), line[3]) for line in symbols if len(line) == 4]
-    first = min(address for address, _, _ in symbols) & ~0xFFF
-    room = max(address + size for address, size, _ in symbols) - first
-    anonymous = re.findall(r"(?m)^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ 00:00 0 *$", Path(f"/proc/{pid}/maps").read_text())
-    base = next(int(start, 16) for start, end in anonymous if int(end, 16) - int(start, 16) >= room)
-    path = Path(f"/tmp/perf-{pid}.map")
-    path.write_text("".join(f"{base + address - first:x} {size:x} {name}\n" for address, size, name in symbols))
-    return path
-
-
 def kind(library):
-    return "kernel" if library.startswith("[") else "cwasm" if library.startswith("perf-") else library
+    return "kernel" if library.startswith("[") else "cwasm" if library.endswith(".cwasm") else library
 
 
 def clean(symbol):

@@ -261,10 +261,8 @@ def size(quick):
     """Megabytes on disk of what has to be there to serve the main workload."""
     model = Work(*MAIN).folder
     graph = (model / "model.onnx").stat().st_size
-    stripped = SCRATCH / "modelfn"
-    run("strip", "-o", stripped, MODELFN)
     wasm = ROOT / "target/guest/classify.wasm"
-    figures = [{"contender": "modelfn", "mb": megabytes(stripped, RUNTIME, wasm) + graph / 1e6,
+    figures = [{"contender": "modelfn", "mb": megabytes(MODELFN, RUNTIME, wasm) + graph / 1e6,
                 "parts": "program, engine, function, model"}]
     interpreter = megabytes(Path(sysconfig.get_path("stdlib")), leave_out=("site-packages", "dist-packages", "test", "__pycache__"))
     ready, missing = peers()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / "target/bench"
-MODELFN = ROOT / "target/release/modelfn"
+# What images bring; and the same with its symbols, less optimised, for profiles.
+MODELFN, WITH_SYMBOLS = ROOT / "target/dist/modelfn", ROOT / "target/release/modelfn"
 TOOLS = Path(os.environ.get("MODELFN_CACHE", Path.home() / ".cache/modelfn")) / "tools/bin"
 PICTURES = ROOT / "target/pictures"
 RUNTIME = next((ROOT / "target/lib").glob("libonnxruntime.so*"), None)
@@ -27,8 +28,9 @@ BENCHES = {}
 
 
 def build():
-    say("building")
+    say("building (the first time about six minutes on two cores)")
     run("cargo", "build", "--release", "--workspace")
+    run("cargo", "build", "--profile", "dist", "--package", "modelfn")
     benches = ["--bench", "instantiate", "--bench", "load"]
     out = run("cargo", "test", "--release", "--workspace", *benches, "--no-run", "--message-format", "json")
     # In one piece, as the function is: in many its loops are not inlined, and it would be no limit.
@@ -100,10 +102,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True, patience=60):
+def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True, patience=60, program=MODELFN):
     port, admin = free_port(), free_port()
     log_path = ROOT / "target/bench.log"
-    command = [MODELFN, "serve", "--app", app, "--models", models, "--log-format", "json",
+    command = [program, "serve", "--app", app, "--models", models, "--log-format", "json",
                "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", *arguments]
     with open(log_path, "w") as log:
         process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=log)
