@@ -56,7 +56,6 @@ impl Backend for Onnx {
         }
         let environment = self.environment()?;
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
-        release_free_memory();
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
         let session = Shared::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
         Ok(Box::new(OnnxGraph { session: Arc::new(session), signature, memory: Arc::default() }))
@@ -76,10 +75,20 @@ struct OnnxGraph {
 /// What a session keeps memory for.
 #[derive(Default)]
 struct Memory {
-    /// The most rows.
+    /// The most rows; 0 before the first run.
     largest: usize,
     /// Runs of half of them or less, in a row.
     smaller: usize,
+}
+
+/// Memory that is given back after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Release {
+    Nothing,
+    /// What the allocator holds and nobody uses.
+    Free,
+    /// That, and what the engine keeps for later runs.
+    Engine,
 }
 
 impl Graph for OnnxGraph {
@@ -98,13 +107,13 @@ impl Graph for OnnxGraph {
             .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
-        let shrinks = self.memory.lock().unwrap_or_else(PoisonError::into_inner).note(rows(inputs).unwrap_or(1));
-        let shrinking = shrinks.then(shrinking).transpose().map_err(failed)?;
+        let release = self.memory.lock().unwrap_or_else(PoisonError::into_inner).note(rows(inputs).unwrap_or(1));
+        let shrinking = (release == Release::Engine).then(shrinking).transpose().map_err(failed)?;
         let outputs = self.session.run(&values, shrinking.as_ref()).map_err(failed)?;
         let tensors = self.signature.outputs.iter().zip(&outputs);
         let tensors = tensors.map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?))).collect();
         drop(outputs);
-        if shrinks {
+        if release != Release::Nothing {
             release_free_memory();
         }
         tensors
@@ -119,20 +128,20 @@ fn shrinking() -> ort::Result<RunOptions> {
 }
 
 impl Memory {
-    /// Whether the memory of the largest batch is to be given back after a run with so many rows, since none came near
-    /// it for long. The engine itself keeps what it once needed.
-    fn note(&mut self, rows: usize) -> bool {
+    /// What is to be given back after a run with so many rows: what loading left, after the first; that of the largest
+    /// batch, when none came near it for long. The engine itself keeps what it once needed.
+    fn note(&mut self, rows: usize) -> Release {
         if rows * 2 > self.largest {
-            self.largest = rows.max(self.largest);
-            self.smaller = 0;
-            return false;
+            let release = if self.largest == 0 { Release::Free } else { Release::Nothing };
+            *self = Self { largest: rows.max(self.largest), smaller: 0 };
+            return release;
         }
         self.smaller += 1;
         if self.smaller < SHRINK_AFTER {
-            return false;
+            return Release::Nothing;
         }
         *self = Self { largest: rows, smaller: 0 };
-        true
+        Release::Engine
     }
 }
 
@@ -256,14 +265,15 @@ mod tests {
     #[test]
     fn memory_of_large_batches_is_given_back_once_they_stay_away() {
         let mut memory = Memory::default();
-        let mut note = |rows| memory.note(rows);
-        assert!(!note(8));
+        assert_eq!(memory.note(8), Release::Free, "what loading left");
+        let mut kept = |rows| memory.note(rows) == Release::Nothing;
         for _ in 0..3 {
-            assert!((1..SHRINK_AFTER).all(|_| !note(1)));
-            assert!(!note(5), "a batch near the largest keeps it");
+            assert!((1..SHRINK_AFTER).all(|_| kept(1)));
+            assert!(kept(5), "a batch near the largest keeps it");
         }
-        assert!((1..SHRINK_AFTER).all(|_| !note(4)));
-        assert!(note(4));
-        assert!((0..SHRINK_AFTER * 2).all(|_| !note(3)), "now 4 is the largest");
+        assert!((1..SHRINK_AFTER).all(|_| kept(4)));
+        assert_eq!(memory.note(4), Release::Engine);
+        let mut kept = |rows| memory.note(rows) == Release::Nothing;
+        assert!((0..SHRINK_AFTER * 2).all(|_| kept(3)), "now 4 is the largest");
     }
 }
