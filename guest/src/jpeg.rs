@@ -9,6 +9,7 @@ mod bits;
 #[cfg(test)]
 pub(crate) mod encoder;
 mod idct;
+mod table;
 
 use image::ImageFormat;
 use image::metadata::Orientation;

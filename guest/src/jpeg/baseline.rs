@@ -4,8 +4,9 @@
 //! become samples, at a half, a quarter or an eighth where that suffices, and color stays as the file has it, in
 //! planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are left.
 
-use super::bits::{Bits, Broken, ENDS_EARLY, Table};
+use super::bits::{Bits, Codes, ENDS_EARLY};
 use super::idct::{self, Block, Reduced};
+use super::table::{Broken, Tables};
 use super::{Component, Header, damaged};
 use crate::picture::{Plane, check_size};
 use crate::preprocess::{CropBox, Window};
@@ -14,12 +15,14 @@ use crate::problem::Problem;
 /// The places of a block's coefficients in the order of the file (T.81 figure A.6), for [`Block`].
 const PLACES: [u8; 64] = places();
 
+/// Bytes of a scan from which on making [`Skips`] takes less time than they save.
+const SKIPS_PAY: usize = 32 << 10;
+
 /// One component: how its blocks are coded, which of them matter, and what became of them.
 struct Channel<'a> {
     /// Blocks of a unit, across and down.
     blocks: (usize, usize),
-    first: &'a Table,
-    others: &'a Table,
+    codes: Codes<'a>,
     /// By place in a [`Block`].
     quantization: [i16; 64],
     /// Samples a side that a block becomes.
@@ -40,10 +43,14 @@ struct Cosines {
 
 /// A plane a component, or `None` where the file is of another kind. `body` is what follows the scan's header.
 pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result<Option<Vec<Plane>>, Problem> {
+    planes(header, body, window, body.len() >= SKIPS_PAY)
+}
+
+fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) -> Result<Option<Vec<Plane>>, Problem> {
     if !header.is_baseline() {
         return Ok(None);
     }
-    let tables = Tables::of(header);
+    let tables = Tables::of(header, with_skips);
     let Some(mut channels) = channels(header, &tables, window) else { return Ok(None) };
     let bytes = |channel: &Channel<'_>| channel.plane.width * channel.plane.height;
     check_size(header.dimensions(), channels.iter().map(|channel| bytes(channel) as u64).sum())?;
@@ -58,29 +65,6 @@ pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result
     }
     scan(body, units, header.restart_interval, &mut channels).map_err(damaged)?;
     Ok(Some(channels.into_iter().map(|channel| channel.plane).collect()))
-}
-
-/// Huffman tables by class and number.
-struct Tables {
-    first: [Option<Box<Table>>; 4],
-    others: [Option<Box<Table>>; 4],
-}
-
-impl Tables {
-    /// Those that the scan names; the last definition of each counts.
-    fn of(header: &Header<'_>) -> Self {
-        let find = |class: u8, number: usize| {
-            let id = class << 4 | number as u8;
-            let used =
-                header.components.iter().any(|c| if class == 0 { c.tables.0 } else { c.tables.1 } == number as u8);
-            let (_, counts, values) = header.codes.iter().rfind(|code| used && code.0 == id)?;
-            Table::new(counts, values)
-        };
-        Self {
-            first: std::array::from_fn(|number| find(0, number)),
-            others: std::array::from_fn(|number| find(1, number)),
-        }
-    }
 }
 
 fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> Option<Vec<Channel<'a>>> {
@@ -106,8 +90,11 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> O
         let quantization = header.quantization.get(usize::from(component.quantization))?.as_ref()?;
         Some(Channel {
             blocks: if header.components.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) },
-            first: tables.first.get(usize::from(component.tables.0))?.as_deref()?,
-            others: tables.others.get(usize::from(component.tables.1))?.as_deref()?,
+            codes: Codes {
+                first: tables.first.get(usize::from(component.tables.0))?.as_deref()?,
+                others: tables.others.get(usize::from(component.tables.1))?.as_deref()?,
+                skips: tables.skips.get(usize::from(component.tables.1))?.as_deref(),
+            },
             quantization: by_place(quantization),
             side,
             columns,
@@ -182,32 +169,43 @@ fn scan(
 impl Channel<'_> {
     #[inline(always)]
     fn block(&mut self, bits: &mut Bits<'_>, (column, row): (usize, usize), cosines: &Cosines) -> Result<(), Broken> {
-        let tables = (self.first, self.others);
-        if !self.columns.contains(&column) || !self.rows.contains(&row) {
-            self.before = self.before.wrapping_add(bits.block(tables, |_, _| ())?);
-            return Ok(());
+        let matters = self.columns.contains(&column) && self.rows.contains(&row);
+        let at = matters.then(|| (column - self.columns.start, row - self.rows.start));
+        match self.codes {
+            Codes { first, others, skips: Some(skips) } if !matters || self.side == 1 => {
+                self.before = self.before.wrapping_add(bits.skip(first, others, skips)?);
+                if let Some(at) = at {
+                    let first = (self.before as i16).wrapping_mul(self.quantization[0]);
+                    self.put(at, &[[idct::flat(first)]]);
+                }
+                Ok(())
+            }
+            _ => self.read(bits, at, cosines),
         }
+    }
+
+    /// Reads a block that becomes samples, unless it has no place.
+    ///
+    /// A function of its own, that compilers find registers for.
+    #[inline(never)]
+    fn read(&mut self, bits: &mut Bits<'_>, at: Option<(usize, usize)>, cosines: &Cosines) -> Result<(), Broken> {
         let mut block: Block = [0; 64];
         let mut flat = true;
-        let difference = bits.block(tables, |place, value| {
-            block[usize::from(PLACES[place & 63]) & 63] = value as i16;
+        let difference = bits.block(self.codes, last(self.side), |place, value| {
+            block[usize::from(PLACES[place as usize & 63]) & 63] = value as i16;
             flat = false;
         })?;
         self.before = self.before.wrapping_add(difference);
         block[0] = self.before as i16;
-        if flat {
-            block[0] = block[0].wrapping_mul(self.quantization[0]);
-        } else {
-            for (value, factor) in block.iter_mut().zip(&self.quantization) {
-                *value = value.wrapping_mul(*factor);
-            }
+        let Some(at) = at else { return Ok(()) };
+        if flat || self.side == 1 {
+            self.fill(at, idct::flat(block[0].wrapping_mul(self.quantization[0])));
+            return Ok(());
         }
-        let at = (column - self.columns.start, row - self.rows.start);
         match self.side {
-            side if flat || side == 1 => self.fill(at, idct::flat(block[0])),
-            2 => self.put(at, &cosines.two.samples(&block)),
-            4 => self.put(at, &cosines.four.samples(&block)),
-            _ => self.put(at, &idct::whole(&block)),
+            2 => self.put(at, &cosines.two.samples(&block, &self.quantization)),
+            4 => self.put(at, &cosines.four.samples(&block, &self.quantization)),
+            _ => self.put(at, &idct::whole(&block, &self.quantization)),
         }
         Ok(())
     }
@@ -215,15 +213,14 @@ impl Channel<'_> {
     /// Writes a block's samples, but those behind the picture's edge.
     #[inline(always)]
     fn put<const SIDE: usize>(&mut self, (column, row): (usize, usize), samples: &[[u8; SIDE]; SIDE]) {
-        let Plane { samples: plane, width, height, .. } = &mut self.plane;
+        let Plane { samples: plane, width, .. } = &mut self.plane;
         let (x, y) = (column * SIDE, row * SIDE);
-        let rows = plane[y * *width..].chunks_mut(*width).take((*height - y).min(SIDE));
-        for (target, source) in rows.zip(samples) {
-            if let Some(target) = target[x..].first_chunk_mut::<SIDE>() {
-                *target = *source;
-            } else {
-                let target = &mut target[x..];
-                target.copy_from_slice(&source[..target.len()]);
+        let columns = SIDE.min(*width - x);
+        // Behind the last row there is none.
+        for (target, source) in plane[y * *width + x..].chunks_mut(*width).zip(samples) {
+            match target.first_chunk_mut::<SIDE>() {
+                Some(target) if columns == SIDE => *target = *source,
+                _ => target[..columns].copy_from_slice(&source[..columns]),
             }
         }
     }
@@ -236,6 +233,16 @@ impl Channel<'_> {
             4 => self.put(at, &[[sample; 4]; 4]),
             _ => self.put(at, &[[sample; 8]; 8]),
         }
+    }
+}
+
+/// The place in the file of the last coefficient that a block of `side` samples a side is made of.
+fn last(side: usize) -> u32 {
+    match side {
+        1 => 0,
+        2 => 4,
+        4 => 24,
+        _ => 63,
     }
 }
 

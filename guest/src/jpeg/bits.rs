@@ -1,94 +1,25 @@
-//! The bits of a scan, and the Huffman codes in them.
+//! The bits of a scan, and the blocks of coefficients in them.
 //!
-//! Pure. By ITU-T T.81: annex C and F.2.2 (codes), B.1.1.5 (stuffed bytes and markers).
+//! Pure. By ITU-T T.81: F.2.2 (blocks), B.1.1.5 (stuffed bytes and markers). What codes mean is in `table.rs`.
 
-/// Codes of up to this many bits, with the bits that follow them, are one look into a table.
-const LOOK: u32 = 11;
+use super::table::{Broken, END, Entry, LOOK, MAX_CODE, MAX_SKIP, PART, Skips, Table, extend, places};
 
-/// Longest code, and longest code with its bits.
-const MAX_CODE: u32 = 16;
+/// Longest code with its bits.
 const MAX_SYMBOL: u32 = MAX_CODE + 15;
+/// Looks into a [`Table`], and into [`Skips`], that what a refill brings suffices for.
+const LOOKS: u32 = 4;
+const SKIPPING_LOOKS: u32 = 2;
 
-const NO_CODE: Broken = "a code that its tables don't have";
 pub(super) const ENDS_EARLY: Broken = "its data ends early";
 const TOO_MANY: Broken = "a block of more than 64 coefficients";
 
-/// Why a scan can't be decoded.
-pub(super) type Broken = &'static str;
-
-/// A Huffman table (T.81 C.2), made for looking up.
-pub(super) struct Table {
-    /// For each `LOOK` bits: what they start with, if that is a short code.
-    look: [Entry; 1 << LOOK],
-    /// One above the last code of each length, left-aligned in 16 bits; 0 where there is none.
-    ends: [u32; MAX_CODE as usize + 1],
-    /// What to add to a code of each length to find its value.
-    offsets: [i32; MAX_CODE as usize + 1],
-    values: [u8; 256],
-}
-
-/// What a table says: in the low byte bits of the code, and of the value where `WHOLE`; 0: no short code. Above it
-/// the symbol, zeros before a coefficient and the coefficient's size; and the value in the upper half.
-type Entry = u32;
-
-const WHOLE: Entry = 0x80;
-
-impl Table {
-    /// From a DHT segment's counts and values; `None` where they are no code.
-    pub(super) fn new(counts: &[u8; 16], values: &[u8]) -> Option<Box<Self>> {
-        let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-        // Boxed at once: it is too large to be moved about.
-        let mut table = Box::new(Self { look: [0; 1 << LOOK], ends: [0; 17], offsets: [0; 17], values: [0; 256] });
-        table.values.get_mut(..total)?.copy_from_slice(values.get(..total)?);
-        let (mut code, mut index) = (0u32, 0u32);
-        for (length, &count) in (1..=MAX_CODE).zip(counts) {
-            let count = u32::from(count);
-            table.offsets[length as usize] = index as i32 - code as i32;
-            if code + count > 1 << length {
-                return None;
-            }
-            if length <= LOOK {
-                for n in 0..count {
-                    table.fill(code + n, length, values[(index + n) as usize]);
-                }
-            }
-            (code, index) = (code + count, index + count);
-            table.ends[length as usize] = if count == 0 { 0 } else { code << (MAX_CODE - length) };
-            code <<= 1;
-        }
-        Some(table)
-    }
-
-    /// All entries that begin with `code`.
-    fn fill(&mut self, code: u32, length: u32, symbol: u8) {
-        let size = u32::from(symbol & 0x0F);
-        let free = LOOK - length;
-        for rest in 0..1u32 << free {
-            let short = u32::from(symbol) << 8 | length;
-            let entry = if size != 0 && size <= free {
-                (extend(rest >> (free - size), size) as u32) << 16 | WHOLE | (short + size)
-            } else {
-                short
-            };
-            self.look[((code << free) | rest) as usize] = entry;
-        }
-    }
-
-    /// Length and symbol of the code that 16 bits start with, which is none of the short ones.
-    #[cold]
-    #[inline(never)]
-    fn long_code(&self, ahead: u32) -> Result<(u32, u8), Broken> {
-        let length = (LOOK + 1..=MAX_CODE).find(|&length| ahead < self.ends[length as usize]).ok_or(NO_CODE)?;
-        let code = (ahead >> (MAX_CODE - length)) as i32;
-        let index = usize::try_from(code + self.offsets[length as usize]).unwrap_or(usize::MAX);
-        Ok((length, *self.values.get(index).ok_or(NO_CODE)?))
-    }
-}
-
-/// T.81 F.2.2.1: the value that `size` bits stand for.
-fn extend(bits: u32, size: u32) -> i32 {
-    let bits = bits as i32;
-    if size > 0 && bits < 1 << (size - 1) { bits - (1 << size) + 1 } else { bits }
+/// How a component's blocks are coded.
+#[derive(Clone, Copy)]
+pub(super) struct Codes<'a> {
+    pub(super) first: &'a Table,
+    pub(super) others: &'a Table,
+    /// Of `others`, where there is enough to skip.
+    pub(super) skips: Option<&'a Skips>,
 }
 
 /// Reads a scan's entropy-coded bytes.
@@ -111,10 +42,10 @@ impl<'a> Bits<'a> {
         Self { data, at: 0, buffer: 0, count: 0, padding: 0 }
     }
 
-    /// Makes sure that a whole symbol is there.
+    /// Makes sure that so many bits are there.
     #[inline(always)]
-    fn refill(&mut self) {
-        if self.count >= MAX_SYMBOL {
+    fn refill<const BITS: u32>(&mut self) {
+        if self.count >= BITS {
             return;
         }
         if let Some(bytes) = self.data.get(self.at..).and_then(<[u8]>::first_chunk) {
@@ -166,18 +97,22 @@ impl<'a> Bits<'a> {
         self.count -= bits;
     }
 
+    #[inline(always)]
+    fn look(&self) -> usize {
+        (self.buffer >> (64 - LOOK)) as usize
+    }
+
     /// Symbol and value of the next code.
     #[inline(always)]
     fn next(&mut self, table: &Table) -> Result<(u8, i32), Broken> {
-        self.refill();
-        let entry = table.look[(self.buffer >> (64 - LOOK)) as usize];
-        if entry & WHOLE != 0 {
-            self.consume(entry & 0x1F);
-            return Ok(((entry >> 8) as u8, entry as i32 >> 16));
+        self.refill::<MAX_SYMBOL>();
+        let entry = table.look[self.look()];
+        self.consume(entry.taken());
+        if entry.places() != PART {
+            return Ok((entry.symbol(), entry.value()));
         }
-        let symbol = if entry != 0 {
-            self.consume(entry & 0x1F);
-            (entry >> 8) as u8
+        let symbol = if entry.taken() != 0 {
+            entry.symbol()
         } else {
             let (length, symbol) = table.long_code((self.buffer >> (64 - MAX_CODE)) as u32)?;
             self.consume(length);
@@ -190,36 +125,97 @@ impl<'a> Bits<'a> {
         Ok((symbol, extend(bits as u32, size)))
     }
 
-    /// Reads one block (T.81 F.2.2): tells `each` place, in the order of the file, and value of those coefficients
-    /// behind the first that are not 0. Returns the difference of the first to that of the block before.
+    /// Reads one block (T.81 F.2.2): tells `each` place, in the order of the file, and value of the coefficients
+    /// behind the first: all that are not 0 and, where codes can be skipped, not behind `last`. Returns the
+    /// difference of the first to that of the block before.
     #[inline(always)]
-    pub(super) fn block(
-        &mut self,
-        (first, others): (&Table, &Table),
-        mut each: impl FnMut(usize, i32),
-    ) -> Result<i32, Broken> {
+    pub(super) fn block(&mut self, codes: Codes<'_>, last: u32, mut each: impl FnMut(u32, i32)) -> Result<i32, Broken> {
         let mut bits = *self;
-        let (symbol, difference) = bits.next(first)?;
-        // Its code has a size and no zeros before it; sizes above 11 are for samples of more than 8 bits.
-        if symbol > 11 {
-            return Err("a coefficient out of range");
-        }
+        let difference = bits.first(codes.first)?;
+        let last = if codes.skips.is_some() { last } else { 63 };
         let mut place = 0;
-        while place < 63 {
-            let (symbol, value) = bits.next(others)?;
-            let zeros = usize::from(symbol >> 4);
-            place += zeros + 1;
-            if symbol & 0x0F != 0 {
-                if place > 63 {
-                    return Err(TOO_MANY);
+        while place < last {
+            bits.refill::<{ LOOKS * LOOK }>();
+            for _ in 0..LOOKS {
+                let entry: Entry = codes.others.look[bits.look()];
+                let next = place + entry.places();
+                if next < 63 {
+                    bits.consume(entry.taken());
+                    place = next;
+                    each(place, entry.value());
+                    continue;
                 }
-                each(place, value);
-            } else if zeros < 15 {
-                place = 63;
+                if next >= END {
+                    bits.consume(entry.taken());
+                    place = next;
+                    break;
+                }
+                let (next, value) = bits.perhaps_last(codes.others, place)?;
+                place = next;
+                if place <= 63 {
+                    each(place, value);
+                }
+                break;
             }
         }
+        if let Some(skips) = codes.skips
+            && place < 63
+        {
+            bits.rest(codes.others, skips, place)?;
+        }
         *self = bits;
-        if place > 63 { Err(TOO_MANY) } else { Ok(difference) }
+        Ok(difference)
+    }
+
+    /// Reads one block of which no coefficient but the first matters; its difference as above.
+    ///
+    /// A function of its own, that compilers find registers for.
+    #[inline(never)]
+    pub(super) fn skip(&mut self, first: &Table, others: &Table, skips: &Skips) -> Result<i32, Broken> {
+        let mut bits = *self;
+        let difference = bits.first(first)?;
+        bits.rest(others, skips, 0)?;
+        *self = bits;
+        Ok(difference)
+    }
+
+    #[inline(always)]
+    fn first(&mut self, table: &Table) -> Result<i32, Broken> {
+        let (symbol, difference) = self.next(table)?;
+        // Its code has a size and no zeros before it; sizes above 11 are for samples of more than 8 bits.
+        if symbol > 11 { Err("a coefficient out of range") } else { Ok(difference) }
+    }
+
+    /// Goes behind the block that is at `place`.
+    #[inline(always)]
+    fn rest(&mut self, others: &Table, skips: &Skips, mut place: u32) -> Result<(), Broken> {
+        while place < 63 {
+            self.refill::<{ SKIPPING_LOOKS * MAX_SKIP }>();
+            for _ in 0..SKIPPING_LOOKS {
+                let (taken, further) = skips.at(self.look());
+                let next = place + further;
+                if next < 63 {
+                    self.consume(taken);
+                    place = next;
+                    continue;
+                }
+                if (END..END + 63).contains(&next) && further >= END {
+                    self.consume(taken);
+                    return Ok(());
+                }
+                (place, _) = self.perhaps_last(others, place)?;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A symbol that may be the last of a block: where it leads from `place`, behind 63 at the end, and its value.
+    #[inline(always)]
+    fn perhaps_last(&mut self, table: &Table, place: u32) -> Result<(u32, i32), Broken> {
+        let (symbol, value) = self.next(table)?;
+        let place = place + places(symbol);
+        if (64..END).contains(&place) { Err(TOO_MANY) } else { Ok((place, value)) }
     }
 
     /// Fails where more bits were taken than there are.
@@ -232,7 +228,8 @@ impl<'a> Bits<'a> {
         self.check()?;
         let rest = self.data.get(self.at..).unwrap_or_default();
         let fill = rest.iter().take_while(|&&byte| byte == 0xFF).count();
-        if fill == 0 || rest.get(fill) != Some(&(0xD0 + number)) {
+        // Less than a byte may be left.
+        if self.count - self.padding >= 8 || fill == 0 || rest.get(fill) != Some(&(0xD0 + number)) {
             return Err("a restart marker is missing");
         }
         *self = Self { at: self.at + fill + 1, ..Self::new(self.data) };

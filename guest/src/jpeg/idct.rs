@@ -37,10 +37,12 @@ mod plain {
     use super::{BETWEEN, BITS, Block, EVEN, ODD, SUMS, sample};
 
     /// Eight rows of eight samples.
-    pub(in crate::jpeg) fn whole(block: &Block) -> [[u8; 8]; 8] {
+    pub(in crate::jpeg) fn whole(block: &Block, quantization: &Block) -> [[u8; 8]; 8] {
         let mut half = [[0; 8]; 8];
         for v in 0..8 {
-            half[v] = pass::<{ BITS - BETWEEN }>(std::array::from_fn(|u| block[u * 8 + v]));
+            half[v] = pass::<{ BITS - BETWEEN }>(std::array::from_fn(|u| {
+                block[u * 8 + v].wrapping_mul(quantization[u * 8 + v])
+            }));
         }
         let mut samples = [[0; 8]; 8];
         for x in 0..8 {
@@ -84,19 +86,23 @@ mod simd {
 
     /// Eight rows of eight samples.
     #[inline(always)]
-    pub(in crate::jpeg) fn whole(block: &Block) -> [[u8; 8]; 8] {
-        let (columns, _) = block.as_chunks::<8>();
-        let columns = std::array::from_fn(|u| {
-            let [a, b, c, d, e, f, g, h] = columns[u];
-            i16x8(a, b, c, d, e, f, g, h)
-        });
+    pub(in crate::jpeg) fn whole(block: &Block, quantization: &Block) -> [[u8; 8]; 8] {
+        let (columns, factors) = (block.as_chunks::<8>().0, quantization.as_chunks::<8>().0);
+        let columns = std::array::from_fn(|u| i16x8_mul(load(&columns[u]), load(&factors[u])));
         let half = transposed(pass::<{ BITS - BETWEEN }>(columns));
         let rows = pass::<{ BITS + BETWEEN + 3 }>(half);
         let offset = i16x8_splat(128);
-        std::array::from_fn(|y| {
-            let row = i16x8_add_sat(rows[y], offset);
-            u64x2_extract_lane::<0>(u8x16_narrow_i16x8(row, row)).to_le_bytes()
-        })
+        let [a, b, c, d]: [[[u8; 8]; 2]; 4] = std::array::from_fn(|n| {
+            let [above, below] = [2 * n, 2 * n + 1].map(|row| i16x8_add_sat(rows[row], offset));
+            let pair = u8x16_narrow_i16x8(above, below);
+            [u64x2_extract_lane::<0>(pair).to_le_bytes(), u64x2_extract_lane::<1>(pair).to_le_bytes()]
+        });
+        [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]
+    }
+
+    #[inline(always)]
+    fn load(&[a, b, c, d, e, f, g, h]: &[i16; 8]) -> v128 {
+        i16x8(a, b, c, d, e, f, g, h)
     }
 
     #[inline(always)]
@@ -148,13 +154,13 @@ impl<const SIDE: usize> Reduced<SIDE> {
 
     /// `SIDE` rows of samples.
     #[inline(always)]
-    pub(super) fn samples(&self, block: &Block) -> [[u8; SIDE]; SIDE] {
+    pub(super) fn samples(&self, block: &Block, quantization: &Block) -> [[u8; SIDE]; SIDE] {
         let Self(basis) = self;
         let mut samples = [[128.5; SIDE]; SIDE];
         for (u, across) in basis.iter().enumerate() {
             let mut column = [0.0; SIDE];
             for (v, down) in basis.iter().enumerate() {
-                let coefficient = f32::from(block[u * 8 + v]);
+                let coefficient = f32::from(block[u * 8 + v].wrapping_mul(quantization[u * 8 + v]));
                 column = std::array::from_fn(|y| column[y] + coefficient * down[y]);
             }
             for (row, factor) in samples.iter_mut().zip(column) {

@@ -168,6 +168,24 @@ fn restart_markers_are_obeyed_wherever_they_are() {
 }
 
 #[test]
+fn skipping_changes_nothing() {
+    for (sampling, restart_interval) in [GRAY, FULL, SAMPLINGS[0], SAMPLINGS[2]].into_iter().zip([0, 3, 7, 0]) {
+        for quantization in [1, 9] {
+            let encoder = Encoder { restart_interval, quantization, ..Encoder::new((165, 140), sampling) };
+            let file = encoder.encode(detail);
+            let header = Header::read(&file).unwrap();
+            for size in [(10, 9), (32, 24), (60, 70), (300, 300)] {
+                for crop in [1.0, 0.7, 0.2] {
+                    let planes =
+                        |with_skips| planes(&header, &file[header.scan..], window(size, crop), with_skips).unwrap();
+                    assert_eq!(planes(true), planes(false), "{sampling:?} {size:?} {crop}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn quantization_tables_may_be_wide() {
     let narrow = Encoder { quantization: 40, ..Encoder::new((64, 64), FULL) }.encode(waves);
     let wide = Encoder { quantization: 40, wide: true, ..Encoder::new((64, 64), FULL) }.encode(waves);

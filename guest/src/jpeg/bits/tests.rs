@@ -1,5 +1,6 @@
 use super::*;
 use crate::jpeg::encoder::{Random, first_code, others_code};
+use crate::jpeg::table::NO_CODE;
 
 fn table((counts, values): &(impl AsRef<[u8]>, impl AsRef<[u8]>)) -> Option<Table> {
     Table::new(counts.as_ref().try_into().unwrap(), values.as_ref()).map(|table| *table)
@@ -20,9 +21,15 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 /// The block in `data`: the difference, and places with their values.
-fn block(bits: &mut Bits<'_>, first: &Table, others: &Table) -> Result<(i32, Vec<(usize, i32)>), Broken> {
+fn block(bits: &mut Bits<'_>, first: &Table, others: &Table) -> Result<(i32, Vec<(u32, i32)>), Broken> {
+    part_of_block(bits, Codes { first, others, skips: None }, 63)
+}
+
+/// The same up to place `last`.
+fn part_of_block(bits: &mut Bits<'_>, codes: Codes<'_>, last: u32) -> Result<(i32, Vec<(u32, i32)>), Broken> {
     let mut values = vec![];
-    let difference = bits.block((first, others), |place, value| values.push((place, value)))?;
+    let difference = bits.block(codes, last, |place, value| values.push((place, value)))?;
+    values.retain(|&(place, value)| place <= last && value != 0);
     Ok((difference, values))
 }
 
@@ -134,6 +141,53 @@ fn a_block_ends_with_its_last_coefficient() {
     assert_eq!(block(&mut Bits::new(&data), &first, &others).unwrap().1.len(), 47);
 }
 
+/// All that is told of random bits, of which some are too many for a block, or no code.
+#[test]
+fn what_is_skipped_is_as_long_as_what_is_read() {
+    let mut ladder = [1; 16];
+    ladder[15] = 2;
+    let ladder = table(&(ladder, [0x01, 0x00, 0x02, 0x11, 0xF0, 0x21, 0x03, 0xF1, 0x0A, 0x50, 5, 6, 7, 8, 9, 15, 14]));
+    let all = [(first(), others()), (table(&first_code()).unwrap(), table(&others_code()).unwrap())];
+    let mut random = Random(8);
+    let (mut whole, mut broken) = (0, std::collections::HashSet::new());
+    for (first, others) in all.iter().chain([&(first(), ladder.unwrap())]) {
+        let skips = Skips::of(others);
+        let codes = Codes { first, others, skips: Some(&*skips) };
+        for _ in 0..2000 {
+            // Ones are end and errors, zeros are none.
+            let ones = 1 + random.below(7);
+            let text: String = (0..2000).map(|_| if random.below(8) < ones { '1' } else { '0' }).collect();
+            let data = bytes(&text);
+            let start = Bits::new(&data);
+            let mut others_ = [(start, 0), (start, 4), (start, 24), (start, 63)];
+            let (mut read, mut skipped) = (start, start);
+            while read.check().is_ok() {
+                let want = block(&mut read, first, others);
+                assert_eq!(
+                    skipped.skip(first, others, &skips),
+                    want.as_ref().map(|want| want.0).map_err(|error| *error)
+                );
+                assert_eq!(skipped.check(), read.check());
+                for (bits, last) in &mut others_ {
+                    let want = want.clone().map(|(difference, mut values)| {
+                        values.retain(|(place, _)| place <= last);
+                        (difference, values)
+                    });
+                    assert_eq!(part_of_block(bits, codes, *last), want, "{last}");
+                }
+                match want {
+                    Ok(_) => whole += 1,
+                    Err(error) => {
+                        broken.insert(error);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert!(whole > 10_000 && broken.contains(TOO_MANY) && broken.contains(NO_CODE), "{whole} {broken:?}");
+}
+
 #[test]
 fn a_code_that_is_not_in_the_table_is_an_error() {
     let empty = table(&([0; 16], [])).unwrap();
@@ -211,9 +265,13 @@ fn restart_markers_are_obeyed() {
         }
     }
     // Not where there are bytes left, and not where bits were taken that are not there.
-    let data = [0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xFF, 0xD0];
-    assert!(Bits::new(&data).restart(0).is_err());
-    let mut bits = Bits::new(&data[9..]);
+    for left in 0..20 {
+        let data = [&vec![0x55; left + 1][..], &[0xFF, 0xD0]].concat();
+        let mut bits = Bits::new(&data);
+        bits.next(&table).unwrap();
+        assert_eq!(bits.restart(0).is_ok(), left == 0, "{left}");
+    }
+    let mut bits = Bits::new(&[0xFF, 0xD0]);
     bits.next(&table).unwrap();
     assert_eq!(bits.restart(0), Err(ENDS_EARLY));
 }

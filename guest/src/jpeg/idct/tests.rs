@@ -15,6 +15,9 @@ fn reference(block: &Block, side: usize) -> Vec<f64> {
 }
 
 /// Blocks as pictures have them, from smooth to sharp.
+/// Multiplies by nothing.
+const ONES: Block = [1; 64];
+
 fn blocks() -> Vec<Block> {
     let mut random = Random(1);
     let mut block = |n: usize| {
@@ -40,7 +43,7 @@ fn difference(have: &[u8], want: &[f64]) -> (f64, f64) {
 fn samples_are_those_of_the_formula() {
     let mut sum = 0.0;
     for block in blocks() {
-        let (most, mean) = difference(whole(&block).as_flattened(), &reference(&block, 8));
+        let (most, mean) = difference(whole(&block, &ONES).as_flattened(), &reference(&block, 8));
         // Half a level is the rounding of the result itself.
         assert!(most <= 0.6, "{most} {block:?}");
         sum += mean;
@@ -52,9 +55,9 @@ fn samples_are_those_of_the_formula() {
 fn reduced_samples_are_those_of_the_formula() {
     let (two, four) = (Reduced::<2>::new(), Reduced::<4>::new());
     for block in blocks() {
-        let (most, _) = difference(four.samples(&block).as_flattened(), &reference(&block, 4));
+        let (most, _) = difference(four.samples(&block, &ONES).as_flattened(), &reference(&block, 4));
         assert!(most <= 0.501, "{most} {block:?}");
-        let (most, _) = difference(two.samples(&block).as_flattened(), &reference(&block, 2));
+        let (most, _) = difference(two.samples(&block, &ONES).as_flattened(), &reference(&block, 2));
         assert!(most <= 0.501, "{most} {block:?}");
         let (most, _) = difference(&[flat(block[0])], &reference(&block, 1));
         assert!(most <= 0.501, "{most} {block:?}");
@@ -66,8 +69,8 @@ fn a_reduced_block_is_the_mean_of_the_whole_one() {
     let mut block = [0; 64];
     // Frequencies that a quarter of the samples can show.
     (block[0], block[1], block[8]) = (300, 90, -60);
-    let samples = whole(&block);
-    for (y, row) in Reduced::<4>::new().samples(&block).iter().enumerate() {
+    let samples = whole(&block, &ONES);
+    for (y, row) in Reduced::<4>::new().samples(&block, &ONES).iter().enumerate() {
         for (x, &have) in row.iter().enumerate() {
             let sum: u32 = (0..4).map(|n| u32::from(samples[2 * y + n / 2][2 * x + n % 2])).sum();
             assert!((f64::from(have) - f64::from(sum) / 4.0).abs() <= 1.5, "{x} {y} {have} {sum}");
@@ -82,9 +85,9 @@ fn a_block_of_one_coefficient_is_flat() {
         let mut block = [0; 64];
         block[0] = first;
         let sample = flat(first);
-        assert_eq!(whole(&block), [[sample; 8]; 8], "{first}");
-        assert_eq!(four.samples(&block), [[sample; 4]; 4], "{first}");
-        assert_eq!(two.samples(&block), [[sample; 2]; 2], "{first}");
+        assert_eq!(whole(&block, &ONES), [[sample; 8]; 8], "{first}");
+        assert_eq!(four.samples(&block, &ONES), [[sample; 4]; 4], "{first}");
+        assert_eq!(two.samples(&block, &ONES), [[sample; 2]; 2], "{first}");
     }
 }
 
@@ -99,8 +102,12 @@ fn any_coefficients_are_computed_alike() {
             1 => random.next() as i16,
             _ => (random.next() as i16) >> random.below(16),
         });
-        assert_eq!(whole(&block), plain::whole(&block), "{block:?}");
-        Reduced::<2>::new().samples(&block);
-        Reduced::<4>::new().samples(&block);
+        assert_eq!(whole(&block, &ONES), plain::whole(&block, &ONES), "{block:?}");
+        let factors: Block = std::array::from_fn(|_| random.next() as i16);
+        let product: Block = std::array::from_fn(|n| block[n].wrapping_mul(factors[n]));
+        assert_eq!(whole(&block, &factors), plain::whole(&product, &ONES), "{block:?}");
+        let (two, four) = (Reduced::<2>::new(), Reduced::<4>::new());
+        assert_eq!(two.samples(&block, &factors), two.samples(&product, &ONES));
+        assert_eq!(four.samples(&block, &factors), four.samples(&product, &ONES));
     }
 }
