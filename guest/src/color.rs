@@ -47,17 +47,17 @@ fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] 
 fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] {
     use std::arch::wasm32::*;
 
-    use crate::simd::{add, bytes, dot, factors, load, narrow, wide};
+    use crate::simd::{add, bytes, dot, factors, from_middle, load, narrow, wide};
     let [luma, blue, red] = [luma, blue, red].map(load);
     let middle = i16x8_splat(128);
     let half = |y: v128, cb: v128, cr: v128| {
-        let (cb, cr) = (i16x8_sub(cb, middle), i16x8_sub(cr, middle));
+        let [y, cb, cr] = [y, cb, cr].map(|samples| i16x8_sub(samples, middle));
         let channel = |f, g| narrow::<BITS>(add(wide::<BITS>(y), dot(cb, cr, factors(f, g))));
         [channel(0, RED_OF_CR), channel(GREEN_OF_CB, GREEN_OF_CR), channel(BLUE_OF_CB, 0)]
     };
     let (low, high) = (u16x8_extend_low_u8x16, u16x8_extend_high_u8x16);
     let (low, high) = (half(low(luma), low(blue), low(red)), half(high(luma), high(blue), high(red)));
-    let [r, g, b]: [v128; 3] = std::array::from_fn(|n| u8x16_narrow_i16x8(low[n], high[n]));
+    let [r, g, b]: [v128; 3] = std::array::from_fn(|n| from_middle(low[n], high[n]));
     // Red and green of two places each, then blue in the third; 0 is overwritten.
     let first = i8x16_shuffle::<0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5>(r, g);
     let first = i8x16_shuffle::<0, 1, 16, 3, 4, 17, 6, 7, 18, 9, 10, 19, 12, 13, 20, 15>(first, b);

@@ -1,6 +1,7 @@
 //! Scales a plane of bytes: a convolution along each axis, antialiased when it shrinks, as Pillow's `resize` with a box.
 //!
-//! Pure. Rows are weighed and summed, which suits SIMD; columns are made rows for it, and back.
+//! Pure. Rows are weighed and summed, which suits SIMD; what becomes of them are columns, so that doing it twice scales
+//! both ways.
 
 use crate::card::Filter;
 use crate::picture::Plane;
@@ -34,8 +35,7 @@ pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Ve
             last = Some((shape(plane), taps));
         }
         let (_, (down, across)) = last.as_ref()?;
-        let flat = transpose(&down.weigh_rows(&plane.samples, plane.width), plane.width);
-        Some(transpose(&across.weigh_rows(&flat, to.1), to.1))
+        Some(across.weigh(&down.weigh(&plane.samples, plane.width), to.1))
     };
     planes.iter().filter_map(one).collect()
 }
@@ -69,29 +69,46 @@ impl Taps {
         taps
     }
 
-    /// A row of the result is the weighed sum of some rows of `source`.
-    fn weigh_rows(&self, source: &[u8], width: usize) -> Vec<u8> {
-        let mut result = vec![0; self.starts.len() * width];
-        let taps = self.starts.iter().zip(self.weights.chunks_exact(self.each));
-        for (target, (start, weights)) in result.chunks_exact_mut(width).zip(taps) {
-            let rows = &source[start * width..];
-            let (chunks, rest) = target.as_chunks_mut::<LANES>();
-            for (n, chunk) in chunks.iter_mut().enumerate() {
-                *chunk = weigh(&rows[n * LANES..], width, weights);
+    /// A column of the result is the weighed sum of some rows of `source`.
+    fn weigh(&self, source: &[u8], width: usize) -> Vec<u8> {
+        let count = self.starts.len();
+        let mut result = vec![0; count * width];
+        let taps = |n: usize| (&source[self.starts[n] * width..], &self.weights[n * self.each..][..self.each]);
+        if count < LANES || width < LANES {
+            for (x, n) in (0..width).flat_map(|x| (0..count).map(move |n| (x, n))) {
+                let (rows, weights) = taps(n);
+                result[x * count + n] = weigh_one(&rows[x..], width, weights);
             }
-            let rest = rest.len();
-            if rest > 0 && width >= LANES {
-                // Some are computed twice.
-                let last = width - LANES;
-                target[last..].copy_from_slice(&weigh(&rows[last..], width, weights));
-            } else {
-                for (x, sample) in target.iter_mut().enumerate().skip(width - rest) {
-                    *sample = weigh_one(&rows[x..], width, weights);
+            return result;
+        }
+        let mut strip = vec![0; LANES * width];
+        for start in steps(count) {
+            for (n, row) in (start..).zip(strip.chunks_exact_mut(width)) {
+                let (rows, weights) = taps(n);
+                weigh_row(rows, weights, row);
+            }
+            for x in steps(width) {
+                let mut half = [[0; LANES]; LANES];
+                for n in 0..4 {
+                    let row = |n: usize| strip[n * width + x..].first_chunk().copied().unwrap_or_default();
+                    half[4 * n..][..4].copy_from_slice(&mix([row(n), row(n + 4), row(n + 8), row(n + 12)]));
+                }
+                for n in 0..4 {
+                    let columns = mix([half[n], half[n + 4], half[n + 8], half[n + 12]]);
+                    for (x, column) in (x + 4 * n..).zip(columns) {
+                        result[x * count + start..][..LANES].copy_from_slice(&column);
+                    }
                 }
             }
         }
         result
     }
+}
+
+/// Where to start for all of `length`, `LANES` at a time; some are done twice.
+fn steps(length: usize) -> impl Iterator<Item = usize> {
+    let last = length - LANES;
+    (0..last).step_by(LANES).chain([last])
 }
 
 /// Keys' cubic convolution with a = -0.5 (IEEE Trans. ASSP 29, 1981), which is Catmull and Rom's spline.
@@ -113,83 +130,80 @@ fn weigh_one(rows: &[u8], stride: usize, weights: &[i16]) -> u8 {
     ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
 }
 
+/// The weighed sum of the first rows, each as long as `target`, which has `LANES` or more.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn weigh(rows: &[u8], stride: usize, weights: &[i16]) -> [u8; LANES] {
-    std::array::from_fn(|x| weigh_one(&rows[x..], stride, weights))
+fn weigh_row(rows: &[u8], weights: &[i16], target: &mut [u8]) {
+    let width = target.len();
+    for (x, sample) in target.iter_mut().enumerate() {
+        *sample = weigh_one(&rows[x..], width, weights);
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+fn weigh_row(rows: &[u8], weights: &[i16], target: &mut [u8]) {
+    use crate::simd::factors;
+
+    let width = target.len();
+    // A weight behind the last row is 0.
+    let row = |n: usize| rows.get(n * width..).and_then(|rows| rows.get(..width)).unwrap_or(&rows[..width]);
+    let pair = |n: usize| ([row(2 * n), row(2 * n + 1)], factors(weights[2 * n].into(), weights[2 * n + 1].into()));
+    match weights.len() / 2 {
+        2 => weigh_pairs(&std::array::from_fn::<_, 2, _>(pair), target),
+        3 => weigh_pairs(&std::array::from_fn::<_, 3, _>(pair), target),
+        4 => weigh_pairs(&std::array::from_fn::<_, 4, _>(pair), target),
+        5 => weigh_pairs(&std::array::from_fn::<_, 5, _>(pair), target),
+        count => weigh_pairs(&(0..count).map(pair).collect::<Vec<_>>(), target),
+    }
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[inline(always)]
-fn weigh(rows: &[u8], stride: usize, weights: &[i16]) -> [u8; LANES] {
+fn weigh_pairs(pairs: &[([&[u8]; 2], std::arch::wasm32::v128)], target: &mut [u8]) {
     use std::arch::wasm32::*;
 
-    use crate::simd::{bytes, factors, high_bytes, load, low_bytes, narrow};
-    let mut sums = [i32x4_splat(1 << (BITS - 1)); 4];
-    let (pairs, _) = weights.as_chunks::<2>();
-    let mut rows = rows;
-    for &[f, g] in pairs {
-        let row = |rows: &[u8]| rows.first_chunk().map_or(i8x16_splat(0), load);
-        let a = row(rows);
-        let next = rows.get(stride..).unwrap_or_default();
-        let b = row(next);
-        rows = next.get(stride..).unwrap_or_default();
-        let factors = factors(i32::from(f), i32::from(g));
-        let (low, high) = (low_bytes(a, b), high_bytes(a, b));
-        for (sum, pairs) in sums.iter_mut().zip([
-            u16x8_extend_low_u8x16(low),
-            u16x8_extend_high_u8x16(low),
-            u16x8_extend_low_u8x16(high),
-            u16x8_extend_high_u8x16(high),
-        ]) {
-            *sum = i32x4_add(*sum, i32x4_dot_i16x8(pairs, factors));
-        }
+    use crate::simd::{bytes, from_middle, high_bytes, load, low_bytes, narrow};
+    let width = target.len();
+    for x in steps(width) {
+        let add = |sums: [v128; 4], &([a, b], factors): &([&[u8]; 2], v128)| {
+            let row = |row: &[u8]| row[..width][x..].first_chunk().map_or(i8x16_splat(0), load);
+            let (a, b) = (row(a), row(b));
+            let (low, high) = (low_bytes(a, b), high_bytes(a, b));
+            let dot = |sum, samples| i32x4_add(sum, i32x4_dot_i16x8(samples, factors));
+            [
+                dot(sums[0], u16x8_extend_low_u8x16(low)),
+                dot(sums[1], u16x8_extend_high_u8x16(low)),
+                dot(sums[2], u16x8_extend_low_u8x16(high)),
+                dot(sums[3], u16x8_extend_high_u8x16(high)),
+            ]
+        };
+        let none = [i32x4_splat((1 << (BITS - 1)) - (128 << BITS)); 4];
+        // Compilers leave a loop over so few.
+        let sums = match pairs {
+            [a, b] => add(add(none, a), b),
+            [a, b, c] => add(add(add(none, a), b), c),
+            [a, b, c, d] => add(add(add(add(none, a), b), c), d),
+            [a, b, c, d, e] => add(add(add(add(add(none, a), b), c), d), e),
+            _ => pairs.iter().fold(none, add),
+        };
+        let [a, b, c, d] = sums;
+        target[x..x + LANES].copy_from_slice(&bytes(from_middle(narrow::<BITS>([a, b]), narrow::<BITS>([c, d]))));
     }
-    let [a, b, c, d] = sums;
-    bytes(u8x16_narrow_i16x8(narrow::<BITS>([a, b]), narrow::<BITS>([c, d])))
 }
 
-/// Columns become rows.
-fn transpose(source: &[u8], width: usize) -> Vec<u8> {
-    let height = source.len() / width.max(1);
-    let mut result = vec![0; source.len()];
-    // In squares, so that both sides stay in the cache.
-    for y in (0..height).step_by(LANES) {
-        for x in (0..width).step_by(LANES) {
-            let (rows, columns) = ((height - y).min(LANES), (width - x).min(LANES));
-            if (rows, columns) == (LANES, LANES) {
-                let square =
-                    std::array::from_fn(|n| *source[(y + n) * width + x..].first_chunk().unwrap_or(&[0; LANES]));
-                for (n, column) in turn(square).iter().enumerate() {
-                    result[(x + n) * height + y..][..LANES].copy_from_slice(column);
-                }
-                continue;
-            }
-            for (x, y) in (x..x + columns).flat_map(|x| (y..y + rows).map(move |y| (x, y))) {
-                result[x * height + y] = source[y * width + x];
-            }
-        }
-    }
-    result
-}
-
+/// The first lanes of all four, then the second ones, and so on. Sixteen rows become columns by mixing every fourth of
+/// them, and every fourth of what becomes of them.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn turn(square: [[u8; LANES]; LANES]) -> [[u8; LANES]; LANES] {
-    std::array::from_fn(|x| std::array::from_fn(|y| square[y][x]))
+fn mix(rows: [[u8; LANES]; 4]) -> [[u8; LANES]; 4] {
+    std::array::from_fn(|row| std::array::from_fn(|lane| rows[lane % 4][4 * row + lane / 4]))
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[inline(always)]
-fn turn(square: [[u8; LANES]; LANES]) -> [[u8; LANES]; LANES] {
+fn mix(rows: [[u8; LANES]; 4]) -> [[u8; LANES]; 4] {
     use crate::simd::{bytes, high_bytes, load, low_bytes};
-    let mut rows = square.each_ref().map(load);
-    // Each round brings half of what was apart together; four bring all.
-    for _ in 0..4 {
-        rows = std::array::from_fn(|n| {
-            let (a, b) = (rows[n / 2], rows[n / 2 + LANES / 2]);
-            if n % 2 == 0 { low_bytes(a, b) } else { high_bytes(a, b) }
-        });
-    }
-    rows.map(bytes)
+    let [a, b, c, d] = rows.each_ref().map(load);
+    let [(a, c), (b, d)] = [(a, c), (b, d)].map(|(a, b)| (low_bytes(a, b), high_bytes(a, b)));
+    [low_bytes(a, b), high_bytes(a, b), low_bytes(c, d), high_bytes(c, d)].map(bytes)
 }
 
 #[cfg(test)]

@@ -66,6 +66,15 @@ pub(crate) fn narrow<const SHIFT: u32>([low, high]: [v128; 2]) -> v128 {
     i16x8_narrow_i32x4(i32x4_shr(low, SHIFT), i32x4_shr(high, SHIFT))
 }
 
+/// Samples around 0 as bytes around 128, saturated.
+///
+/// Without the sum, which compilers don't look through, what [`narrow`] gave and this would become one worse thing.
+#[inline(always)]
+pub(crate) fn from_middle(low: v128, high: v128) -> v128 {
+    let middle = i16x8_splat(128);
+    u8x16_narrow_i16x8(i16x8_add_sat(low, middle), i16x8_add_sat(high, middle))
+}
+
 /// Sixteen bytes, the first of them in the lowest lane.
 #[inline(always)]
 pub(crate) fn load(bytes: &[u8; 16]) -> v128 {

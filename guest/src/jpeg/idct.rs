@@ -82,7 +82,7 @@ mod simd {
     use std::arch::wasm32::*;
 
     use super::{BETWEEN, BITS, Block, EVEN, ODD, SUMS};
-    use crate::simd::{add, dot, factors, high, low, narrow, sub, wide};
+    use crate::simd::{add, dot, factors, from_middle, high, low, narrow, sub, wide};
 
     /// Eight rows of eight samples.
     #[inline(always)]
@@ -91,10 +91,8 @@ mod simd {
         let columns = std::array::from_fn(|u| i16x8_mul(load(&columns[u]), load(&factors[u])));
         let half = transposed(pass::<{ BITS - BETWEEN }>(columns));
         let rows = pass::<{ BITS + BETWEEN + 3 }>(half);
-        let offset = i16x8_splat(128);
         let [a, b, c, d]: [[[u8; 8]; 2]; 4] = std::array::from_fn(|n| {
-            let [above, below] = [2 * n, 2 * n + 1].map(|row| i16x8_add_sat(rows[row], offset));
-            let pair = u8x16_narrow_i16x8(above, below);
+            let pair = from_middle(rows[2 * n], rows[2 * n + 1]);
             [u64x2_extract_lane::<0>(pair).to_le_bytes(), u64x2_extract_lane::<1>(pair).to_le_bytes()]
         });
         [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]

@@ -103,23 +103,36 @@ fn planes_of_several_shapes_are_scaled_each_as_alone() {
 
 /// Where SIMD is compiled in, it must be what the plain loop computes.
 #[test]
-fn lanes_are_weighed_as_one() {
+fn rows_are_weighed_as_samples() {
     let mut random = Random(7);
     for _ in 0..2000 {
-        let (stride, count) = (LANES + random.below(20), 2 * (1 + random.below(6)));
-        let rows: Vec<u8> = (0..stride * (1 + random.below(count))).map(|_| random.next() as u8).collect();
-        let weights: Vec<i16> = (0..count).map(|_| random.next() as i16).collect();
-        let at = random.below(stride - LANES + 1);
-        let want = std::array::from_fn(|x| weigh_one(&rows[at + x..], stride, &weights));
-        assert_eq!(weigh(&rows[at..], stride, &weights), want);
+        let (width, count) = (LANES + random.below(40), 2 * (1 + random.below(7)));
+        let rows: Vec<u8> = (0..width * (1 + random.below(count))).map(|_| random.next() as u8).collect();
+        let weights: Vec<i16> =
+            (0..count).map(|n| if n * width < rows.len() { random.next() as i16 } else { 0 }).collect();
+        let want: Vec<u8> = (0..width).map(|x| weigh_one(&rows[x..], width, &weights)).collect();
+        let mut have = vec![0; width];
+        weigh_row(&rows, &weights, &mut have);
+        assert_eq!(have, want);
     }
 }
 
 #[test]
-fn columns_become_rows() {
-    for (width, height) in [(1, 1), (1, 40), (40, 1), (16, 16), (17, 15), (33, 50), (64, 32)] {
-        let source: Vec<u8> = (0..width * height).map(|n| (n * 7 + n / 256) as u8).collect();
-        let want: Vec<u8> = (0..width * height).map(|n| source[n % height * width + n / height]).collect();
-        assert_eq!(transpose(&source, width), want, "{width} {height}");
+fn rows_mixed_twice_are_columns() {
+    let once = |rows: [[u8; LANES]; LANES]| -> [[u8; LANES]; LANES] {
+        let mixed = [0, 1, 2, 3].map(|n| mix([rows[n], rows[n + 4], rows[n + 8], rows[n + 12]]));
+        mixed.as_flattened().try_into().unwrap()
+    };
+    let square =
+        |sample: fn(usize, usize) -> usize| std::array::from_fn(|y| std::array::from_fn(|x| sample(x, y) as u8));
+    assert_eq!(once(once(square(|x, y| y * LANES + x))), square(|x, y| x * LANES + y));
+}
+
+#[test]
+fn all_of_a_length_is_done() {
+    for length in LANES..100 {
+        let mut done = vec![0; length];
+        steps(length).for_each(|start| done[start..start + LANES].iter_mut().for_each(|times| *times += 1));
+        assert!(done.iter().all(|times| (1..=2).contains(times)), "{length} {done:?}");
     }
 }
