@@ -1,8 +1,9 @@
 //! Decodes a baseline JPEG no further than the network looks: the usual kind, of one scan.
 //!
-//! Every code has to be read, since each says where the next one starts. But only blocks inside the window
-//! become samples, at a half, a quarter or an eighth where that suffices, and color stays as the file has it, in
-//! planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are left.
+//! Every code down to the window's end has to be read, since each says where the next one starts. But only blocks
+//! inside the window become samples, at a half, a quarter or an eighth where that suffices, and color stays as the file
+//! has it, in planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are
+//! left.
 
 use super::bits::{Bits, Codes, ENDS_EARLY};
 use super::idct::{self, Block, Reduced};
@@ -134,13 +135,16 @@ fn units(header: &Header<'_>) -> (usize, usize) {
     (side(header.size.0, widest), side(header.size.1, tallest))
 }
 
-/// All blocks in the order of the file (T.81 A.2).
+/// All blocks in the order of the file (T.81 A.2), down to the last row that matters. That the file has an end behind it
+/// is known, and what is between them nobody will look at.
 fn scan(
     body: &[u8],
     (units, rows): (usize, usize),
     restart_interval: u16,
     channels: &mut [Channel<'_>],
 ) -> Result<(), Broken> {
+    let last = channels.iter().map(|channel| channel.rows.end.div_ceil(channel.blocks.1)).max();
+    let rows = rows.min(last.unwrap_or(rows));
     let cosines = Cosines { two: Reduced::new(), four: Reduced::new() };
     let mut bits = Bits::new(body);
     let interval = usize::from(restart_interval);

@@ -103,10 +103,10 @@ fn kinds_that_nobody_reads_are_refused() {
     assert!(matches!(problem.status, 400 | 415), "{problem:?}");
 }
 
-/// Fails with 400, and these words.
+/// Fails with 400, and these words, whether all of the picture is looked at, few columns, or all reduced.
 #[track_caller]
 fn assert_damaged(file: &[u8], words: &str) {
-    for window in [WINDOW, Window { size: (64, 64), crop: 0.1 }, Window { size: (2, 2), crop: 1.0 }] {
+    for window in [WINDOW, Window { size: (8, 64), crop: 1.0 }, Window { size: (2, 2), crop: 1.0 }] {
         let problem = decode(file, window).unwrap_err();
         assert_eq!(problem.status, 400, "{problem:?}");
         assert!(problem.detail.contains(words), "{problem:?}");
@@ -144,6 +144,23 @@ fn every_cut_is_noticed() {
     for length in scan..file.len() - 3 {
         assert_damaged(&[&file[..length], b"\xFF\xD9"].concat(), "its data ends early");
     }
+}
+
+#[test]
+fn what_is_below_the_window_is_not_read() {
+    // A restart marker behind each of four rows of blocks; the window lies in the second and the third.
+    let file = Encoder { restart_interval: 5, ..encoder() }.encode(color);
+    let window = Window { size: (64, 64), crop: 0.1 };
+    let third = memchr::memmem::find(&file, b"\xFF\xD2").unwrap();
+    for behind in [&b"\xFF\xD9"[..], b"\xFF\xD2\xFF\xD9", b"\xFF\xD2nonsense\xFF\xD9"] {
+        let cut = [&file[..third], behind].concat();
+        assert_eq!(decode(&cut, window).unwrap().samples, decode(&file, window).unwrap().samples);
+        assert_damaged(&cut, "");
+    }
+    let problem = decode(&[&file[..third - 1], b"\xFF\xD9"].concat(), window).unwrap_err();
+    assert!(problem.detail.contains(bits::ENDS_EARLY), "{problem:?}");
+    let problem = decode(&[&file[..third], b"\xFF\xD2nonsense"].concat(), window).unwrap_err();
+    assert!(problem.detail.contains("its end marker is missing"), "{problem:?}");
 }
 
 #[test]
