@@ -9,6 +9,13 @@ pub(crate) fn gray_to_rgb(gray: &[u8]) -> Vec<u8> {
     gray.iter().flat_map(|&sample| [sample; 3]).collect()
 }
 
+/// Red, green and blue to pixels; `None` where they are not three.
+pub(crate) fn planes_to_rgb(planes: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let [red, green, blue] = planes else { return None };
+    let pixels = red.iter().zip(green).zip(blue);
+    Some(pixels.flat_map(|((&red, &green), &blue)| [red, green, blue]).collect())
+}
+
 /// JFIF's YCbCr to RGB (ITU-T T.871, 7), rounded to the nearest.
 pub(crate) fn ycc_to_rgb(luma: &[u8], blue: &[u8], red: &[u8]) -> Vec<u8> {
     let mut rgb = vec![0; luma.len() * 3];

@@ -1,7 +1,7 @@
 //! From any decoded pixel format to the two that general decoders leave: opaque 8-bit gray or RGB.
 //!
 //! Pure. Alpha is composed over white, as a browser shows it on an empty page. 16 bits are rounded to
-//! 8 before scaling: the network cannot tell, and only two kinds of scaling by the library are compiled in.
+//! 8 before scaling: the network cannot tell, and scaling is for bytes.
 
 use image::DynamicImage;
 

@@ -3,14 +3,11 @@
 //! Pure. Every number that depends on the model comes from its card. The crop is centred to a
 //! fraction of a pixel, so that it commutes with turning: the small result is turned, not the photo.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{RgbImage, imageops};
 
-use crate::card::{Card, Color, DataType, Filter, Layout, Preprocessing};
-use crate::color::{gray_to_rgb, ycc_to_rgb};
+use crate::card::{Card, Color, DataType, Layout, Preprocessing};
+use crate::color::{gray_to_rgb, planes_to_rgb, ycc_to_rgb};
 use crate::flatten::Samples;
 use crate::picture::Picture;
 use crate::problem::Problem;
@@ -53,22 +50,16 @@ fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, P
     let window = preprocessing.window().before(picture.orientation);
     let part = f64::from(picture.reduction);
     let crop = window.crop_box(picture.size).over(part, part);
-    let filter = match preprocessing.filter {
-        Filter::Bicubic => FilterType::CatmullRom,
-        Filter::Bilinear => FilterType::Bilinear,
+    let to = (window.size.0 as usize, window.size.1 as usize);
+    let interleaved = |samples, channels| {
+        let (width, height) = picture.decoded_size();
+        let from = (width as usize, height as usize);
+        resample::resize_interleaved((samples, channels), from, crop, to, preprocessing.filter)
     };
-    let options = |crop: CropBox| {
-        ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(filter))
-            .crop(crop.left, crop.top, crop.width, crop.height)
-            .use_alpha(false)
-    };
-    let from = picture.decoded_size();
     let rgb = match &picture.samples {
-        Samples::Rgb(rgb) => resize::<U8x3, 3>(rgb, from, window.size, &options(crop)),
-        Samples::Gray(gray) => resize::<U8, 1>(gray, from, window.size, &options(crop)).map(|gray| gray_to_rgb(&gray)),
+        Samples::Rgb(rgb) => planes_to_rgb(&interleaved(rgb, 3)),
+        Samples::Gray(gray) => interleaved(gray, 1).first().map(|gray| gray_to_rgb(gray)),
         Samples::Planes(planes) => {
-            let to = (window.size.0 as usize, window.size.1 as usize);
             let planes = resample::resize(planes, to, preprocessing.filter);
             match planes.as_slice() {
                 [luma] => Some(gray_to_rgb(luma)),
@@ -80,23 +71,6 @@ fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, P
     rgb.and_then(|rgb| RgbImage::from_raw(window.size.0, window.size.1, rgb))
         .map(|small| turn(small, picture.orientation))
         .ok_or_else(|| Problem::internal("the picture cannot be scaled"))
-}
-
-/// Scales the crop of `options`; `None` where samples and sizes contradict each other.
-///
-/// Typed, since a resize that takes any pixel type brings 700 KB of code and tables along.
-fn resize<P: PixelTrait, const BYTES: usize>(
-    samples: &[u8],
-    (width, height): (u32, u32),
-    to: (u32, u32),
-    options: &ResizeOptions,
-) -> Option<Vec<u8>> {
-    let source = TypedImageRef::<P>::from_buffer(width, height, samples).ok()?;
-    let mut resized = vec![0; to.0 as usize * to.1 as usize * BYTES];
-    let mut target = TypedImage::<P>::from_buffer(to.0, to.1, &mut resized).ok()?;
-    Resizer::new().resize_typed(&source, &mut target, options).ok()?;
-    drop(target);
-    Some(resized)
 }
 
 /// What the camera asked for, done to the small picture.

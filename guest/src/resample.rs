@@ -1,4 +1,4 @@
-//! Scales a plane of bytes: a convolution along each axis, antialiased when it shrinks, as Pillow's `resize` with a box.
+//! Scales planes of bytes: a convolution along each axis, antialiased when it shrinks, as Pillow's `resize` with a box.
 //!
 //! Pure. Rows are weighed and summed, which suits SIMD; what becomes of them are columns, so that doing it twice scales
 //! both ways.
@@ -40,6 +40,25 @@ pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Ve
     planes.iter().filter_map(one).collect()
 }
 
+/// The crop of a picture of interleaved samples at size `to`, as a plane for each of its `channels`; none where samples
+/// and size contradict each other.
+pub(crate) fn resize_interleaved(
+    (samples, channels): (&[u8], usize),
+    (width, height): (usize, usize),
+    crop: CropBox,
+    to: (usize, usize),
+    filter: Filter,
+) -> Vec<Vec<u8>> {
+    if samples.len() != width * height * channels {
+        return Vec::new();
+    }
+    let down = Taps::new((crop.top, crop.height), height, to.1, filter);
+    let across = Taps::new((crop.left, crop.width), width, to.0, filter);
+    // Columns of one channel after the other become rows, and then planes.
+    let planes = across.weigh(&down.weigh(samples, width * channels), to.1 * channels);
+    planes.chunks_exact(to.0 * to.1).map(<[u8]>::to_vec).collect()
+}
+
 impl Taps {
     /// By Pillow's `Resample.c`: the filter, stretched where the picture shrinks, around the middle of each sample.
     fn new((start, length): (f64, f64), have: usize, count: usize, filter: Filter) -> Self {
@@ -61,8 +80,12 @@ impl Taps {
                 *raw = weight((at as f64 + 0.5 - middle) / stretch);
             }
             let unit = f64::from(1 << BITS) / raw.iter().sum::<f64>();
+            // What rounding leaves goes on, so that it does not sum up where there are many.
+            let mut left = 0.0;
             for (weight, raw) in weights.iter_mut().zip(raw) {
-                *weight = (*raw * unit).round() as i16;
+                let exact = *raw * unit + left;
+                *weight = exact.round() as i16;
+                left = exact - exact.round();
             }
             taps.starts.push(first);
         }

@@ -132,7 +132,7 @@ def test_code_is_compiled_where_the_image_has_none(context):
 
 
 def test_memory_beyond_the_limit_ends_it(context):
-    with Container(context, "small", memory=32 << 20) as container:
+    with Container(context, "small", memory=16 << 20) as container:
         assert container.wait(30) == 128 + signal.SIGKILL
 
 

@@ -68,6 +68,24 @@ fn planes_are_scaled_as_other_pictures_are() {
     }
 }
 
+/// The last case is one that a well-kept crate reads beyond the picture for.
+#[test]
+fn interleaved_samples_are_scaled_as_their_planes() {
+    let mut random = Random(8);
+    for (from, to) in CASES.into_iter().chain([((75, 50), (70, 69))]) {
+        for crop in [1.0, 0.6] {
+            let planes: Vec<Plane> = (0..3).map(|_| plane(from, crop, || random.next() as u8)).collect();
+            let interleaved: Vec<u8> = (0..from.0 * from.1 * 3).map(|n| planes[n % 3].samples[n / 3]).collect();
+            let scale = |samples: &[u8], channels| {
+                resize_interleaved((samples, channels), from, planes[0].crop, to, Filter::Bicubic)
+            };
+            assert_eq!(scale(&interleaved, 3), resize(&planes, to, Filter::Bicubic), "{from:?} {to:?} {crop}");
+            assert_eq!(scale(&planes[0].samples, 1), resize(&planes[..1], to, Filter::Bicubic));
+            assert!(scale(&interleaved, 1).is_empty(), "more samples than pixels");
+        }
+    }
+}
+
 #[test]
 fn an_even_plane_stays_as_it_is() {
     for (from, to) in CASES {
