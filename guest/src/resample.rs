@@ -30,9 +30,7 @@ pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Ve
     let one = |plane: &Plane| {
         // Often all planes, or both of color, are alike.
         if last.as_ref().is_none_or(|(of, _)| *of != shape(plane)) {
-            let (Plane { width, height, .. }, CropBox { left, top, width: wide, height: high }) = (plane, plane.crop);
-            let taps = (Taps::new((top, high), *height, to.1, filter), Taps::new((left, wide), *width, to.0, filter));
-            last = Some((shape(plane), taps));
+            last = Some((shape(plane), taps(plane.crop, (plane.width, plane.height), to, filter)));
         }
         let (_, (down, across)) = last.as_ref()?;
         Some(across.weigh(&down.weigh(&plane.samples, plane.width), to.1))
@@ -44,19 +42,24 @@ pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Ve
 /// and size contradict each other.
 pub(crate) fn resize_interleaved(
     (samples, channels): (&[u8], usize),
-    (width, height): (usize, usize),
+    size: (usize, usize),
     crop: CropBox,
     to: (usize, usize),
     filter: Filter,
 ) -> Vec<Vec<u8>> {
-    if samples.len() != width * height * channels {
+    if samples.len() != size.0 * size.1 * channels {
         return Vec::new();
     }
-    let down = Taps::new((crop.top, crop.height), height, to.1, filter);
-    let across = Taps::new((crop.left, crop.width), width, to.0, filter);
+    let (down, across) = taps(crop, size, to, filter);
     // Columns of one channel after the other become rows, and then planes.
-    let planes = across.weigh(&down.weigh(samples, width * channels), to.1 * channels);
+    let planes = across.weigh(&down.weigh(samples, size.0 * channels), to.1 * channels);
     planes.chunks_exact(to.0 * to.1).map(<[u8]>::to_vec).collect()
+}
+
+/// For rows, and for columns.
+fn taps(crop: CropBox, (width, height): (usize, usize), to: (usize, usize), filter: Filter) -> (Taps, Taps) {
+    let down = Taps::new((crop.top, crop.height), height, to.1, filter);
+    (down, Taps::new((crop.left, crop.width), width, to.0, filter))
 }
 
 impl Taps {

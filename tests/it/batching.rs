@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Setup, model_with, picture};
+use crate::harness::{Server, Setup, model_with, picture};
 
 const SERVING: &str = "instances = 1\nmax_batch_size = 4\ndynamic_batching = true";
 
@@ -46,20 +46,25 @@ async fn a_clients_own_batch_counts_with_its_size_and_has_the_same_limit() {
     assert!(larger.contains("too-large") && larger.contains("is 4"), "{larger}");
 }
 
-/// The real model, in batches: the same bytes as alone.
-#[tokio::test]
-async fn a_batch_answers_what_single_calls_would_have() {
-    let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\n{SERVING}\n"));
-    let server = Setup::example().models(models.path()).start();
+/// So many requests at once are answered, to the byte, as each is alone.
+async fn check_many_at_once(server: &Server, count: usize) {
     let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg"];
     let mut alone = Vec::new();
     for name in names {
         alone.push(server.post("/classify?top_k=1000", picture(name)).await.body);
     }
-    let requests = (0..48).map(|n| server.post("/classify?top_k=1000", picture(names[n % names.len()])));
+    let requests = (0..count).map(|n| server.post("/classify?top_k=1000", picture(names[n % names.len()])));
     for (n, answer) in futures::future::join_all(requests).await.into_iter().enumerate() {
         assert_eq!(answer.body, alone[n % names.len()], "request {n}");
     }
+}
+
+/// The real model, in batches: the same bytes as alone.
+#[tokio::test]
+async fn a_batch_answers_what_single_calls_would_have() {
+    let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\n{SERVING}\n"));
+    let server = Setup::example().models(models.path()).start();
+    check_many_at_once(&server, 48).await;
     let computed =
         server.metric("modelfn_computations_total{model=\"efficientnet-lite0-int8\",succeeded=\"True\"}").await;
     let calls = server.metric("modelfn_batch_size_count{model=\"efficientnet-lite0-int8\"}").await;
@@ -71,15 +76,7 @@ async fn a_batch_answers_what_single_calls_would_have() {
 async fn instances_of_a_model_do_not_see_each_other() {
     let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\ninstances = 4\n"));
     let server = Setup::example().models(models.path()).start();
-    let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg"];
-    let mut alone = Vec::new();
-    for name in names {
-        alone.push(server.post("/classify?top_k=1000", picture(name)).await.body);
-    }
-    let requests = (0..96).map(|n| server.post("/classify?top_k=1000", picture(names[n % names.len()])));
-    for (n, answer) in futures::future::join_all(requests).await.into_iter().enumerate() {
-        assert_eq!(answer.body, alone[n % names.len()], "request {n}");
-    }
+    check_many_at_once(&server, 96).await;
 }
 
 #[tokio::test]

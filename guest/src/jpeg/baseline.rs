@@ -16,7 +16,7 @@ use crate::problem::Problem;
 /// The places of a block's coefficients in the order of the file (T.81 figure A.6), for [`Block`].
 const PLACES: [u8; 64] = places();
 
-/// Bytes of a scan from which on making [`Skips`] takes less time than they save.
+/// Bytes of a scan from which on making [`super::table::Skips`] takes less time than they save.
 const SKIPS_PAY: usize = 32 << 10;
 
 /// One component: how its blocks are coded, which of them matter, and what became of them.

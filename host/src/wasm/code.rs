@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::code_cache::{Compiled, Stored};
@@ -35,8 +35,12 @@ impl Offer {
     /// It imports what this host doesn't have, or doesn't export `wasi:http/incoming-handler`.
     pub fn link(&self, compiled: Compiled) -> wasmtime::Result<Code> {
         let Compiled { component, stored } = compiled;
-        let linked = ProxyPre::new(self.0.instantiate_pre(&component)?)?;
-        Ok(Code(Arc::new(Shared { offer: self.clone(), stored, linked: Mutex::new(Some(linked)) })))
+        let linked = Mutex::new(Some(self.linked(&component)?));
+        Ok(Code(Arc::new(Shared { offer: self.clone(), stored, linked })))
+    }
+
+    fn linked(&self, component: &Component) -> wasmtime::Result<ProxyPre<State>> {
+        ProxyPre::new(self.0.instantiate_pre(component)?)
     }
 }
 
@@ -66,8 +70,7 @@ impl Code {
             return Ok(linked.clone());
         }
         let stored = self.0.stored.as_ref().ok_or_else(|| wasmtime::format_err!("the code is nowhere"))?;
-        let component = stored.load(self.engine())?;
-        Ok(linked.insert(ProxyPre::new(self.0.offer.0.instantiate_pre(&component)?)?).clone())
+        Ok(linked.insert(self.0.offer.linked(&stored.load(self.engine())?)?).clone())
     }
 
     pub(super) fn engine(&self) -> &Engine {

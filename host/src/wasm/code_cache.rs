@@ -3,7 +3,7 @@
 //! Compiled code is loaded without verification: whoever can write such a file can run anything as this
 //! process. So a file is used only if it and its folder belong to this user or to root and nobody else may
 //! write them. Its name is a digest of the component and of everything that influences compilation. The same
-//! files, written by `modelfn compile`, spare an image its first compilation. This is the only file with
+//! files, written by `modelfn compile`, spare an image its first compilation. Of this layer it is the only file with
 //! `unsafe` code.
 
 use std::fs::{self, File, OpenOptions};

@@ -108,7 +108,8 @@ impl Candidate {
             max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
             max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
         };
-        let graphs = (1..instances).map(|_| graph.share()).collect::<Vec<_>>().into_iter().chain([graph]).collect();
+        let mut graphs: Vec<_> = (1..instances).map(|_| graph.share()).collect();
+        graphs.push(graph);
         let batcher = Batcher::start(name, graphs, limits, engines.on_batch(name))
             .map_err(|e| RegistryError::WarmUp { name: name.clone(), reason: e.to_string() })?;
         let load_time = started.elapsed();
