@@ -87,8 +87,8 @@ impl Taps {
             let mut left = 0.0;
             for (weight, raw) in weights.iter_mut().zip(raw) {
                 let exact = *raw * unit + left;
-                *weight = exact.round() as i16;
-                left = exact - exact.round();
+                let whole = exact.round();
+                (*weight, left) = (whole as i16, exact - whole);
             }
             taps.starts.push(first);
         }
