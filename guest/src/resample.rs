@@ -87,7 +87,7 @@ impl Taps {
             let mut left = 0.0;
             for (weight, raw) in weights.iter_mut().zip(raw) {
                 let exact = *raw * unit + left;
-                let whole = exact.round();
+                let whole = exact.round_ties_even();
                 (*weight, left) = (whole as i16, exact - whole);
             }
             taps.starts.push(first);

@@ -381,6 +381,20 @@ async fn a_head_within_the_time_is_served_however_it_comes() {
     read_hello(&mut client);
 }
 
+#[tokio::test]
+async fn a_head_of_more_than_64_kib_is_refused() {
+    let server = Setup::probe("").start();
+    for http2 in [false, true] {
+        let builder = reqwest::Client::builder().no_proxy();
+        let client = if http2 { builder.http2_prior_knowledge() } else { builder }.build().unwrap();
+        for (length, status) in [(63 << 10, 200), (65 << 10, 431)] {
+            let answer = client.get(server.url("/hello")).header("x-long", "a".repeat(length)).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{length} bytes, HTTP/2: {http2}");
+        }
+    }
+    assert_text(&server, "/hello", "hello").await;
+}
+
 /// HTTP/2 has a window for each answer: who leaves it shut and answers pings must not hold the connection for ever.
 #[tokio::test]
 async fn an_answer_behind_a_shut_window_is_cut_off() {

@@ -25,6 +25,10 @@ use crate::metrics::Metrics;
 /// Requests that one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 256;
 
+/// The longest head of a request, in bytes. HTTP/1 reads no more at once either, so that a connection's buffer stays
+/// small however large a body is.
+const MAX_HEAD: usize = 64 << 10;
+
 /// What connections may take of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -120,11 +124,12 @@ pub async fn serve(
 
 fn http_server(limits: ConnectionLimits) -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD);
     server
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
         .keep_alive_interval(limits.header_timeout)
         .keep_alive_timeout(limits.header_timeout);
     server
