@@ -137,6 +137,9 @@ fn units(header: &Header<'_>) -> (usize, usize) {
 
 /// All blocks in the order of the file (T.81 A.2), down to the last row that matters. That the file has an end behind it
 /// is known, and what is between them nobody will look at.
+///
+/// A function of its own, as [`Channel::read`].
+#[inline(never)]
 fn scan(
     body: &[u8],
     (units, rows): (usize, usize),
