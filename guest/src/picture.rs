@@ -51,7 +51,7 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Problem> {
         Ok(format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::WebP | ImageFormat::Bmp)) => {
             decode_whole(file, format)
         }
-        Ok(other) => Err(unsupported(&format!("{other:?} pictures are not read"))),
+        Ok(other) => Err(unsupported(&format!("{} pictures are not read", name(other)))),
         Err(_) => Err(unsupported("the bytes are no picture")),
     }
 }
@@ -95,17 +95,32 @@ pub(crate) fn check_size((width, height): (u32, u32), bytes: u64) -> Result<(), 
 
 /// 400 for a file that cannot be decoded, whatever the decoder's reason.
 pub(crate) fn broken(format: ImageFormat, reason: &str) -> Problem {
-    Problem::bad_request(format!("the {format:?} is broken or cut off ({reason}); send it again or save it anew"))
+    let name = name(format);
+    Problem::bad_request(format!("the {name} is broken or cut off ({reason}); send it again or save it anew"))
 }
 
 fn refused(error: ImageError, format: ImageFormat) -> Problem {
+    let name = name(format);
     match error {
-        ImageError::Limits(_) => Problem::too_large(format!(
-            "the {format:?} needs more than {} MiB of memory; send a smaller one",
-            MAX_DECODED_BYTES >> 20
-        )),
-        ImageError::Unsupported(what) => unsupported(&format!("this kind of {format:?} is not read ({what})")),
+        ImageError::Limits(_) => too_much(&name),
+        // What 32 bits can't count is no other kind of file.
+        ImageError::Unsupported(what) if what.to_string().contains("too large") => too_much(&name),
+        ImageError::Unsupported(what) => unsupported(&format!("this kind of {name} is not read ({what})")),
         other => broken(format, &other.to_string()),
+    }
+}
+
+fn too_much(name: &str) -> Problem {
+    let most = MAX_DECODED_BYTES >> 20;
+    Problem::too_large(format!("the {name} needs more than {most} MiB of memory; send a smaller one"))
+}
+
+/// As people write it.
+fn name(format: ImageFormat) -> String {
+    match format {
+        ImageFormat::Jpeg => "JPEG".to_owned(),
+        ImageFormat::WebP => "WebP".to_owned(),
+        other => format!("{other:?}").to_uppercase(),
     }
 }
 

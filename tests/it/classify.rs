@@ -207,8 +207,13 @@ async fn bad_pictures_get_a_clear_error_and_harm_nothing() {
     bomb[20..24].copy_from_slice(&65_000_u32.to_be_bytes());
     let crc = crc32(&bomb[12..29]);
     bomb[29..33].copy_from_slice(&crc.to_be_bytes());
-    let problem = server.post("/classify", bomb).await.problem(413);
-    assert!(problem.contains("96 MiB"), "{problem}");
+    // And a BMP with more than 32 bits can count.
+    let mut larger = b"BM".to_vec();
+    larger.extend([62, 0, 54, 40, 65_000, 65_000, 1 | 24 << 16, 0, 8, 0, 0, 0, 0].map(u32::to_le_bytes).concat());
+    for bomb in [bomb, larger] {
+        let problem = server.post("/classify", bomb).await.problem(413);
+        assert!(problem.contains("96 MiB"), "{problem}");
+    }
     assert_eq!(top(&server.post("/classify", picture("coffee.png")).await).0, 967);
 }
 

@@ -154,6 +154,12 @@ fn missing_weights_are_left_out_or_refused() {
 }
 
 #[test]
+fn a_reason_is_said_once() {
+    let error = fails(&["invoke", "/", "--models", "no-such-folder"]);
+    assert_eq!(error.matches("No such file").count(), 1, "{error}");
+}
+
+#[test]
 fn compiled_components_spare_the_first_start_its_compilation() {
     let scratch = Scratch::new();
     let code = scratch.path().join("code");

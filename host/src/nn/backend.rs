@@ -17,6 +17,10 @@ pub trait Backend: Send + Sync {
     /// The word that a model card and a wasi-nn encoding use for it.
     fn engine(&self) -> Engine;
 
+    /// Gets ready what every graph needs, a library say, while a file is still being read. What fails here is an error
+    /// of [`load`](Backend::load).
+    fn prepare(&self) {}
+
     /// Loads one graph from the bytes of its file. Each call makes an independent graph.
     ///
     /// # Errors

@@ -38,6 +38,6 @@ impl ModelFiles {
     /// The file is not a graph of its engine.
     pub fn weights(&self, backends: &[Box<dyn Backend>]) -> Result<Weights, RegistryError> {
         let counted = backend::find(backends, self.card.graph.engine).and_then(|backend| backend.weights(&self.graph));
-        counted.map_err(|source| RegistryError::Load { name: self.card.name.clone(), source })
+        counted.map_err(|reason| RegistryError::Load { name: self.card.name.clone(), reason })
     }
 }

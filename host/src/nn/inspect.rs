@@ -31,7 +31,7 @@ pub struct Inspection {
 /// The card or the graph can't be read at all. Disagreements between them are part of the result.
 pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
     let candidate = Candidate::named(folder, name)?;
-    let load_error = |source| RegistryError::Load { name: name.to_owned(), source };
+    let load_error = |reason| RegistryError::Load { name: name.to_owned(), reason };
     let graph = candidate.read_graph()?;
     let digest = match candidate.check_digest(&sha256_hex(&graph)) {
         Err(RegistryError::Digest { expected, actual, .. }) => {

@@ -57,14 +57,14 @@ pub struct Source<'a> {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what the variant is")]
 pub enum RegistryError {
-    #[error("the model folder {} can't be read: {source}; name another with --models", folder.display())]
-    Folder { folder: PathBuf, source: io::Error },
+    #[error("the model folder {} can't be read: {reason}; name another with --models", folder.display())]
+    Folder { folder: PathBuf, reason: io::Error },
     #[error("no model '{name}' in {}; have: {have}", folder.display())]
     Unknown { name: String, folder: PathBuf, have: String },
     #[error("model '{name}': {reason}")]
     Versions { name: String, reason: String },
-    #[error("model '{name}': {} can't be read: {source}", path.display())]
-    Unreadable { name: String, path: PathBuf, source: io::Error },
+    #[error("model '{name}': {} can't be read: {reason}", path.display())]
+    Unreadable { name: String, path: PathBuf, reason: io::Error },
     #[error("model '{name}': {} is missing; weights are produced, not committed: run `make models` or see the card's source", path.display())]
     NoGraph { name: String, path: PathBuf },
     #[error("model '{name}': {CARD_FILE}: {reason}")]
@@ -73,8 +73,8 @@ pub enum RegistryError {
     Digest { name: String, path: PathBuf, expected: String, actual: String },
     #[error("model '{name}': card and graph disagree: {reason}; `modelfn model inspect {name}` shows both")]
     Disagree { name: String, reason: String },
-    #[error("model '{name}': {source}")]
-    Load { name: String, source: LoadError },
+    #[error("model '{name}': {reason}")]
+    Load { name: String, reason: LoadError },
     #[error("model '{name}': the warm-up failed: {reason}")]
     WarmUp { name: String, reason: String },
 }
@@ -84,7 +84,7 @@ impl RegistryError {
     fn is_broken_model(&self) -> bool {
         match self {
             RegistryError::Unreadable { .. } | RegistryError::Digest { .. } | RegistryError::WarmUp { .. } => true,
-            RegistryError::Load { source, .. } => matches!(source, LoadError::Invalid(_)),
+            RegistryError::Load { reason, .. } => matches!(reason, LoadError::Invalid(_)),
             _ => false,
         }
     }
@@ -221,7 +221,7 @@ impl Engines {
 ///
 /// The folder can't be listed.
 pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
-    let unreadable = |source| RegistryError::Folder { folder: folder.to_owned(), source };
+    let unreadable = |reason| RegistryError::Folder { folder: folder.to_owned(), reason };
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;

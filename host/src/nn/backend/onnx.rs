@@ -50,6 +50,10 @@ impl Backend for Onnx {
         Engine::Onnx
     }
 
+    fn prepare(&self) {
+        let _ = self.environment();
+    }
+
     fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
         if options.target != Target::Cpu {
             return Err(LoadError::NoTarget(options.target, Engine::Onnx));

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::versions::{self, Version};
 use super::{Engines, RegistryError, model_names, unknown};
 use crate::digest::sha256_hex;
-use crate::nn::backend::{self, Graph, LoadOptions};
+use crate::nn::backend::{self, Backend, Graph, LoadError, LoadOptions};
 use crate::nn::batcher::{Batcher, Limits};
 use crate::nn::card::{CARD_FILE, Card};
 use crate::nn::model::{Model, Origin};
@@ -74,29 +74,32 @@ impl Candidate {
         instances: NonZeroUsize,
         current: Option<&Arc<Model>>,
     ) -> Result<Arc<Model>, RegistryError> {
-        let graph = self.read_graph()?;
-        let digest = sha256_hex(&graph);
+        let backend = backend::find(&engines.backends, self.card.graph.engine).map_err(|e| self.failed(e))?;
+        let (digest, graph) = std::thread::scope(|scope| {
+            let read = scope.spawn(|| self.read_graph().map(|graph| (sha256_hex(&graph), graph)));
+            backend.prepare();
+            read.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         self.check_digest(&digest)?;
         let origin = self.origin(&digest);
         if let Some(current) = current.filter(|current| current.origin.as_ref() == Some(&origin)) {
             return Ok(current.clone());
         }
-        self.load_new(engines, instances, (&graph, origin)).map(Arc::new)
+        self.load_new(engines, backend, instances, (&graph, origin)).map(Arc::new)
     }
 
     fn load_new(
         self,
         engines: &Engines,
+        backend: &dyn Backend,
         instances: NonZeroUsize,
         (graph, origin): (&[u8], Origin),
     ) -> Result<Model, RegistryError> {
         let started = Instant::now();
         let Candidate { name, version, card, .. } = &self;
-        let failed = |source| RegistryError::Load { name: name.clone(), source };
         let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
         let instances = card.serving.instances.unwrap_or(instances).get();
-        let backend = backend::find(&engines.backends, card.graph.engine).map_err(failed)?;
-        let mut graph = backend.load(graph, &options).map_err(failed)?;
+        let mut graph = backend.load(graph, &options).map_err(|e| self.failed(e))?;
         warm(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: name.clone(), reason })?;
         let signature = graph.signature().clone();
         let disagreements = card.disagreements(&signature, self.labels.as_deref());
@@ -131,6 +134,10 @@ impl Candidate {
         })
     }
 
+    fn failed(&self, reason: LoadError) -> RegistryError {
+        RegistryError::Load { name: self.name.clone(), reason }
+    }
+
     fn origin(&self, graph_digest: &str) -> Origin {
         let mut digest = Sha256::new();
         for part in
@@ -144,15 +151,15 @@ impl Candidate {
 }
 
 fn read(name: &str, path: &Path) -> Result<Vec<u8>, RegistryError> {
-    std::fs::read(path).map_err(|source| unreadable(name, path, source))
+    std::fs::read(path).map_err(|reason| unreadable(name, path, reason))
 }
 
 fn read_text(name: &str, path: &Path) -> Result<String, RegistryError> {
-    std::fs::read_to_string(path).map_err(|source| unreadable(name, path, source))
+    std::fs::read_to_string(path).map_err(|reason| unreadable(name, path, reason))
 }
 
-fn unreadable(name: &str, path: &Path, source: std::io::Error) -> RegistryError {
-    RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), source }
+fn unreadable(name: &str, path: &Path, reason: std::io::Error) -> RegistryError {
+    RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), reason }
 }
 
 /// One real computation on zeros, so that no request pays for first-run work.
