@@ -17,25 +17,25 @@ import tomllib
 from pathlib import Path
 
 from clients import Ask, Lost, first_answer
-from system import BENCHES, ROOT, RUNTIME, SCRATCH, TOOLS, classify_app, free_port, run, say, server, tree
+from system import BENCHES, ROOT, RUNTIME, SCRATCH, TOOLS, classify_app, free_ports, run, say, server, tree
 
 PEERS = ROOT / "bench/peers"
 INSTALLED = ROOT / "target/bench-peers"
 
 
 class Modelfn:
-    """As its README runs it, but for the log line of each request, which no peer writes either."""
+    """As images have it, but for the log line of each request, which no peer writes either."""
 
     name = title = "modelfn"
     form = None
 
     @contextlib.contextmanager
-    def start(self, work, *arguments):
-        began = time.perf_counter()
-        options = ["--load-model", work.folder.name, "--log", "warn", *arguments]
+    def start(self, work, log="warn"):
+        began, since = time.time(), time.perf_counter()
+        options = ["--load-model", work.folder.name, "--log", log]
         with server(options, app=classify_app(work.folder), models=work.folder.parent, wait=False) as running:
             first_answer(running.port, Ask(work), alive=lambda: running.process.poll() is None)
-            running.started = time.perf_counter() - began
+            running.began, running.started = began, time.perf_counter() - since
             yield running
 
 
@@ -76,10 +76,10 @@ class Peer:
     @contextlib.contextmanager
     def start(self, work):
         """The running server, after its first right answer; `started` is how long that took."""
-        port, scratch = free_port(), SCRATCH / self.name
+        (port, *spare), scratch = free_ports(3), SCRATCH / self.name
         scratch.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {
-            "PORT": str(port), "SPARE_PORT": str(free_port()), "SPARE_PORT2": str(free_port()),
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
+            "PORT": str(port), "SPARE_PORT": str(spare[0]), "SPARE_PORT2": str(spare[1]),
             "CORES": str(os.cpu_count()), "MODEL": str(work.folder), "SCRATCH": str(scratch), "ROOT": str(ROOT),
             "TOOLS": str(TOOLS), "VENV": str(self.venv), "PYTHONPATH": f"{PEERS}:{self.folder}",
             "PATH": f"{self.venv}/bin:{os.environ['PATH']}",

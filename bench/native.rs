@@ -1,8 +1,8 @@
-//! The limit: what a function does, without HTTP, wasm and server. One thread a core, each with its own single-thread
-//! session; the decoder, the scaler and the engine are those of guest and host.
+//! What a function does, without HTTP, wasm and server, by the crates that whoever writes it natively would take. One
+//! thread a core, each with its own single-thread session of the host's engine.
 //!
 //! `cargo bench -p modelfn --bench native -- --model models/efficientnet-lite0 --picture FILE=CLASS`; prints one JSON
-//! object. Pictures are decoded whole, as whoever does not write his own decoder would.
+//! object. Pictures are decoded whole, as these crates do.
 
 #![expect(clippy::print_stdout, reason = "its output is its result")]
 

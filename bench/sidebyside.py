@@ -7,11 +7,12 @@ import statistics
 import subprocess
 import sysconfig
 import time
+from datetime import datetime
 from pathlib import Path
 
 from clients import Ask, Lost, closed_loop, first_answer, open_loop
 from contenders import Modelfn, native, peers, running, stock
-from system import MODELFN, ROOT, RUNTIME, SCRATCH, TOOLS, cpu, memory, peak, run, sampling, say, server
+from system import MODELFN, ROOT, RUNTIME, SCRATCH, TOOLS, classify_app, cpu, mappings, memory, run, sampling, say, server
 from workloads import FUNCTIONS, Work
 
 # Most goals are about this one.
@@ -80,12 +81,14 @@ def warm_up(started, work):
 def in_turns(turns, rounds, labels):
     """Every turn once a round; one that loses requests is measured no further, and named."""
     runs, failed = {name: [] for name in turns}, {}
-    for _ in range(rounds):
-        for name, measure in turns.items():
+    for n in range(rounds):
+        # Nobody always comes after the same one.
+        order = [*turns][n % len(turns):] + [*turns][:n % len(turns)]
+        for name in order:
             if name in failed:
                 continue
             try:
-                runs[name].append(measure())
+                runs[name].append(turns[name]())
             except Lost as lost:
                 say(f"{name}: {lost}")
                 failed[name] = str(lost)
@@ -136,56 +139,80 @@ def latency(quick):
 
 
 def at_rate(server, ask, rate, seconds):
-    return lambda: open_loop(server.port, ask, rate, seconds)
+    def measure():
+        run = open_loop(server.port, ask, rate, seconds)
+        rest(server.pid)
+        return run
+    return measure
 
 
 def start(quick):
     """From starting the process to the first right answer, files in the system's cache; alone on the machine."""
-    work, cells = Work(*MAIN), []
+    work, cells, parts = Work(*MAIN), [], []
     ready, missing = peers()
     missing = dict(missing)
     for contender in [Modelfn(), *ready]:
-        times = []
-        rounds = (10 if quick else 20) if contender.name == "modelfn" else (1 if quick else 5)
+        ours, times = contender.name == "modelfn", []
+        options = {"log": "info"} if ours else {}
+        rounds = (10 if quick else 20) if ours else (1 if quick else 5)
         try:
-            # The first fills the caches: code, bytecode, files.
-            for _ in range(rounds + 1):
-                with contender.start(work) as server:
+            fill_caches(contender, work)
+            for _ in range(rounds):
+                with contender.start(work, **options) as server:
                     times.append(server.started * 1e3)
+                if ours:
+                    parts.append(parts_of(server))
         except Lost as lost:
             missing[contender.title] = f"not started: {lost}"
             continue
-        cells.append({"contender": contender.title, "ms": round(statistics.median(times[1:]), 1),
-                      "worst_ms": round(max(times[1:]), 1), "times": [round(each, 1) for each in times[1:]]})
+        cells.append({"contender": contender.title, "ms": round(statistics.median(times), 1),
+                      "worst_ms": round(max(times), 1), "times": [round(each, 1) for each in times]})
         say(f"{contender.title} {cells[-1]['ms']} ms")
-    return {"cells": cells, "missing": missing}
+    parts = {part: round(statistics.median(each[part] for each in parts), 1) for part in (parts or [{}])[0]}
+    return {"cells": cells, "missing": missing, "parts": parts}
+
+
+def fill_caches(contender, work):
+    """A start that does not count: code, bytecode, files."""
+    with contender.start(work):
+        pass
+
+
+def parts_of(server):
+    """Milliseconds of one start by our own log."""
+    at = {entry["message"].split()[0]: (datetime.fromisoformat(entry["timestamp"]).timestamp() - server.began) * 1e3
+          for entry in server.log}
+    loaded = next(float(entry["load_ms"]) for entry in server.log if entry["message"] == "model loaded")
+    return {"process, engine's library, graph read": at["model"] - loaded, "session and a run to warm it up": loaded,
+            "function ready": at["serving"] - at["model"], "first request": server.started * 1e3 - at["serving"]}
 
 
 def memory_used(quick):
     """Idle after the first answer; the most under load; and how it grows with requests in flight. Alone on the machine:
     what two share counts half."""
-    work, seconds, cells = Work(*MAIN), 3 if quick else 8, []
+    work, seconds, cells, parts = Work(*MAIN), 3 if quick else 8, [], {}
     ready, missing = peers()
     missing = dict(missing)
     for contender in [Modelfn(), *ready]:
-        ask = Ask(work, contender.form)
+        ours, ask = contender.name == "modelfn", Ask(work, contender.form)
         cell = {"contender": contender.title}
         try:
+            fill_caches(contender, work)
             with contender.start(work) as server:
                 cell["idle_mb"] = round(settled(server.pid), 1)
-            many = (1, 16) if contender.name == "modelfn" else ()
+                if ours:
+                    parts = {part: round(mb, 1) for part, mb in mappings(server.pid).items()}
+            many = (1, 16) if ours else ()
             for connections in many if quick else (1, 16, CONNECTIONS):
                 with contender.start(work) as server, sampling(lambda: memory(server.pid)) as seen:
                     closed_loop(server.port, ask, connections, seconds)
                     cell[f"at_{connections}_mb"] = round(seen["most"], 1)
-                    if contender.name == "modelfn":
-                        cell[f"peak_at_{connections}_mb"] = round(peak(server.pid), 1)
         except Lost as lost:
             missing[contender.title] = str(lost)
             continue
         cells.append(cell)
         say(" ".join(f"{key} {value}" for key, value in cell.items() if key != "contender") + f" {contender.title}")
-    return {"cells": cells, "missing": missing}
+    return {"cells": cells, "missing": missing, "parts": parts}
 
 
 def settled(pid, patience=15):
@@ -261,9 +288,10 @@ def size(quick):
     """Megabytes on disk of what has to be there to serve the main workload."""
     model = Work(*MAIN).folder
     graph = (model / "model.onnx").stat().st_size
-    wasm = ROOT / "target/guest/classify.wasm"
-    figures = [{"contender": "modelfn", "mb": megabytes(MODELFN, RUNTIME, wasm) + graph / 1e6,
-                "parts": "program, engine, function, model"}]
+    wasm, code = ROOT / "target/guest/classify.wasm", SCRATCH / "size"
+    run(MODELFN, "compile", "--app", classify_app(model), "--out", code)
+    figures = [{"contender": "modelfn", "mb": megabytes(MODELFN, RUNTIME, wasm, code) + graph / 1e6,
+                "parts": "program, engine, function and its compiled code, model"}]
     interpreter = megabytes(Path(sysconfig.get_path("stdlib")), leave_out=("site-packages", "dist-packages", "test", "__pycache__"))
     ready, missing = peers()
     for peer in ready:

@@ -35,7 +35,7 @@ def build():
     out = run("cargo", "test", "--release", "--workspace", *benches, "--no-run", "--message-format", "json")
     # In one piece, as the function is: in many its loops are not inlined, and it would be no limit.
     out += run("cargo", "rustc", "--release", "--package", "modelfn", "--bench", "native", "--message-format", "json", "--",
-               "-C", "codegen-units=1")
+               "-C", "codegen-units=1", "-C", "target-cpu=native")
     messages = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     BENCHES.update((m["target"]["name"], m["executable"]) for m in messages if m.get("executable"))
     run(ROOT / "guest/build.sh", "classify", "probe")
@@ -103,7 +103,7 @@ class Server:
 
 @contextlib.contextmanager
 def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True, patience=60, program=MODELFN):
-    port, admin = free_port(), free_port()
+    port, admin = free_ports(2)
     log_path = ROOT / "target/bench.log"
     command = [program, "serve", "--app", app, "--models", models, "--log-format", "json",
                "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", *arguments]
@@ -224,9 +224,18 @@ def cpu(pid):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def peak(pid):
-    """The most megabytes that one process ever had resident."""
-    return status(pid, "VmHWM")
+def mappings(pid):
+    """Megabytes of one process (PSS) by what is mapped."""
+    found, part = {}, None
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if head := re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)", line):
+            name = os.path.basename(head[1])
+            part = ("engine's library" if name.startswith("libonnxruntime") else "program" if name == "modelfn"
+                    else "function's code" if name.endswith(".cwasm") else "other libraries" if ".so" in name
+                    else "heap, stacks, sandboxes")
+        elif line.startswith("Pss:"):
+            found[part] = found.get(part, 0) + int(line.split()[1]) * 1024 / 1e6
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
 class sampling:
@@ -253,6 +262,8 @@ class sampling:
 def machine():
     """What figures depend on, without what names this one machine."""
     cpu = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
+    # What this writes itself is no change.
+    changed = run("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results", ":!bench/*.svg", ":!bench/README.md")
     flags = set(re.search(r"(?m)^(?:flags|Features)\s*: (.*)$", Path("/proc/cpuinfo").read_text())[1].split())
     system = platform.freedesktop_os_release()
     total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024 / 1e9
@@ -261,7 +272,7 @@ def machine():
         "features": sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm"}),
         "virtual": "hypervisor" in flags, "kernel": re.match(r"[\d.]+", platform.release())[0], "system": system.get("PRETTY_NAME", "Linux"),
         "python": platform.python_version(), "rustc": run("rustc", "--version").split()[1],
-        "engine": RUNTIME.name if RUNTIME else None, "commit": run("git", "describe", "--always", "--dirty", "--exclude", "*").strip(),
+        "engine": RUNTIME.name if RUNTIME else None, "commit": run("git", "rev-parse", "--short", "HEAD").strip() + ("-dirty" if changed else ""),
     }
 
 
@@ -269,10 +280,13 @@ def results(quick):
     return QUICK if quick else RESULTS
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count):
+    """All different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def run(*command):

@@ -51,7 +51,9 @@ class Classifier:
         wide, high = self.box(width, height)
         # Pillow decodes a JPEG at 1/2, 1/4 or 1/8 where no pixel that is needed is lost.
         image.draft("RGB", (-(-width * self.size[0] // int(wide)), -(-height * self.size[1] // int(high))))
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode != "RGB":
+            image = image.convert("RGB")
         wide, high = self.box(*image.size)
         left, top = (image.width - wide) / 2, (image.height - high) / 2
         image = image.resize(self.size, self.filter, (left, top, left + wide, top + high))
