@@ -143,9 +143,9 @@ impl Host {
     async fn load(&mut self, app: Arc<App>, model: Option<&str>) -> Result<Current> {
         // Models and code come from different files and engines: they are loaded side by side.
         let (registry, components) = std::thread::scope(|scope| {
-            let registry = scope.spawn(|| self.load_models(&app, model));
-            let components = self.load_components(&app);
-            let registry = registry.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let components = scope.spawn(|| self.load_components(&app));
+            let registry = self.load_models(&app, model);
+            let components = components.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
         })?;
         let functions = self.load_functions(&app, &registry, &components).await?;

@@ -56,7 +56,7 @@ const RELOADS: usize = 4;
 /// while nothing is served yet. SIGHUP reads all files again.
 async fn serve(args: ServeArguments) -> Result<ExitCode> {
     raise_file_limit();
-    let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangups = signal(SignalKind::hangup())?;
     let metrics = Arc::new(Metrics::new());
     let keys = args.api_keys.clone().map(|path| Keys::open(path, metrics.clone())).transpose()?;
@@ -71,13 +71,12 @@ async fn serve(args: ServeArguments) -> Result<ExitCode> {
     let listener = listen::bind(args.listen, "--listen").await?;
     let address = listener.local_addr()?;
 
-    let (host, service) = tokio::select! {
-        loaded = load(args.clone(), shared.clone()) => loaded?,
-        () = either(&mut signals.0, &mut signals.1) => {
-            tracing::info!("told to end while loading: ending at once");
-            std::process::exit(130);
-        }
-    };
+    // Loading blocks this thread, the process's first: glibc gives it memory in larger steps than others.
+    let (loaded, loading) = oneshot::channel();
+    let signals = tokio::spawn(end_while(loading, signals));
+    let (host, service) = load(args.clone(), shared.clone()).await?;
+    let _ = loaded.send(());
+    let signals = signals.await?;
     host.serve_reloads(service.clone(), reload_requests)?;
     shared.readiness.ready(&service);
     tokio::spawn(reload_on(hangups, reloads));
@@ -111,7 +110,17 @@ fn raise_file_limit() {
     }
 }
 
-/// Loading blocks its thread; signals are waited for on another.
+/// Ends the process at a signal while it is `loading`; then gives the signals back.
+async fn end_while(loading: oneshot::Receiver<()>, mut signals: (Signal, Signal)) -> (Signal, Signal) {
+    tokio::select! {
+        _ = loading => signals,
+        () = either(&mut signals.0, &mut signals.1) => {
+            tracing::info!("told to end while loading: ending at once");
+            std::process::exit(130);
+        }
+    }
+}
+
 async fn load(args: ServeArguments, shared: Shared) -> Result<(Host, Arc<Service>)> {
     let capacity = Capacity {
         instances: args.max_instances.unwrap_or_else(config::default_max_instances).get(),
@@ -119,9 +128,7 @@ async fn load(args: ServeArguments, shared: Shared) -> Result<(Host, Arc<Service
         inferences: args.max_inferences.get(),
         unready_after: args.unready_after,
     };
-    let runtime = tokio::runtime::Handle::current();
-    let open = move || runtime.block_on(host::open(&args.host, capacity, shared));
-    tokio::task::spawn_blocking(open).await.context("loading panicked")?
+    host::open(&args.host, capacity, shared).await
 }
 
 /// Traces, if the environment names a collector.
