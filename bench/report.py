@@ -163,6 +163,26 @@ GOALS = [
 ]
 
 
+def plain(measure, figure, unit):
+    """A figure of a measure without peers."""
+    def find(results):
+        value = results[measure]["figures"][figure]
+        return value, f"{number(value)}{unit}"
+    return find
+
+
+OWN_GOALS = [
+    Goal("make and drop the instance of `classify.wasm`", 50, False, " µs", plain("instantiate", "classify.wasm p50, µs", " µs")),
+    Goal("a request but for decoding, scaling and the engine", 0.5, False, " ms", plain("overhead", "overhead, ms", " ms")),
+    Goal("stacking where it helps (`dense`): requests/s, on to off", 1.3, True, " ×",
+         plain("stacking", "dense: on to off at 32, times", " ×")),
+    Goal("goodput at 10 times the capacity, to the peak", 0.9, True, " ×",
+         plain("overload", "goodput at 10 times to the peak, times", " ×")),
+    Goal("`/livez` while every core computes, p99", 10, False, " ms", plain("probes", "/livez p99 under full load, ms", " ms")),
+    Goal("memory after 100,000 requests, to before", 1.05, False, " ×", plain("endurance", "after to before, times", " ×")),
+]
+
+
 def table(head, rows):
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [head, ["---"] * len(head), *rows])
 
@@ -184,7 +204,7 @@ def write(results):
 
 def made(results):
     parts = [machines(results), goals_table(results)]
-    for part in (throughputs, curve, latencies, starts, memories, sizes, phases):
+    for part in (throughputs, curve, latencies, starts, memories, sizes, phases, alone_goals, stacked, overloaded, *map(figures_of, PLAIN)):
         try:
             parts.append(part(results))
         except KeyError:
@@ -315,3 +335,39 @@ def phases(results):
             "ask; functions are in [profile.txt](results/profile.txt). The program has its symbols, and is optimised less "
             "than the one measured above.\n\n" + table(["", *works], rows)
             + "\n\n![Phases and functions of one request](results/profile.svg)")
+
+
+def alone_goals(results):
+    if not any(name in results for name in (*PLAIN, "stacking", "overload")):
+        raise KeyError("none")
+    return "### Without peers\n\n" + table(["goal", "measured", "that is", "wanted", ""], [goal.row(results) for goal in OWN_GOALS])
+
+
+def stacked(results):
+    figures, rows = results["stacking"]["figures"], []
+    for model in dict.fromkeys(key.partition(":")[0].removesuffix("-on").removesuffix("-off") for key in figures):
+        pair = [" / ".join(number(figures[f"{model}-{each}: {what}"]) for each in ("off", "on"))
+                for what in ("requests/s at 32", "p99 at 32, ms", "CPU for a request, ms", "resident, MB")]
+        rows.append([model, *pair, figures[f"{model}: on to off at 32, times"], figures[f"{model}: added to it, µs"]])
+    return ("### Stacking\n\nWithout and with it, 32 connections; and what it adds to the median of one connection.\n\n"
+            + table(["model", "requests/s", "p99, ms", "CPU, ms", "resident, MB", "rate, times", "added at 1, µs"], rows))
+
+
+def overloaded(results):
+    return (figures_of("overload")(results)
+            + "\n\n![Goodput, refusals, delay and memory over the offered load](overload.svg)")
+
+
+# Measures without peers, by what people call them.
+TITLES = {
+    "overload": "Overload", "instantiate": "An instance", "overhead": "One request at a time", "int8": "int8 beside float",
+    "probes": "Probes under load", "endurance": "Endurance",
+}
+PLAIN = [name for name in TITLES if name != "overload"]
+
+
+def figures_of(name):
+    def part(results):
+        rows = [(key, value if isinstance(value, str) else f"{value:,}") for key, value in results[name]["figures"].items()]
+        return f"### {TITLES[name]}\n\n" + table(["", ""], rows)
+    return part

@@ -123,7 +123,7 @@ def against_stock(rounds, missing):
 
 def latency(quick):
     """Open loop: everyone at the same rates, as parts of what modelfn can in a closed one."""
-    work, rounds, seconds = Work(*MAIN), *((2, 3) if quick else (2, 5))
+    work, seconds = Work(*MAIN), 3 if quick else 5
     ready, missing = peers()
     missing, cells = dict(missing), []
     with running([Modelfn(), *ready], work, missing) as started:
@@ -134,6 +134,7 @@ def latency(quick):
             closed_loop(started[ours].port, asks[ours], CONNECTIONS, seconds)["rate"] for _ in range(2 if quick else 3))
         for part in [GOAL_RATE] if quick else RATES:
             turns = {each.title: at_rate(started[each], asks[each], part * capacity, seconds) for each in started}
+            rounds = 5 if part == GOAL_RATE and not quick else 2
             cells += in_turns(turns, rounds, {"model": work.model, "pictures": work.pictures, "part": part})
     return {"capacity": round(capacity, 1), "cells": cells, "missing": missing}
 
