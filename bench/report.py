@@ -11,6 +11,11 @@ README = ROOT / "bench/README.md"
 BEGIN, END = "<!-- made by bench/run -->", "<!-- end of what bench/run made -->"
 OURS, PYTHON = "modelfn", ("Flask + gunicorn", "FastAPI + uvicorn", "BentoML", "MLServer")
 COMPARED = PYTHON[:3]
+# Measures without peers whose figures are a table as they are, by what people call them.
+PLAIN = {
+    "instantiate": "An instance", "overhead": "One request at a time", "int8": "int8 beside float",
+    "overload": "Overload", "probes": "Probes under load", "endurance": "Endurance",
+}
 
 
 def read(folder):
@@ -204,7 +209,8 @@ def write(results):
 
 def made(results):
     parts = [machines(results), goals_table(results)]
-    for part in (throughputs, curve, latencies, starts, memories, sizes, phases, alone_goals, stacked, overloaded, *map(figures_of, PLAIN)):
+    beside = (throughputs, curve, latencies, starts, memories, sizes, phases)
+    for part in (*beside, own_goals, stacked, *map(figures_of, PLAIN)):
         try:
             parts.append(part(results))
         except KeyError:
@@ -337,10 +343,11 @@ def phases(results):
             + "\n\n![Phases and functions of one request](results/profile.svg)")
 
 
-def alone_goals(results):
-    if not any(name in results for name in (*PLAIN, "stacking", "overload")):
+def own_goals(results):
+    if not any(name in results for name in ("stacking", *PLAIN)):
         raise KeyError("none")
-    return "### Without peers\n\n" + table(["goal", "measured", "that is", "wanted", ""], [goal.row(results) for goal in OWN_GOALS])
+    rows = [goal.row(results) for goal in OWN_GOALS]
+    return "### Without peers\n\n" + table(["goal", "measured", "that is", "wanted", ""], rows)
 
 
 def stacked(results):
@@ -353,21 +360,11 @@ def stacked(results):
             + table(["model", "requests/s", "p99, ms", "CPU, ms", "resident, MB", "rate, times", "added at 1, µs"], rows))
 
 
-def overloaded(results):
-    return (figures_of("overload")(results)
-            + "\n\n![Goodput, refusals, delay and memory over the offered load](overload.svg)")
-
-
-# Measures without peers, by what people call them.
-TITLES = {
-    "overload": "Overload", "instantiate": "An instance", "overhead": "One request at a time", "int8": "int8 beside float",
-    "probes": "Probes under load", "endurance": "Endurance",
-}
-PLAIN = [name for name in TITLES if name != "overload"]
-
-
 def figures_of(name):
     def part(results):
         rows = [(key, value if isinstance(value, str) else f"{value:,}") for key, value in results[name]["figures"].items()]
-        return f"### {TITLES[name]}\n\n" + table(["", ""], rows)
+        text = f"### {PLAIN[name]}\n\n" + table(["", ""], rows)
+        if name == "overload":
+            text += "\n\n![Goodput, refusals, delay and memory over the offered load](overload.svg)"
+        return text
     return part
