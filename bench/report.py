@@ -192,8 +192,12 @@ def table(head, rows):
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [head, ["---"] * len(head), *rows])
 
 
+def verdicts(goals, results):
+    return table(["goal", "measured", "that is", "wanted", ""], [goal.row(results) for goal in goals])
+
+
 def goals_table(results):
-    text = table(["goal", "measured", "that is", "wanted", ""], [goal.row(results) for goal in GOALS])
+    text = verdicts(GOALS, results)
     missing = {name: why for each in results.values() for name, why in each["figures"].get("missing", {}).items()}
     notes = "".join(f"\n\nNot measured: {name}: {why}." for name, why in missing.items())
     return text + notes
@@ -346,8 +350,7 @@ def phases(results):
 def own_goals(results):
     if not any(name in results for name in ("stacking", *PLAIN)):
         raise KeyError("none")
-    rows = [goal.row(results) for goal in OWN_GOALS]
-    return "### Without peers\n\n" + table(["goal", "measured", "that is", "wanted", ""], rows)
+    return "### Without peers\n\n" + verdicts(OWN_GOALS, results)
 
 
 def stacked(results):

@@ -83,8 +83,8 @@ def in_turns(turns, rounds, labels):
     runs, failed = {name: [] for name in turns}, {}
     for n in range(rounds):
         # Nobody always comes after the same one.
-        order = [*turns][n % len(turns):] + [*turns][:n % len(turns)]
-        for name in order:
+        first = n % len(turns)
+        for name in [*turns][first:] + [*turns][:first]:
             if name in failed:
                 continue
             try:

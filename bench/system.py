@@ -181,12 +181,8 @@ def app(component, path=SCRATCH / "spin.toml"):
 
 
 def resident(pid):
-    return status(pid, "VmRSS")
-
-
-def status(pid, line):
-    """Megabytes that the kernel says of one process."""
-    return int(re.search(rf"{line}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024 / 1e6
+    """Megabytes of one process."""
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024 / 1e6
 
 
 def tree(pid):

@@ -17,6 +17,8 @@ pub(crate) fn planes_to_rgb(planes: &[Vec<u8>]) -> Option<Vec<u8>> {
 }
 
 /// JFIF's YCbCr to RGB (ITU-T T.871, 7), rounded to the nearest.
+///
+/// A function of its own, which profiles can name.
 #[inline(never)]
 pub(crate) fn ycc_to_rgb(luma: &[u8], blue: &[u8], red: &[u8]) -> Vec<u8> {
     let mut rgb = vec![0; luma.len() * 3];

@@ -20,6 +20,7 @@ mod layers;
 mod readme;
 mod isolation;
 mod limits;
+mod connections;
 mod keys;
 mod inference;
 mod statistics;
