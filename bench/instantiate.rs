@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use modelfn::metrics::Metrics;
-use modelfn::nn::registry::Registry;
-use modelfn::wasm::code_cache::CodeCache;
-use modelfn::wasm::engine::{self, PoolSize};
-use modelfn::wasm::function::{Function, Limits, Mount, Offer, Settings};
+use modelfn_nn::registry::Registry;
+use modelfn_telemetry::metrics::Metrics;
+use modelfn_wasm::code_cache::CodeCache;
+use modelfn_wasm::engine::{self, PoolSize};
+use modelfn_wasm::function::{Function, HostLinker, Limits, Mount, Settings};
 
 const ROUNDS: usize = 20_000;
 
 fn main() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let named: Vec<PathBuf> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).map(PathBuf::from).collect();
     let components = if named.is_empty() { vec![root.join("target/guest/classify.wasm")] } else { named };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -65,6 +65,6 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
         allow_load: false,
         limits,
     };
-    let code = Offer::new(&engine).and_then(|offer| offer.link(compiled)).expect("a component that can be linked");
+    let code = HostLinker::new(&engine).and_then(|offer| offer.link(compiled)).expect("a component that can be linked");
     Function::new(code, settings, (registry, metrics))
 }

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn fuzz(time: Duration, mut random: Random) -> ExitCode {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz");
     let mut kept = input::seeds();
     let (seeds, mut kinds) = (kept.len(), HashSet::new());
     assert!(kept.iter().all(|seed| targets::run(seed).taken), "each seed is right as it is");
@@ -100,7 +100,7 @@ fn again(input: &Input) -> Duration {
 fn save(folder: &Path, input: &Input) -> PathBuf {
     std::fs::create_dir_all(folder).expect("target/ can be written");
     let bytes = input.write();
-    let path = folder.join(format!("crash-{}", &modelfn::digest::sha256_hex(&bytes)[..16]));
+    let path = folder.join(format!("crash-{}", &modelfn_artifact::digest::sha256_hex(&bytes)[..16]));
     std::fs::write(&path, bytes).expect("target/fuzz/ can be written");
     path
 }

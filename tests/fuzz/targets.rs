@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use modelfn::nn::tensor::{DType, Signature, Tensor, TensorSpec};
-use modelfn::server::inference::classification::{Classes, Top};
-use modelfn::server::inference::endpoint::Endpoint;
-use modelfn::server::inference::request::{self, Asked};
+use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec};
+use modelfn_server::oip::classification::{Classes, Top};
+use modelfn_server::oip::endpoint::Endpoint;
+use modelfn_server::oip::request::{self, Asked};
 
 use crate::input::Input;
 

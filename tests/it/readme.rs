@@ -76,7 +76,7 @@ fn the_paths_that_documents_name_exist() {
             missing.extend((!folder.join(path).exists()).then(|| format!("{document}: {path}")));
         }
         for path in paths(&text).into_iter().filter(|path| !path.starts_with('/')) {
-            let known = ["", "host/src", "models"].iter().any(|from| root().join(from).join(path).exists());
+            let known = ["", "host", "models"].iter().any(|from| root().join(from).join(path).exists());
             missing.extend((!known).then(|| format!("{document}: {path}")));
         }
     }

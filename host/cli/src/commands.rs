@@ -1,0 +1,86 @@
+//! The subcommands: one file each, with its arguments and what it does.
+
+mod compile;
+mod completions;
+mod invoke;
+mod key;
+mod model;
+mod plan;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::block_on;
+use crate::log::LogSettings;
+
+/// Machine-learning models as sandboxed WebAssembly functions.
+#[derive(Debug, Parser)]
+#[command(name = "modelfn", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogSettings,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the functions of an application over HTTP.
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<serve::ServeArguments>),
+    /// Send one request through the whole path, without a server.
+    #[command(after_help = invoke::EXAMPLES)]
+    Invoke(Box<invoke::InvokeArguments>),
+    /// Compile an application's components ahead of time, for images.
+    #[command(after_help = compile::EXAMPLES)]
+    Compile(compile::CompileArguments),
+    /// Make an API key.
+    #[command(after_help = key::EXAMPLES)]
+    Key(key::KeyArguments),
+    /// Plan CPU, memory and replicas of a model, by measuring it here.
+    #[command(after_help = plan::EXAMPLES)]
+    Plan(Box<plan::PlanArguments>),
+    /// Look at models.
+    Model {
+        #[command(subcommand)]
+        command: model::ModelCommand,
+    },
+    /// Print a completion script for a shell.
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArguments),
+}
+
+impl Command {
+    /// Runs the subcommand to its end.
+    ///
+    /// # Errors
+    ///
+    /// A message for the person who typed it, with the remedy.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Command::Serve(arguments) => block_on(serve::serve(*arguments)),
+            Command::Invoke(arguments) => block_on(invoke::invoke(*arguments)),
+            Command::Compile(arguments) => compile::compile(&arguments),
+            Command::Key(arguments) => key::key(&arguments),
+            Command::Plan(arguments) => block_on(plan::plan(*arguments)),
+            Command::Model { command } => command.run(),
+            Command::Completions(arguments) => completions::completions(&arguments),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

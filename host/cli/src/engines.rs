@@ -1,0 +1,45 @@
+//! The inference engines of this build, and where the library of ONNX Runtime is.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use modelfn_nn::backend::{Backend, fake::Fake, onnx::Onnx};
+
+use crate::settings::ModelSettings;
+
+/// The engines of this build.
+///
+/// # Errors
+///
+/// `--onnxruntime` names a file that does not exist. A library that was not named and is not found is an error only
+/// for those who load a model with it.
+pub(crate) fn backends(settings: &ModelSettings) -> Result<Vec<Box<dyn Backend>>> {
+    let library = match onnxruntime(settings) {
+        Err(e) if settings.onnxruntime.is_some() => return Err(e),
+        found => found.map_err(|e| format!("{e:#}")),
+    };
+    Ok(vec![Box::new(Onnx::new(library)), Box::new(Fake)])
+}
+
+/// The library of ONNX Runtime: the one that was named, else the newest in `lib` beside this program's folder.
+///
+/// # Errors
+///
+/// The library that was named is not a file, or none was named and none was found.
+pub(crate) fn onnxruntime(settings: &ModelSettings) -> Result<PathBuf> {
+    if let Some(path) = &settings.onnxruntime {
+        ensure!(path.is_file(), "--onnxruntime {}: no such file", path.display());
+        return Ok(path.clone());
+    }
+    let program = std::env::current_exe().context("this program's own path")?;
+    let folder = program.parent().and_then(Path::parent).unwrap_or(Path::new("/")).join("lib");
+    let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_library =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"));
+    files.filter(is_library).max().with_context(|| {
+        format!(
+            "no libonnxruntime.so in {}; run `make runtime`, or name it with --onnxruntime or MODELFN_ONNXRUNTIME",
+            folder.display()
+        )
+    })
+}

@@ -1,0 +1,42 @@
+//! The program `modelfn`: reads the arguments, starts the log, and runs one subcommand.
+
+mod commands;
+mod engines;
+mod log;
+mod settings;
+mod signals;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use self::commands::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = log::start(&arguments.log).and_then(|()| arguments.command.run());
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "modelfn: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs `command` to its end on a new runtime. Threads that still load or compute then are not waited for.
+fn block_on(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("the runtime did not start")?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
+/// Prints lines to stdout, which is for results; everything else goes to stderr.
+fn print_lines(lines: &[String]) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,308 @@
+//! Every setting of the program: name, default, unit and help text stand here once.
+//!
+//! A group is a table of flags as they are typed (each also a `MODELFN_*` variable), and a method that turns it into the
+//! settings of the layer that obeys them. The help, the completions and the README's table come from these definitions.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::builder::Resettable;
+use clap::{Args, Command, FromArgMatches};
+use modelfn_plan::settings::ServerDefaults;
+use modelfn_server::connection::{ConnectionLimits, GracePeriods};
+use modelfn_server::functions::loader::AppSettings;
+use modelfn_server::service::RequestLimits;
+use modelfn_server::units::{ByteSize, parse_duration};
+use modelfn_wasm::function::Limits;
+
+/// The most engine instances of a model that nobody chose: more compete for the cores, and each holds memory for its
+/// computations.
+const MAX_DEFAULT_MODEL_INSTANCES: usize = 4;
+
+/// Which models there are, and what runs them.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Models")]
+pub(crate) struct ModelSettings {
+    /// The folder of model folders.
+    #[arg(long, default_value = "models", env = "MODELFN_MODELS", value_name = "FOLDER")]
+    pub(crate) models: PathBuf,
+    /// The ONNX Runtime library. Default: ../lib/libonnxruntime.so* beside this program's folder.
+    #[arg(long, env = "MODELFN_ONNXRUNTIME", value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+}
+
+/// The application that is loaded, and how.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Application")]
+pub(crate) struct ApplicationSettings {
+    /// The application's manifest.
+    #[arg(long, default_value = "spin.toml", env = "MODELFN_APP", value_name = "FILE")]
+    app: PathBuf,
+    #[command(flatten)]
+    pub(crate) models: ModelSettings,
+    /// Load only this model (may be repeated). Default: every model that can be loaded.
+    #[arg(long, value_name = "NAME", help_heading = "Models")]
+    load_model: Vec<String>,
+    /// Engine instances of a model whose card does not say. Default: one a core, at most 4.
+    #[arg(long, env = "MODELFN_MODEL_INSTANCES", value_name = "N", help_heading = "Models")]
+    model_instances: Option<NonZeroUsize>,
+    /// Where compiled components are kept; an empty string keeps none. Default: ~/.cache/modelfn/code.
+    #[arg(long, env = "MODELFN_CODE_CACHE", value_name = "FOLDER", help_heading = "Application")]
+    code_cache: Option<PathBuf>,
+    /// Components whose code stays in memory from the start. With more components than this, code is loaded from the
+    /// cache when it is first needed.
+    #[arg(
+        long,
+        default_value = "16",
+        env = "MODELFN_READY_COMPONENTS",
+        value_name = "N",
+        help_heading = "Application"
+    )]
+    ready_components: usize,
+}
+
+/// What one request may use.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits of a request")]
+pub(crate) struct RequestSettings {
+    /// The longest that a request may take, from its head to the end of its response.
+    #[arg(
+        long,
+        default_value = "30s",
+        env = "MODELFN_REQUEST_TIMEOUT",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    pub(crate) request_timeout: Duration,
+    /// The largest request body.
+    #[arg(long, default_value = "16MiB", env = "MODELFN_MAX_BODY", value_name = "SIZE")]
+    max_body: ByteSize,
+    /// The most linear memory of one request.
+    #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_MEMORY", value_name = "SIZE")]
+    max_memory: ByteSize,
+    /// The most bytes of tensors that the host holds for one request.
+    #[arg(long, default_value = "64MiB", env = "MODELFN_MAX_TENSORS", value_name = "SIZE")]
+    max_tensors: ByteSize,
+    /// The most elements of one table of a component.
+    #[arg(long, default_value = "20000", env = "MODELFN_MAX_TABLE_ELEMENTS", value_name = "N")]
+    max_table_elements: NonZeroUsize,
+}
+
+/// What all requests together may use. `modelfn invoke` has one request and needs none of these but the bodies.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits of the server")]
+pub(crate) struct AdmissionSettings {
+    /// The bodies of all requests in flight; beyond that a request gets 503.
+    #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_BODIES", value_name = "SIZE")]
+    max_bodies: ByteSize,
+    /// Requests that have an instance at the same time. Default: eight a core.
+    #[arg(long, env = "MODELFN_MAX_INSTANCES", value_name = "N")]
+    max_instances: Option<NonZeroUsize>,
+    /// Requests that wait for an instance; further ones get 503.
+    #[arg(long, default_value = "1024", env = "MODELFN_MAX_WAITING", value_name = "N")]
+    max_waiting: usize,
+    /// Inferences below /v2 in flight; further ones get 503.
+    #[arg(long, default_value = "256", env = "MODELFN_MAX_INFERENCES", value_name = "N")]
+    max_inferences: NonZeroUsize,
+    /// How long a queue may be full before /readyz says so.
+    #[arg(
+        long,
+        default_value = "30s",
+        env = "MODELFN_UNREADY_AFTER",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    unready_after: Duration,
+}
+
+/// Where clients connect, and for how long.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub(crate) struct ConnectionSettings {
+    /// Where clients connect: HTTP/1.1, and HTTP/2 without TLS.
+    #[arg(long, default_value = "127.0.0.1:8080", env = "MODELFN_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Where /livez, /readyz, /metrics and the requests to reload are.
+    #[arg(long, default_value = "127.0.0.1:8081", env = "MODELFN_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub(crate) admin_listen: SocketAddr,
+    /// Open connections; further ones wait to be accepted.
+    #[arg(long, default_value = "4096", env = "MODELFN_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: NonZeroUsize,
+    /// How long a client may take to send a request's head.
+    #[arg(
+        long,
+        default_value = "10s",
+        env = "MODELFN_HEADER_TIMEOUT",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    header_timeout: Duration,
+    /// How long an idle connection is kept.
+    #[arg(
+        long,
+        default_value = "2m",
+        env = "MODELFN_IDLE_TIMEOUT",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    idle_timeout: Duration,
+    /// How long requests in flight get to end after SIGTERM.
+    #[arg(
+        long,
+        default_value = "25s",
+        env = "MODELFN_DRAIN_TIMEOUT",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    drain_timeout: Duration,
+    /// How long after SIGTERM new requests are still served, while /readyz says no: the time that a load balancer needs
+    /// to notice. The drain comes after it. Default: none.
+    #[arg(long, env = "MODELFN_SHUTDOWN_DELAY", value_parser = parse_duration, value_name = "TIME")]
+    shutdown_delay: Option<Duration>,
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Security")]
+pub(crate) struct SecuritySettings {
+    /// Ask for an API key, one of this file: `name sha256:HEX [max_in_flight=N]` a line, which `modelfn key` makes.
+    /// It is read again when it changes.
+    #[arg(long, env = "MODELFN_API_KEYS", value_name = "FILE")]
+    pub(crate) api_keys: Option<PathBuf>,
+}
+
+impl ApplicationSettings {
+    /// What the loader needs: this application, with sandboxes of these limits.
+    pub(crate) fn app_settings(&self, request: &RequestSettings) -> AppSettings {
+        AppSettings {
+            manifest: self.app.clone(),
+            models: self.models.models.clone(),
+            load_only: self.load_model.clone(),
+            model_instances: self.model_instances.unwrap_or_else(default_model_instances),
+            ready_components: self.ready_components,
+            code_cache: self.code_cache(),
+            sandbox: request.sandbox_limits(),
+        }
+    }
+
+    /// The folder of compiled components; `None` where none are kept.
+    fn code_cache(&self) -> Option<PathBuf> {
+        match &self.code_cache {
+            Some(folder) if folder.as_os_str().is_empty() => None,
+            Some(folder) => Some(folder.clone()),
+            None => {
+                let folder_of = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+                let home_cache = || folder_of("HOME").map(|home| home.join(".cache"));
+                Some(folder_of("XDG_CACHE_HOME").or_else(home_cache)?.join("modelfn/code"))
+            }
+        }
+    }
+}
+
+impl RequestSettings {
+    fn sandbox_limits(&self) -> Limits {
+        Limits {
+            memory: self.max_memory.bytes(),
+            table_elements: self.max_table_elements.get(),
+            tensor_bytes: self.max_tensors.bytes(),
+        }
+    }
+
+    /// The limits of a server that is asked once, by this program itself.
+    pub(crate) fn single_request_limits(&self) -> RequestLimits {
+        RequestLimits {
+            instances: 1,
+            waiting: 0,
+            inferences: 1,
+            body: self.max_body.bytes(),
+            bodies: self.max_body.bytes(),
+            timeout: self.request_timeout,
+            unready_after: Duration::MAX,
+        }
+    }
+}
+
+impl AdmissionSettings {
+    /// The limits of a server whose requests have the limits `request`.
+    ///
+    /// # Errors
+    ///
+    /// The two contradict each other.
+    pub(crate) fn request_limits(&self, request: &RequestSettings) -> Result<RequestLimits> {
+        ensure!(
+            self.max_bodies >= request.max_body,
+            "--max-bodies must be at least --max-body, or the largest bodies never fit"
+        );
+        let instances = self.max_instances().get();
+        u32::try_from(instances).context("--max-instances is too large")?;
+        Ok(RequestLimits {
+            instances,
+            waiting: self.max_waiting,
+            inferences: self.max_inferences.get(),
+            body: request.max_body.bytes(),
+            bodies: self.max_bodies.bytes(),
+            timeout: request.request_timeout,
+            unready_after: self.unready_after,
+        })
+    }
+
+    /// Requests that have an instance at the same time. Guests compute: more of them than keep the cores and the
+    /// engine's batches busy slow each other down and take memory. With 64 on two cores a server reached 0.82 of its
+    /// peak goodput at ten times its capacity, with 16 it reached 0.91 (`bench/README.md`).
+    pub(crate) fn max_instances(&self) -> NonZeroUsize {
+        let eight = NonZeroUsize::new(8).expect("eight is not zero");
+        self.max_instances.unwrap_or_else(|| cores().saturating_mul(eight))
+    }
+}
+
+impl ConnectionSettings {
+    /// What a connection may take. `stall` is how long a client may leave a response unread.
+    pub(crate) fn limits(&self, stall: Duration) -> ConnectionLimits {
+        ConnectionLimits {
+            connections: self.max_connections.get(),
+            header_timeout: self.header_timeout,
+            stall,
+            idle: self.idle_timeout,
+        }
+    }
+
+    /// How long a server that was told to end goes on.
+    pub(crate) fn grace_periods(&self) -> GracePeriods {
+        GracePeriods { delay: self.shutdown_delay.unwrap_or_default(), drain: self.drain_timeout }
+    }
+}
+
+/// The limits of `modelfn serve` where nobody sets them, for the servers that `modelfn plan` measures.
+pub(crate) fn server_defaults() -> ServerDefaults {
+    // The environment of the planning program says nothing about the servers that it measures.
+    let command = Defaults::augment_args(Command::new("defaults").no_binary_name(true))
+        .mut_args(|argument| argument.env(Resettable::Reset));
+    let matches = command.get_matches_from(std::iter::empty::<&str>());
+    let Defaults { request, admission } = Defaults::from_arg_matches(&matches).expect("every limit has a default");
+    ServerDefaults {
+        max_instances: admission.max_instances().get(),
+        max_body: request.max_body.bytes(),
+        max_bodies: admission.max_bodies.bytes(),
+    }
+}
+
+/// The groups whose defaults others need.
+#[derive(Args)]
+struct Defaults {
+    #[command(flatten)]
+    request: RequestSettings,
+    #[command(flatten)]
+    admission: AdmissionSettings,
+}
+
+/// Engine instances of a model where neither its card nor a setting says a number.
+pub(crate) fn default_model_instances() -> NonZeroUsize {
+    cores().min(NonZeroUsize::new(MAX_DEFAULT_MODEL_INSTANCES).expect("the constant is not zero"))
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,104 @@
+//! Looking at a model without serving it: its card, its graph, and where they disagree.
+
+use std::fmt;
+use std::path::Path;
+
+use super::backend::{self, Backend, LoadOptions};
+use super::card::Card;
+use super::registry::{ModelVersion, RegistryError};
+use super::tensor::{Signature, TensorSpec};
+use modelfn_artifact::digest::sha256_hex;
+
+/// What `modelfn model inspect` shows of one model.
+#[derive(serde::Serialize)]
+pub struct Inspection {
+    /// The version that is served.
+    pub version: u32,
+    /// As its author wrote it.
+    pub card: Card,
+    /// Bytes of the graph file.
+    pub graph_bytes: usize,
+    /// As the engine reports it.
+    pub signature: Signature,
+    /// Sentences; none when card and graph agree.
+    pub disagreements: Vec<String>,
+}
+
+/// Reads one model without serving it, and compares its card with its graph.
+///
+/// # Errors
+///
+/// The card or the graph can't be read at all. Disagreements between them are part of the result.
+pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
+    let candidate = ModelVersion::named(folder, name)?;
+    let load_error = |reason| RegistryError::Load { name: name.to_owned(), reason };
+    let graph = candidate.read_graph()?;
+    let digest = match candidate.check_digest(&sha256_hex(&graph)) {
+        Err(RegistryError::Digest { expected, actual, .. }) => {
+            Some(format!("sha256: the card says {expected}, the file has {actual}"))
+        }
+        checked => checked.map(|()| None)?,
+    };
+    let ModelVersion { card, labels, version, .. } = candidate;
+    let backend = backend::find(backends, card.graph.engine).map_err(load_error)?;
+    let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
+    let signature = backend.load(&graph, &options).map_err(load_error)?.signature().clone();
+    let mut disagreements = card.disagreements(&signature, labels.as_deref());
+    disagreements.extend(digest);
+    Ok(Inspection { version, card, graph_bytes: graph.len(), signature, disagreements })
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inspection { version, card, graph_bytes, signature, disagreements } = self;
+        let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
+        row(f, "model", &format_args!("{} (version {version})", card.name))?;
+        row(f, "", &card.description)?;
+        row(f, "license", &card.license)?;
+        row(f, "source", &card.source)?;
+        let megabytes = *graph_bytes as f64 / 1e6;
+        row(
+            f,
+            "graph",
+            &format_args!(
+                "{} ({megabytes:.1} MB), {} engine, {}",
+                card.graph.file.display(),
+                word(card.graph.engine),
+                word(card.graph.target)
+            ),
+        )?;
+        tensors(f, "inputs", &signature.inputs)?;
+        tensors(f, "outputs", &signature.outputs)?;
+        if let Some(p) = &card.preprocessing {
+            let [width, height] = p.size;
+            row(
+                f,
+                "picture",
+                &format_args!(
+                    "{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge",
+                    word(p.color),
+                    word(p.layout),
+                    word(p.filter),
+                    p.crop
+                ),
+            )?;
+            row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
+        }
+        if let Some(p) = &card.postprocessing {
+            row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
+        }
+        if disagreements.is_empty() {
+            return row(f, "check", &"card and graph agree");
+        }
+        disagreements.iter().try_for_each(|sentence| row(f, "DISAGREE", sentence))
+    }
+}
+
+fn tensors(f: &mut fmt::Formatter<'_>, key: &str, specs: &[TensorSpec]) -> fmt::Result {
+    specs.iter().enumerate().try_for_each(|(n, spec)| writeln!(f, "{:<12} {spec}", if n == 0 { key } else { "" }))
+}
+
+/// As it is written in a card.
+fn word(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,130 @@
+//! Which version of a model is served.
+//!
+//! A model's folder holds the model itself, or a folder for each version, `models/<name>/<n>/`, each a whole model:
+//! card, labels and graph. The largest number is served, unless `models/<name>/versions.toml` pins another
+//! (`serve = 2`). A model that lies in its folder without a number is version 1.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::card::CARD_FILE;
+
+/// The file that pins a version.
+pub(super) const PIN_FILE: &str = "versions.toml";
+
+/// One version of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    /// Where its card is.
+    pub(super) folder: PathBuf,
+    /// From 1.
+    pub(super) number: u32,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pin {
+    serve: u32,
+}
+
+/// Whether `folder` holds a model, with or without versions.
+pub(super) fn is_model(folder: &Path) -> bool {
+    folder.join(CARD_FILE).is_file() || !numbered(folder).is_empty()
+}
+
+/// The version that `folder` says is to be served.
+///
+/// # Errors
+///
+/// There is none, two folders are the same version, or the pinned one is not there.
+pub(super) fn served(folder: &Path) -> Result<Version, String> {
+    let mut versions = numbered(folder);
+    if folder.join(CARD_FILE).is_file() {
+        if versions.iter().any(|version| version.number == 1) {
+            return Err(format!("{CARD_FILE} and the folder 1/ are both version 1; move one of them away"));
+        }
+        versions.push(Version { folder: folder.to_owned(), number: 1 });
+    }
+    versions.sort_by_key(|version| version.number);
+    let have = versions.iter().map(|version| version.number.to_string()).collect::<Vec<_>>().join(", ");
+    match pinned(folder)? {
+        Some(pinned) => versions
+            .into_iter()
+            .find(|version| version.number == pinned)
+            .ok_or_else(|| format!("{PIN_FILE} says version {pinned}, which is not there; have: {have}")),
+        None => versions.pop().ok_or_else(|| format!("no {CARD_FILE}, neither here nor in a folder 1/, 2/ …")),
+    }
+}
+
+/// The version folders that have a card, in no order. What is not a plain number is somebody else's.
+fn numbered(folder: &Path) -> Vec<Version> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let version = |entry: std::fs::DirEntry| {
+        let number: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let plain = number > 0 && entry.file_name().to_str() == Some(&number.to_string());
+        (plain && entry.path().join(CARD_FILE).is_file()).then(|| Version { folder: entry.path(), number })
+    };
+    entries.filter_map(version).collect()
+}
+
+fn pinned(folder: &Path) -> Result<Option<u32>, String> {
+    let text = match std::fs::read_to_string(folder.join(PIN_FILE)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|e| format!("{PIN_FILE} can't be read: {e}"))?,
+    };
+    let pin: Pin = toml::from_str(&text).map_err(|e| format!("{PIN_FILE} must say `serve = <version>`: {e}"))?;
+    Ok(Some(pin.serve))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with cards at these paths, and perhaps a pin; removed with the value.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str, versions: &[&str], pin: Option<&str>) -> Folder {
+            let folder = std::env::temp_dir().join(format!("modelfn-versions-{}-{name}", std::process::id()));
+            for version in versions {
+                std::fs::create_dir_all(folder.join(version)).unwrap();
+                std::fs::write(folder.join(version).join(CARD_FILE), "").unwrap();
+            }
+            if let Some(pin) = pin {
+                std::fs::write(folder.join(PIN_FILE), pin).unwrap();
+            }
+            Folder(folder)
+        }
+
+        fn served(&self) -> Result<u32, String> {
+            served(&self.0).map(|version| {
+                let expected = if version.folder == self.0 { 1 } else { version.number };
+                assert_eq!(version.number, expected);
+                version.number
+            })
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_newest_serves_unless_another_is_pinned() {
+        assert_eq!(Folder::new("flat", &[""], None).served(), Ok(1));
+        assert_eq!(Folder::new("newest", &["2", "10", "9", "x", "011", "0"], None).served(), Ok(10));
+        assert_eq!(Folder::new("grown", &["", "2"], None).served(), Ok(2));
+        assert_eq!(Folder::new("pinned", &["", "2", "3"], Some("serve = 2")).served(), Ok(2));
+        assert_eq!(Folder::new("flat-pinned", &["", "2", "3"], Some("serve = 1")).served(), Ok(1));
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_missing_is_said() {
+        assert!(Folder::new("twice", &["", "1"], None).served().unwrap_err().contains("both version 1"));
+        assert!(Folder::new("absent", &["2", "3"], Some("serve = 4")).served().unwrap_err().contains("have: 2, 3"));
+        assert!(Folder::new("odd", &["2"], Some("serve = \"x\"")).served().unwrap_err().contains("serve = <version>"));
+        assert!(Folder::new("empty", &["x"], None).served().unwrap_err().contains("no model.toml"));
+    }
+}

@@ -1,0 +1,212 @@
+//! The server that is measured: this program's own `serve`, in a process of its own, so that its memory and CPU time
+//! are nobody else's.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::client::{Client, Request};
+use super::load::{self, Load, Seen};
+use super::machine;
+use super::settings::ServerDefaults;
+use modelfn_nn::card::{CARD_FILE, Card};
+
+/// The longest that a server may take to be ready.
+const START: Duration = Duration::from_secs(120);
+
+/// An application of no functions.
+const NO_FUNCTIONS: &str = "spin_manifest_version = 2\napplication.name = \"none\"\n[[trigger.http]]\nroute = \"/\"\n\
+     component = { static_response = { status_code = 404, body = \"\" } }\n";
+
+/// What is served.
+pub(super) struct Deployment<'a> {
+    pub(super) card: Card,
+    /// The folder that the card's other files are in.
+    pub(super) folder: &'a Path,
+    /// The folder of model folders.
+    pub(super) models: &'a Path,
+    pub(super) onnxruntime: Option<&'a Path>,
+    /// The manifest; none is an application without functions.
+    pub(super) app: Option<&'a Path>,
+    /// The limits of a server that nobody set.
+    pub(super) defaults: ServerDefaults,
+    /// Bytes of the largest body.
+    pub(super) body: usize,
+    /// The most requests at once.
+    pub(super) clients: usize,
+}
+
+/// A running server. Dropping it ends it.
+pub(super) struct Server {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    files: Overlay,
+}
+
+impl Server {
+    /// Starts it and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// It ended, or said nothing in time; with its last line.
+    pub(super) fn start(deployment: &Deployment<'_>) -> Result<Server> {
+        let files = Overlay::make(deployment).context("a scratch folder for the server to be measured")?;
+        let mut child = command(deployment, &files)?.spawn().context("the server to be measured did not start")?;
+        let (line, lines) = channel();
+        if let Some(stderr) = child.stderr.take() {
+            std::thread::spawn(move || forward(stderr, &line));
+        }
+        // Made before it is waited for: whatever happens, dropping it ends the process.
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { child, address: unknown, admin: unknown, files };
+        (server.address, server.admin) = addresses(&lines)?;
+        Ok(server)
+    }
+
+    /// Sends it load.
+    ///
+    /// # Errors
+    ///
+    /// A request failed, or `stop` became true.
+    pub(super) fn load(&self, load: Load<'_>, stop: &AtomicBool) -> Result<Seen> {
+        let seen = load::send(self.address, load, &|| machine::process_seconds(self.child.id()), stop)?;
+        ensure!(!seen.latencies.is_empty() && seen.wall > 0.0, "nothing was measured; give it more --seconds");
+        Ok(seen)
+    }
+
+    /// Whether requests so far had the model compute anything.
+    ///
+    /// # Errors
+    ///
+    /// The server does not tell.
+    pub(super) fn has_computed(&self, model: &str) -> Result<bool> {
+        let metrics = Client::connect(self.admin, load::PATIENCE)?.send(&Request::get("/metrics"))?;
+        let label = format!("model=\"{model}\"");
+        let text = String::from_utf8_lossy(&metrics);
+        let mut counts = text.lines().filter(|line| line.starts_with("modelfn_compute_duration_seconds_count{"));
+        Ok(counts.any(|line| line.contains(&label) && !line.ends_with(" 0")))
+    }
+
+    /// The most memory that was resident so far, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone.
+    pub(super) fn peak_bytes(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
+        let kib: f64 =
+            peak.context("the system does not tell the peak of a process's memory (VmHWM)")?.trim().parse()?;
+        Ok(kib * 1024.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.files.0);
+    }
+}
+
+fn command(deployment: &Deployment<'_>, files: &Overlay) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("this program's own path")?);
+    // Settings of the environment are the planning's, not the server's.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MODELFN_")) {
+        command.env_remove(name);
+    }
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.args(["--log", "info", "--log-format", "json", "--load-model", &deployment.card.name]);
+    command.arg("--models").arg(files.models());
+    command.arg("--app").arg(deployment.app.map_or_else(|| files.manifest(), Path::to_owned));
+    if let Some(library) = deployment.onnxruntime {
+        command.arg("--onnxruntime").arg(library);
+    }
+    let body = deployment.body.max(deployment.defaults.max_body);
+    command.args(["--max-body", &body.to_string(), "--max-bodies", &(body * deployment.clients).to_string()]);
+    command.args(["--max-instances", &deployment.clients.max(deployment.defaults.max_instances).to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn forward(stderr: ChildStderr, to: &Sender<String>) {
+    // Read to the end, whether or not somebody still listens: a full pipe would stop the server.
+    for line in BufReader::new(stderr).lines().map_while(io::Result::ok) {
+        let _ = to.send(line);
+    }
+}
+
+fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
+    let until = Instant::now() + START;
+    let mut last = String::new();
+    loop {
+        match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if let (Some(address), Some(admin)) = (entry["address"].as_str(), entry["admin"].as_str()) {
+                    return Ok((address.parse()?, admin.parse()?));
+                }
+                last = line;
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("the server to be measured ended: {}", last.trim_start_matches("modelfn: "))
+            }
+            Err(RecvTimeoutError::Timeout) => bail!("the server to be measured was not ready after {START:?}: {last}"),
+        }
+    }
+}
+
+/// A folder of model folders in which one card says what is to be measured, and all else is a link to what is there.
+struct Overlay(PathBuf);
+
+impl Overlay {
+    fn make(deployment: &Deployment<'_>) -> Result<Overlay> {
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+        let overlay = Overlay(std::env::temp_dir().join(format!("modelfn-plan-{}-{nanos}", std::process::id())));
+        fs::create_dir(&overlay.0)?;
+        let filled = overlay.fill(deployment);
+        if filled.is_err() {
+            let _ = fs::remove_dir_all(&overlay.0);
+        }
+        filled.map(|()| overlay)
+    }
+
+    fn fill(&self, deployment: &Deployment<'_>) -> Result<()> {
+        fs::write(self.manifest(), NO_FUNCTIONS)?;
+        let name = &deployment.card.name;
+        let ours = self.models().join(name);
+        fs::create_dir_all(&ours)?;
+        link_all(deployment.models, &self.models(), name)?;
+        link_all(deployment.folder, &ours, CARD_FILE)?;
+        fs::write(ours.join(CARD_FILE), toml::to_string(&deployment.card)?)?;
+        Ok(())
+    }
+
+    fn models(&self) -> PathBuf {
+        self.0.join("models")
+    }
+
+    fn manifest(&self) -> PathBuf {
+        self.0.join("spin.toml")
+    }
+}
+
+/// Links all that is in `from`, but one name, into `to`.
+fn link_all(from: &Path, to: &Path, but: &str) -> Result<()> {
+    for entry in fs::canonicalize(from)?.read_dir()? {
+        let entry = entry?;
+        if entry.file_name() != but {
+            symlink(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}

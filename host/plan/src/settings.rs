@@ -1,0 +1,65 @@
+//! What is to be planned, and for what.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The settings of one plan. `modelfn plan` makes them from its arguments.
+#[derive(Clone, Debug)]
+pub struct PlanSettings {
+    /// The model's folder name.
+    pub model: String,
+    /// The folder of model folders.
+    pub models: PathBuf,
+    /// The engine's library, for the servers that are measured.
+    pub onnxruntime: Option<PathBuf>,
+    /// The manifest that is served beside the model; `None` serves the model alone.
+    pub app: Option<PathBuf>,
+    /// Requests a second to plan for; `None` plans for what one replica can do.
+    pub rate: Option<f64>,
+    /// The time in which 99 of 100 requests must be answered.
+    pub p99: Option<Duration>,
+    /// Rows of one request: the size of axis 0 of its tensors.
+    pub batch: NonZeroUsize,
+    /// Engine instances of one replica, before what the card says.
+    pub instances: Option<NonZeroUsize>,
+    /// Engine instances where neither this nor the card says a number.
+    pub default_instances: NonZeroUsize,
+    /// How busy the engine instances of a replica may be, from 0 to 1.
+    pub utilisation: f64,
+    /// The request to a function that is planned for; `None` sends tensors of zeros to `/v2`.
+    pub route: Option<RouteRequest>,
+    /// Measure, or estimate.
+    pub method: Method,
+    /// What a server admits when nobody sets a limit: the measured servers are set up for as much or more.
+    pub server: ServerDefaults,
+}
+
+/// A request to a function.
+#[derive(Clone, Debug)]
+pub struct RouteRequest {
+    /// Path and query.
+    pub path: String,
+    /// The file whose bytes are the body.
+    pub body: PathBuf,
+}
+
+/// Where the coefficients of a plan come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Method {
+    /// The model is served and loaded for this long; starting the server comes on top.
+    Measure(Duration),
+    /// Nothing runs: coefficients of other models, and the time of one row if the user knows it.
+    Estimate(Option<Duration>),
+}
+
+/// The limits of `modelfn serve` that decide how much a measured server can be loaded with.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerDefaults {
+    /// Requests that have an instance at the same time.
+    pub max_instances: usize,
+    /// Bytes of the largest request body.
+    pub max_body: usize,
+    /// Bytes of all request bodies in flight.
+    pub max_bodies: usize,
+}

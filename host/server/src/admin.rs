@@ -1,0 +1,195 @@
+//! Probes, metrics and reloads, on a port and a thread of their own: they answer while every core computes.
+//!
+//! - `GET /livez`: 200 while the process runs.
+//! - `GET /readyz`: 200 between the end of start-up and the start of the drain, unless a model is broken or a queue has
+//!   been full for too long; else 503. The text says why.
+//! - `GET /metrics`: OpenMetrics text.
+//! - `POST /reload`: manifest, components and models are read again, as by SIGHUP.
+//! - `POST /v2/repository/models/{model}/load`: one model is read again, as Triton's model repository has it.
+//!
+//! A reload answers when it is done, with `{"error": "..."}` and 400 when it was refused and nothing changed.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::oip::endpoint::decode;
+use crate::service::Service;
+use modelfn_telemetry::metrics::Metrics;
+
+/// Whether this server wants requests.
+#[derive(Default)]
+pub struct Readiness {
+    phase: AtomicU8,
+    service: OnceLock<Weak<Service>>,
+}
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl Readiness {
+    /// Start-up has ended; from here on `service` knows.
+    pub fn ready(&self, service: &Arc<Service>) {
+        // Start-up ends once.
+        let _ = self.service.set(Arc::downgrade(service));
+        self.phase.store(READY, Ordering::Release);
+    }
+
+    /// No more requests, please.
+    pub fn draining(&self) {
+        self.phase.store(DRAINING, Ordering::Release);
+    }
+
+    /// Whether it is between start-up and drain; a model that works does so whatever else is wrong.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == READY
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.unready().is_none()
+    }
+
+    /// Why it wants none, if so.
+    fn unready(&self) -> Option<String> {
+        match self.phase.load(Ordering::Acquire) {
+            STARTING => Some("starting".to_owned()),
+            READY => self.service.get().and_then(Weak::upgrade).and_then(|service| service.unready()),
+            _ => Some("draining".to_owned()),
+        }
+    }
+}
+
+/// A request to read files again.
+pub struct Reload {
+    /// Of this model only.
+    pub model: Option<String>,
+    /// Where the outcome goes: a sentence for people, either way.
+    pub reply: oneshot::Sender<Result<String, String>>,
+}
+
+/// What the admin port speaks of.
+pub struct Admin {
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` shows.
+    pub readiness: Arc<Readiness>,
+    /// Who reloads, one at a time. Its capacity bounds the requests that wait.
+    pub reloads: mpsc::Sender<Reload>,
+}
+
+/// Serves the admin port from a new thread, until the process ends.
+///
+/// # Errors
+///
+/// The thread can't be made.
+pub fn spawn(listener: std::net::TcpListener, admin: Admin) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => serve(listener, Arc::new(admin)).await,
+                Err(e) => tracing::error!("the admin port is not served: {e}"),
+            }
+        });
+    })?;
+    Ok(())
+}
+
+async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let admin = admin.clone();
+        let service = service_fn(move |request: Request<_>| {
+            let admin = admin.clone();
+            async move { Ok::<_, Infallible>(admin.answer(request.method(), request.uri().path()).await) }
+        });
+        tokio::spawn(async move {
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(std::time::Duration::from_secs(5));
+            if let Err(e) = server.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!("admin connection: {e}");
+            }
+        });
+    }
+}
+
+impl Admin {
+    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        let model = path.strip_prefix("/v2/repository/models/").and_then(|rest| rest.strip_suffix("/load"));
+        match (method, path) {
+            (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "alive\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => match self.readiness.unready() {
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+                None => text(StatusCode::OK, "ready\n"),
+            },
+            (&Method::GET | &Method::HEAD, "/metrics") => openmetrics(self.metrics.text()),
+            (_, "/livez" | "/readyz" | "/metrics") => not_allowed("GET, HEAD"),
+            (&Method::POST, "/reload") => self.reload(None).await,
+            (&Method::POST, _) if model.is_some() => self.reload(model).await,
+            (_, "/reload") => not_allowed("POST"),
+            _ if model.is_some() => not_allowed("POST"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "this port has /livez, /readyz, /metrics, /reload and /v2/repository/models/{model}/load\n",
+            ),
+        }
+    }
+
+    /// Everything, or the model of this name, which is percent-encoded.
+    async fn reload(&self, model: Option<&str>) -> Response<Full<Bytes>> {
+        let model = match model.map(decode).transpose() {
+            Ok(model) => model.map(Cow::into_owned),
+            Err(problem) => return json(StatusCode::BAD_REQUEST, "error", &problem.to_string()),
+        };
+        let (reply, done) = oneshot::channel();
+        if !self.readiness.is_serving() || self.reloads.try_send(Reload { model, reply }).is_err() {
+            return json(StatusCode::SERVICE_UNAVAILABLE, "error", "starting, draining, or busy with other reloads");
+        }
+        match done.await {
+            Ok(Ok(text)) => json(StatusCode::OK, "done", &text),
+            Ok(Err(error)) => json(StatusCode::BAD_REQUEST, "error", &error),
+            Err(_) => json(StatusCode::SERVICE_UNAVAILABLE, "error", "the server is ending"),
+        }
+    }
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn json(status: StatusCode, key: &str, value: &str) -> Response<Full<Bytes>> {
+    respond(status, "application/json", format!("{}\n", serde_json::json!({ key: value })).into())
+}
+
+fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("{methods} only\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn openmetrics(text: String) -> Response<Full<Bytes>> {
+    respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,218 @@
+//! Who may ask: the API keys of a file, which is read again whenever it changes.
+//!
+//! - A client presents `X-API-Key: KEY` or `Authorization: Bearer KEY`; the former counts where both are there, so
+//!   that a proxy in front can have the latter for itself.
+//! - Comparing takes the same time whichever key it is, and whether it is one: the digest of what was presented is
+//!   compared with all digests, to their ends.
+//! - What a name has in flight outlives a change of the file; a broken file changes nothing.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use crate::admission::key_file;
+use crate::problem::Problem;
+use modelfn_telemetry::metrics::Metrics;
+use modelfn_telemetry::metrics::admission::KeyFile;
+
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// How often the file is looked at. Kubernetes takes a minute to change it; who revokes a key by hand waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// More bytes are no key, and not worth hashing.
+const MAX_PRESENTED: usize = 512;
+
+/// The keys that are valid now.
+pub struct Keys {
+    path: PathBuf,
+    current: RwLock<Arc<[Key]>>,
+    metrics: Arc<Metrics>,
+}
+
+struct Key {
+    digest: [u8; 32],
+    client: Arc<Client>,
+}
+
+/// A name of the file, and what it has in flight with all its keys.
+pub(crate) struct Client {
+    name: String,
+    /// `usize::MAX` is no limit.
+    most: AtomicUsize,
+    in_flight: AtomicUsize,
+}
+
+/// A client's request in flight, until it's dropped.
+pub(crate) struct Permit(Arc<Client>);
+
+impl Keys {
+    /// Reads the keys of the file at `path`, and again when it changes, on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read or is wrong; the message names the line.
+    pub fn open(path: PathBuf, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Keys>> {
+        let text = key_file::read(&path)?;
+        let keys = Arc::new(Keys { path, current: RwLock::new(Arc::new([])), metrics });
+        keys.take(&text)?;
+        let watching = keys.clone();
+        std::thread::Builder::new().name("keys".to_owned()).spawn(move || watching.watch(Ok(text)))?;
+        Ok(keys)
+    }
+
+    /// Whose key these headers have.
+    ///
+    /// # Errors
+    ///
+    /// They have none, or none that is valid.
+    pub(crate) fn find(&self, headers: &HeaderMap) -> Result<Arc<Client>, Problem> {
+        let presented = presented(headers).ok_or(Problem::NoKey)?;
+        if presented.len() > MAX_PRESENTED {
+            return Err(Problem::WrongKey);
+        }
+        let digest = key_file::digest(presented);
+        let keys = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = u32::MAX;
+        for (n, key) in (0_u32..).zip(keys.iter()) {
+            found.conditional_assign(&n, key.digest.ct_eq(&digest));
+        }
+        let key = usize::try_from(found).ok().and_then(|n| keys.get(n));
+        key.map(|key| key.client.clone()).ok_or(Problem::WrongKey)
+    }
+
+    fn watch(&self, mut seen: Result<String, String>) {
+        loop {
+            std::thread::sleep(LOOK_EVERY);
+            self.look(&mut seen);
+        }
+    }
+
+    /// Does something only if the file is not as it was `seen`, so that a broken one is an error once.
+    fn look(&self, seen: &mut Result<String, String>) {
+        let now = key_file::read(&self.path).map_err(|e| format!("{e:#}"));
+        if now == *seen {
+            return;
+        }
+        let taken = now.as_ref().map_err(|e| anyhow::anyhow!("{e}")).and_then(|text| self.take(text));
+        if let Err(e) = &taken {
+            tracing::error!("{e:#}; the keys stay as they were");
+        }
+        self.metrics.admission.key_file_changed(if taken.is_ok() { KeyFile::Taken } else { KeyFile::Refused });
+        *seen = now;
+    }
+
+    fn take(&self, text: &str) -> anyhow::Result<()> {
+        let entries =
+            key_file::parse(text).map_err(|e| e.context(format!("in the key file {}", self.path.display())))?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let known = current.iter().chain(&keys).find(|key| key.client.name == entry.name);
+            let client = known.map_or_else(|| Client::new(&entry.name), |key| key.client.clone());
+            client.most.store(entry.max_in_flight.map_or(usize::MAX, Into::into), Ordering::Relaxed);
+            keys.push(Key { digest: entry.digest, client });
+        }
+        let names = keys.iter().map(|key| key.client.name.as_str()).collect::<Vec<_>>().join(" ");
+        tracing::info!(names, "{} API keys are valid", keys.len());
+        *current = keys.into();
+        Ok(())
+    }
+}
+
+impl Client {
+    fn new(name: &str) -> Arc<Client> {
+        Arc::new(Client { name: name.to_owned(), most: AtomicUsize::new(0), in_flight: AtomicUsize::new(0) })
+    }
+
+    /// Its name in the file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts one more request in flight.
+    ///
+    /// # Errors
+    ///
+    /// It has its share already.
+    pub(crate) fn acquire(self: &Arc<Self>) -> Result<Permit, Problem> {
+        let most = self.most.load(Ordering::Relaxed);
+        let more = |n| (n < most).then_some(n + 1);
+        let taken = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map(|_| Permit(self.clone())).map_err(|_| Problem::KeyShare(most))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Removes what no guest may see.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    headers.remove(&API_KEY);
+    headers.remove(AUTHORIZATION);
+}
+
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(key) = headers.get(&API_KEY) {
+        return Some(key.as_bytes().trim_ascii());
+    }
+    let (scheme, key) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| key.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+        of.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_key_is_presented_in_one_of_two_headers() {
+        for (of, expected) in [
+            (&[("x-api-key", "k")][..], Some("k")),
+            (&[("authorization", "Bearer k")], Some("k")),
+            (&[("authorization", "bearer  k ")], Some("k")),
+            (&[("authorization", "Bearer proxys"), ("x-api-key", "k")], Some("k")),
+            (&[("authorization", "Basic k")], None),
+            (&[("authorization", "Bearer")], None),
+            (&[("cookie", "k")], None),
+        ] {
+            assert_eq!(presented(&headers(of)), expected.map(str::as_bytes), "{of:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_kept_over_a_change_of_the_file_and_over_both_keys_of_a_name() {
+        let keys = Keys { path: PathBuf::new(), current: RwLock::new(Arc::new([])), metrics: Arc::default() };
+        let two = ["one", "two"].map(|key| key_file::line("a", key, std::num::NonZeroUsize::new(2)).unwrap());
+        let find = |key| keys.find(&headers(&[("x-api-key", key)]));
+        keys.take(&two.join("\n")).unwrap();
+        let places = ["one", "two"].map(|key| find(key).unwrap().acquire().unwrap());
+        assert!(matches!(find("one").unwrap().acquire(), Err(Problem::KeyShare(2))));
+
+        keys.take(&key_file::line("a", "three", std::num::NonZeroUsize::new(2)).unwrap()).unwrap();
+        assert!(matches!(find("one").map(drop), Err(Problem::WrongKey)));
+        assert!(find("three").unwrap().acquire().is_err());
+        drop(places);
+        assert!(find("three").unwrap().acquire().is_ok());
+
+        // Not there, and looked at twice.
+        let mut seen = Ok(String::new());
+        keys.look(&mut seen);
+        keys.look(&mut seen);
+        assert!(keys.metrics.text().contains("key_files_total{outcome=\"Refused\"} 1\n"));
+        keys.take("a").unwrap_err();
+        assert!(find("three").is_ok());
+        assert!(matches!(find(&"x".repeat(513)).map(drop), Err(Problem::WrongKey)));
+        assert!(matches!(keys.find(&headers(&[])).map(drop), Err(Problem::NoKey)));
+    }
+}

@@ -1,0 +1,290 @@
+//! Start-up and reload: arguments, manifest and model folder become what answers requests.
+//!
+//! Everything that can be wrong with them is found here, before a request is answered with them. A reload makes all of
+//! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use modelfn_artifact::digest::sha256_hex;
+use modelfn_nn::backend::Backend;
+use modelfn_nn::registry::{self, Registry};
+use modelfn_telemetry::metrics::Metrics;
+use modelfn_telemetry::traces::Traces;
+use modelfn_wasm::code_cache::CodeCache;
+use modelfn_wasm::engine::{self, Engine, PoolSize};
+use modelfn_wasm::function::{Code, Function, HostLinker, Limits, Mount, Settings};
+use tokio::sync::mpsc;
+
+use super::manifest::{self, App, Handler};
+use crate::admin::{Readiness, Reload};
+use crate::admission::keys::Keys;
+use crate::oip::{self, Inference};
+use crate::router::{Router, Target};
+use crate::service::{AppState, RequestLimits, Service};
+
+/// What an application is loaded from, and what one request of it may use.
+#[derive(Clone, Debug)]
+pub struct AppSettings {
+    /// The manifest's path.
+    pub manifest: PathBuf,
+    /// The folder of model folders.
+    pub models: PathBuf,
+    /// The models to load; empty loads every model that can be loaded.
+    pub load_only: Vec<String>,
+    /// Engine instances of a model whose card does not say.
+    pub model_instances: NonZeroUsize,
+    /// Components whose code stays in memory from the start; beyond this number code is loaded when it is first needed.
+    pub ready_components: usize,
+    /// Where compiled components are kept; `None` compiles at each start.
+    pub code_cache: Option<PathBuf>,
+    /// The most that one request may use. A component can be given less memory by the manifest.
+    pub sandbox: Limits,
+}
+
+/// What every part of the process shares.
+#[derive(Clone, Default)]
+pub struct Services {
+    /// Where everything is recorded.
+    pub metrics: Arc<Metrics>,
+    /// Whether requests are wanted.
+    pub readiness: Arc<Readiness>,
+    /// Who may ask, unless everyone may.
+    pub keys: Option<Arc<Keys>>,
+    /// Where requests are traced to, if anywhere.
+    pub traces: Option<Traces>,
+}
+
+/// What makes functions and models from their files, at the start and again at each reload.
+pub struct AppLoader {
+    settings: AppSettings,
+    services: Services,
+    engine: Engine,
+    linker: HostLinker,
+    cache: CodeCache,
+    loaded: Loaded,
+}
+
+/// The outcome of the last load: what the next one need not do again.
+struct Loaded {
+    app: Arc<App>,
+    registry: Arc<Registry>,
+    /// By the digest of their files.
+    code: BTreeMap<String, Code>,
+}
+
+impl AppLoader {
+    /// Loads models and functions, and returns once all of them are ready to serve. This blocks its thread: nothing
+    /// else should run there meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// A message for the person who started the program, with the remedy.
+    pub async fn open(
+        settings: AppSettings,
+        limits: RequestLimits,
+        engines: Vec<Box<dyn Backend>>,
+        services: Services,
+    ) -> Result<(AppLoader, Arc<Service>)> {
+        let app = Arc::new(load_app(&settings.manifest)?);
+        let registry = Arc::new(Registry::new(engines, services.metrics.clone()));
+        let engine = open_engine(settings.sandbox, limits.instances)?;
+        let linker =
+            HostLinker::new(&engine).map_err(|e| anyhow::anyhow!("what guests may call could not be set up: {e:#}"))?;
+        let loaded = Loaded { app: app.clone(), registry, code: BTreeMap::new() };
+        let cache = CodeCache::new(settings.code_cache.clone());
+        let mut loader = AppLoader { settings, services: services.clone(), engine, linker, cache, loaded };
+        let state = loader.load(app, None).await?;
+        Ok((loader, Arc::new(Service::new(state, limits, services))))
+    }
+
+    /// Serves `requests` to read files again, one after the other, on a thread of its own, until nobody can ask.
+    ///
+    /// # Errors
+    ///
+    /// The thread can't be made.
+    pub fn serve_reloads(mut self, service: Arc<Service>, mut requests: mpsc::Receiver<Reload>) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Handle::current();
+        let serve = move || {
+            while let Some(Reload { model, reply }) = requests.blocking_recv() {
+                let result = runtime.block_on(self.reload(model.as_deref(), &service));
+                self.services.metrics.reloaded(result.is_ok());
+                match &result {
+                    Ok(text) => tracing::info!("reloaded: {text}"),
+                    Err(error) => tracing::error!("not reloaded, everything stays as it was: {error:#}"),
+                }
+                // Who asked may have left meanwhile.
+                let _ = reply.send(result.map_err(|error| format!("{error:#}")));
+            }
+        };
+        std::thread::Builder::new().name("reload".to_owned()).spawn(serve).map(drop)
+    }
+
+    /// Reads everything again, or one model. Says what serves now.
+    async fn reload(&mut self, model: Option<&str>, service: &Service) -> Result<String> {
+        let app = match model {
+            Some(_) => self.loaded.app.clone(),
+            None => Arc::new(load_app(&self.settings.manifest)?),
+        };
+        let current = self.load(app, model).await?;
+        service.replace(current);
+        let models = self.loaded.registry.models().filter(|loaded| model.is_none_or(|name| name == loaded.name()));
+        let models: Vec<_> = models.map(|model| format!("{} version {}", model.name(), model.version())).collect();
+        Ok(models.join(", "))
+    }
+
+    /// Makes what answers for `app`; with only `model` anew, if one is named.
+    async fn load(&mut self, app: Arc<App>, model: Option<&str>) -> Result<AppState> {
+        // Models and code come from different files and engines: they are loaded side by side.
+        let (registry, components) = std::thread::scope(|scope| {
+            let components = scope.spawn(|| self.load_components(&app));
+            let registry = self.load_models(&app, model);
+            let components = components.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
+        })?;
+        let functions = self.load_functions(&app, &registry, &components).await?;
+        let router = router(&app, &functions);
+        let code = components.into_values().collect();
+        self.loaded = Loaded { app, registry: registry.clone(), code };
+        Ok(AppState { router, inference: Inference::new(registry, self.services.readiness.clone()) })
+    }
+
+    fn load_models(&self, app: &App, model: Option<&str>) -> Result<Registry> {
+        let source = registry::Source {
+            folder: &self.settings.models,
+            only: &self.settings.load_only,
+            required: &app.models(),
+            instances: self.settings.model_instances,
+        };
+        let registry = &self.loaded.registry;
+        Ok(model.map_or_else(|| registry.reload(&source), |name| registry.reload_model(&source, name))?)
+    }
+
+    /// Components that are the same file share their code.
+    fn load_components(&self, app: &App) -> Result<Components> {
+        let mut code: BTreeMap<String, Code> = BTreeMap::new();
+        let mut components = Components::new();
+        for (id, component) in &app.components {
+            let (digest, wasm) = read_component(id, component)?;
+            if let Some(known) = code.get(&digest).or(self.loaded.code.get(&digest)) {
+                components.insert(id.clone(), (digest, known.clone()));
+                continue;
+            }
+            let compiled = self.cache.load(&self.engine, &wasm).map_err(|e| {
+                let path = component.source.display();
+                anyhow::anyhow!("component '{id}': {path} is not a component that this host can run: {e:#}")
+            })?;
+            let linked = self.linker.link(compiled).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+            if code.len() >= self.settings.ready_components {
+                linked.evict();
+            }
+            code.insert(digest.clone(), linked.clone());
+            components.insert(id.clone(), (digest, linked));
+        }
+        Ok(components)
+    }
+
+    async fn load_functions(
+        &self,
+        app: &App,
+        registry: &Arc<Registry>,
+        components: &Components,
+    ) -> Result<BTreeMap<String, Arc<Function>>> {
+        let distinct: BTreeSet<_> = components.values().map(|(digest, _)| digest).collect();
+        let mut functions = BTreeMap::new();
+        for (id, component) in &app.components {
+            let settings = self.function_settings(id, component, registry)?;
+            let shared = (registry.clone(), self.services.metrics.clone());
+            let function = Function::new(components[id].1.clone(), settings, shared);
+            function.warm().await.with_context(|| {
+                format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
+            })?;
+            if distinct.len() > self.settings.ready_components {
+                components[id].1.evict();
+            }
+            functions.insert(id.clone(), Arc::new(function));
+        }
+        Ok(functions)
+    }
+
+    fn function_settings(&self, id: &str, component: &manifest::Component, registry: &Registry) -> Result<Settings> {
+        let most = self.settings.sandbox.memory;
+        let memory = component.memory.unwrap_or(most);
+        ensure!(memory <= most, "component '{id}' wants {memory} bytes of memory, but --max-memory is {most}");
+        let mount = |(source, destination): &(PathBuf, String)| Mount {
+            source: self.mounted(source, registry),
+            destination: destination.clone(),
+        };
+        Ok(Settings {
+            component: id.into(),
+            environment: component.environment.clone().into_iter().collect(),
+            mounts: component.files.iter().map(mount).collect(),
+            models: component.models.clone().into(),
+            allow_load: component.allow_load,
+            limits: Limits { memory, ..self.settings.sandbox },
+        })
+    }
+
+    /// Who mounts a model's folder sees the version that serves: card and graph belong together.
+    fn mounted(&self, source: &Path, registry: &Registry) -> PathBuf {
+        let of_model = || {
+            let (models, folder) = (self.settings.models.canonicalize().ok()?, source.canonicalize().ok()?);
+            if folder.parent() == Some(&models) { registry.served_folder(&folder) } else { None }
+        };
+        of_model().unwrap_or_else(|| source.to_owned())
+    }
+}
+
+/// By id, with the digests of their files.
+type Components = BTreeMap<String, (String, Code)>;
+
+fn open_engine(sandbox: Limits, instances: usize) -> Result<Engine> {
+    let pool = PoolSize {
+        instances: u32::try_from(instances).context("--max-instances is too large")?,
+        memory: sandbox.memory,
+        table_elements: sandbox.table_elements,
+    };
+    engine::open(pool)
+        .map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}; lower --max-instances or --max-memory"))
+}
+
+/// Digest and bytes of a component.
+pub(super) fn read_component(id: &str, component: &manifest::Component) -> Result<(String, Vec<u8>)> {
+    let path = component.source.display();
+    let wasm = std::fs::read(&component.source)
+        .with_context(|| format!("component '{id}': {path} can't be read; build it with `make guest`"))?;
+    let actual = sha256_hex(&wasm);
+    if let Some(expected) = &component.sha256 {
+        ensure!(actual == *expected, "component '{id}': {path} has sha256 {actual}, the manifest says {expected}");
+    }
+    Ok((actual, wasm))
+}
+
+fn load_app(manifest: &Path) -> Result<App> {
+    let app = App::load(manifest)?;
+    check_routes(&app)?;
+    Ok(app)
+}
+
+/// A route that would never be asked is a mistake.
+fn check_routes(app: &App) -> Result<()> {
+    let taken = app.routes.iter().map(|(route, _)| route.to_string()).find(|route| oip::has(route));
+    taken.map_or(Ok(()), |route| {
+        anyhow::bail!("route \"{route}\": /v2 is the ConnectionActivity Inference Protocol's; choose another")
+    })
+}
+
+fn router(app: &App, functions: &BTreeMap<String, Arc<Function>>) -> Router {
+    let target = |handler: &Handler| match handler {
+        Handler::Component(id) => {
+            let component = &app.components[id];
+            let public = component.public.clone().into();
+            Target::Function { function: functions[id].clone(), timeout: component.timeout, public }
+        }
+        Handler::Static(response) => Target::Static(response.clone()),
+    };
+    Router::new(app.routes.iter().map(|(route, handler)| (route.clone(), target(handler))).collect())
+}

@@ -1,0 +1,380 @@
+//! The application: `spin.toml`, the Spin manifest (version 2), as far as this host goes with it.
+//!
+//! What the host doesn't support is refused by name: a manifest never means less here than it says. Settings
+//! that only this host knows stand where the format has room for them: `[component.<id>.tool.modelfn]`.
+//! Format: <https://spinframework.dev/manifest-reference>.
+
+mod syntax;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use toml::Value;
+
+use self::syntax::{ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings};
+use crate::functions::public_route::PublicRoute;
+use crate::functions::route::Route;
+use crate::units::{ByteSize, parse_duration};
+
+/// A checked manifest.
+#[derive(Debug)]
+pub struct App {
+    /// `application.name`.
+    pub name: String,
+    /// In the order of the manifest.
+    pub routes: Vec<(Route, Handler)>,
+    /// By id.
+    pub components: BTreeMap<String, Component>,
+}
+
+/// What answers a route.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Handler {
+    /// The component of this id.
+    Component(String),
+    /// Always the same.
+    Static(StaticResponse),
+}
+
+/// A response that needs no component.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticResponse {
+    /// 200 when absent.
+    #[serde(default = "ok")]
+    pub status_code: u16,
+    /// Names and values.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Text.
+    #[serde(default)]
+    pub body: String,
+}
+
+/// A component of the manifest.
+#[derive(Debug)]
+pub struct Component {
+    /// The file, resolved against the manifest's folder.
+    pub source: PathBuf,
+    /// Hex SHA-256 that the file must have.
+    pub sha256: Option<String>,
+    /// Its whole environment.
+    pub environment: BTreeMap<String, String>,
+    /// Folder on the host (resolved) and absolute path in the guest.
+    pub files: Vec<(PathBuf, String)>,
+    /// Registry models that it may load by name.
+    pub models: Vec<String>,
+    /// Whether it may load graphs from its own bytes.
+    pub allow_load: bool,
+    /// Instead of the server's.
+    pub timeout: Option<Duration>,
+    /// Instead of the server's; bytes.
+    pub memory: Option<usize>,
+    /// What needs no API key.
+    pub public: Vec<PublicRoute>,
+}
+
+impl App {
+    /// Reads and checks the manifest at `path`.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the key and what to do about it.
+    pub fn load(path: &Path) -> Result<App> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("the manifest {} can't be read; name another with --app", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        App::parse(&text, folder).with_context(|| format!("in the manifest {}", path.display()))
+    }
+
+    /// Checks a manifest's text; relative paths are below `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::load`].
+    pub fn parse(text: &str, folder: &Path) -> Result<App> {
+        let manifest: Manifest = toml::from_str(text)?;
+        ensure!(
+            manifest.spin_manifest_version == 2,
+            "spin_manifest_version = {}: only version 2 is read",
+            manifest.spin_manifest_version
+        );
+        refuse_rest("the manifest", &manifest.rest, &["variables"], &[])?;
+        refuse_rest(
+            "[application]",
+            &manifest.application.rest,
+            &["trigger"],
+            &["version", "description", "authors", "tool"],
+        )?;
+        refuse_rest("[trigger]", &manifest.trigger.rest, &["redis", "sqs", "mqtt", "cron", "command"], &[])?;
+        let components = manifest
+            .component
+            .into_iter()
+            .map(|(id, component)| {
+                let checked = component.check(folder).with_context(|| format!("in [component.{id}]"))?;
+                Ok((id, checked))
+            })
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        let routes =
+            manifest.trigger.http.into_iter().map(|trigger| trigger.check(&components)).collect::<Result<Vec<_>>>()?;
+        ensure!(!routes.is_empty(), "no [[trigger.http]]: nothing would be served");
+        for (n, (route, _)) in routes.iter().enumerate() {
+            ensure!(!routes[..n].iter().any(|(other, _)| other == route), "route \"{route}\" stands there twice");
+        }
+        Ok(App { name: manifest.application.name, routes, components })
+    }
+
+    /// The models that the components name, each once.
+    pub fn models(&self) -> Vec<String> {
+        let mut models: Vec<_> =
+            self.components.values().flat_map(|component| component.models.iter().cloned()).collect();
+        models.sort();
+        models.dedup();
+        models
+    }
+}
+
+impl HttpTrigger {
+    fn check(self, components: &BTreeMap<String, Component>) -> Result<(Route, Handler)> {
+        refuse_rest("[[trigger.http]]", &self.rest, &[], &["id"])?;
+        if let Some(executor) = self.executor {
+            ensure!(
+                executor.r#type == "http" || executor.r#type == "spin",
+                "executor type \"{}\" is not supported by modelfn; it has: http",
+                executor.r#type
+            );
+        }
+        let path = match self.route {
+            RouteSyntax::Path(path) => path,
+            RouteSyntax::Private { private } => bail!(
+                "route = {{ private = {private} }}: private routes are not supported by modelfn; components can't call each other here"
+            ),
+        };
+        let route = path.parse().with_context(|| format!("route = \"{path}\""))?;
+        let handler = match self.component {
+            HandlerSyntax::Static { static_response } => Handler::Static(static_response),
+            HandlerSyntax::Inline(_) => bail!(
+                "route \"{path}\": inline components are not supported by modelfn; give it a [component.<id>] of its own"
+            ),
+            HandlerSyntax::Id(id) => {
+                let have = || components.keys().cloned().collect::<Vec<_>>().join(", ");
+                ensure!(components.contains_key(&id), "route \"{path}\": no component \"{id}\"; have: {}", have());
+                Handler::Component(id)
+            }
+        };
+        Ok((route, handler))
+    }
+}
+
+/// Component keys of Spin that this host can't honour.
+const UNSUPPORTED: &[&str] = &[
+    "allowed_http_hosts",
+    "allowed_outbound_hosts",
+    "ai_models",
+    "dependencies",
+    "dependencies_inherit_configuration",
+    "exclude_files",
+    "key_value_stores",
+    "profile",
+    "sqlite_databases",
+    "variables",
+];
+
+impl ComponentTable {
+    fn check(mut self, folder: &Path) -> Result<Component> {
+        refuse_rest("it", &self.rest, UNSUPPORTED, &["description", "build", "targets"])?;
+        let tool = self.tool.remove("modelfn").map_or_else(|| Ok(ToolSettings::default()), Value::try_into);
+        let tool: ToolSettings = tool.context("in tool.modelfn")?;
+        let (source, mut digest) = self.source.check(folder)?;
+        if let Some(own) = &tool.digest {
+            let own = sha256_of(own)?;
+            ensure!(
+                digest.as_ref().is_none_or(|other| *other == own),
+                "two digests that differ: source and tool.modelfn"
+            );
+            digest = Some(own);
+        }
+        let files = self.files.into_iter().map(|files| files.check(folder)).collect::<Result<_>>()?;
+        let memory = tool
+            .memory
+            .map(|size| size.parse::<ByteSize>().with_context(|| format!("memory = \"{size}\"")))
+            .transpose()?;
+        Ok(Component {
+            source,
+            sha256: digest,
+            environment: self.environment,
+            files,
+            models: tool.models,
+            allow_load: tool.allow_load,
+            timeout: tool
+                .timeout
+                .map(|time| parse_duration(&time).with_context(|| format!("timeout = \"{time}\"")))
+                .transpose()?,
+            memory: memory.map(ByteSize::bytes),
+            public: tool.public.iter().map(|public| public.parse()).collect::<Result<_>>().context("public")?,
+        })
+    }
+}
+
+impl Source {
+    fn check(self, folder: &Path) -> Result<(PathBuf, Option<String>)> {
+        match self {
+            Source::Path(path) => Ok((folder.join(path), None)),
+            Source::Url { url, digest } => match url.strip_prefix("file://") {
+                Some(path) => Ok((folder.join(path), Some(sha256_of(&digest)?))),
+                None => bail!(
+                    "source url \"{url}\": modelfn fetches nothing; download it and write source = \"<file>\", with digest in tool.modelfn"
+                ),
+            },
+            Source::Registry { registry, package } => {
+                bail!(
+                    "source package \"{package}\" of registry \"{registry}\": modelfn fetches nothing; download it (`wkg get`) and write source = \"<file>\""
+                )
+            }
+        }
+    }
+}
+
+impl Files {
+    fn check(self, folder: &Path) -> Result<(PathBuf, String)> {
+        match self {
+            Files::Pattern(pattern) => bail!(
+                "files = [\"{pattern}\"]: patterns are not supported by modelfn; write {{ source = \"<folder>\", destination = \"/<path>\" }}"
+            ),
+            Files::Placement { source, destination } => {
+                ensure!(destination.starts_with('/'), "files: destination \"{destination}\" must be an absolute path");
+                let path = folder.join(&source);
+                ensure!(path.is_dir(), "files: source \"{source}\" is not a folder; modelfn mounts whole folders");
+                Ok((path, destination))
+            }
+        }
+    }
+}
+
+fn sha256_of(digest: &str) -> Result<String> {
+    match digest.strip_prefix("sha256:") {
+        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(hex.to_ascii_lowercase()),
+        _ => bail!("digest \"{digest}\" must be \"sha256:\" and 64 hex digits"),
+    }
+}
+
+/// Keys that are not read: `unsupported` ones are refused unless they ask for nothing, `harmless` ones tell
+/// other programs something, and any other is a mistake.
+fn refuse_rest(place: &str, rest: &BTreeMap<String, Value>, unsupported: &[&str], harmless: &[&str]) -> Result<()> {
+    for (key, value) in rest {
+        match key.as_str() {
+            key if harmless.contains(&key) => {}
+            key if unsupported.contains(&key) => {
+                ensure!(
+                    asks_for_nothing(value),
+                    "{place} has `{key}`, which modelfn does not support; remove it, or use a host that does"
+                );
+            }
+            key => bail!("{place} has `{key}`, which the manifest format does not know"),
+        }
+    }
+    Ok(())
+}
+
+fn asks_for_nothing(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Table(table) => table.is_empty(),
+        Value::Boolean(on) => !on,
+        _ => false,
+    }
+}
+
+fn ok() -> u16 {
+    200
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "spin_manifest_version = 2\n[application]\nname = \"a\"\n";
+    const HTTP: &str = "[[trigger.http]]\nroute = \"/...\"\ncomponent = \"c\"\n";
+
+    fn parse(rest: &str) -> Result<App> {
+        App::parse(&format!("{HEAD}{rest}"), Path::new("/srv"))
+    }
+
+    fn error(rest: &str) -> String {
+        format!("{:#}", parse(rest).unwrap_err())
+    }
+
+    #[test]
+    fn a_component_gets_what_it_names_and_nothing_else() {
+        let app = parse(&format!(
+            "{HTTP}[component.c]\nsource = \"c.wasm\"\nallowed_outbound_hosts = []\nenvironment = {{ A = \"1\" }}\n\
+             files = [{{ source = \"/tmp\", destination = \"/model\" }}]\n[component.c.build]\ncommand = \"make\"\n\
+             [component.c.tool.modelfn]\nmodels = [\"m\"]\ntimeout = \"2s\"\nmemory = \"64MiB\"\npublic = [\"GET /\"]\n[component.c.tool.other]\nx = 1\n"
+        ))
+        .unwrap();
+        let component = &app.components["c"];
+        assert_eq!(component.source, Path::new("/srv/c.wasm"));
+        assert_eq!(component.files, [(PathBuf::from("/tmp"), "/model".to_owned())]);
+        assert_eq!((component.timeout, component.memory), (Some(Duration::from_secs(2)), Some(64 << 20)));
+        assert!(!component.allow_load);
+        assert_eq!(component.public, ["GET /".parse().unwrap()]);
+        assert_eq!(app.models(), ["m"]);
+    }
+
+    #[test]
+    fn a_digest_is_taken_from_both_places() {
+        let hex = "AB".repeat(32);
+        for source in [
+            format!("source = \"c.wasm\"\n[component.c.tool.modelfn]\ndigest = \"sha256:{hex}\""),
+            format!("source = {{ url = \"file:///srv/c.wasm\", digest = \"sha256:{hex}\" }}"),
+        ] {
+            let app = parse(&format!("{HTTP}[component.c]\n{source}")).unwrap();
+            assert_eq!(app.components["c"].sha256, Some("ab".repeat(32)));
+            assert_eq!(app.components["c"].source, Path::new("/srv/c.wasm"));
+        }
+    }
+
+    #[test]
+    fn a_static_response_needs_no_component() {
+        let app = parse("[[trigger.http]]\nroute = \"/x\"\ncomponent = { static_response = { status_code = 404, body = \"no\" } }\n").unwrap();
+        let Handler::Static(response) = &app.routes[0].1 else { panic!("{:?}", app.routes) };
+        assert_eq!((response.status_code, response.body.as_str()), (404, "no"));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_by_name() {
+        let component = format!("{HTTP}[component.c]\nsource = \"c.wasm\"\n");
+        for (manifest, says) in [
+            (format!("{component}key_value_stores = [\"default\"]"), "`key_value_stores`"),
+            (format!("{component}allowed_outbound_hosts = [\"https://a\"]"), "`allowed_outbound_hosts`"),
+            (format!("{component}ai_models = [\"llama\"]"), "`ai_models`"),
+            (format!("{component}sauce = 1"), "`sauce`, which the manifest format does not know"),
+            (format!("{component}files = [\"*.txt\"]"), "patterns are not supported"),
+            (format!("{component}files = [{{ source = \"nowhere\", destination = \"/x\" }}]"), "is not a folder"),
+            (format!("{component}[component.c.tool.modelfn]\nmodel = \"m\""), "unknown field `model`"),
+            (format!("{component}[component.c.tool.modelfn]\nmemory = \"lots\""), "memory = \"lots\""),
+            (format!("{component}[component.c.tool.modelfn]\npublic = [\"/\"]"), "is no method and path"),
+            (
+                format!("{HTTP}[component.c]\nsource = {{ url = \"https://a/c.wasm\", digest = \"sha256:00\" }}"),
+                "fetches nothing",
+            ),
+            (format!("{HTTP}[component.d]\nsource = \"c.wasm\""), "no component \"c\"; have: d"),
+            (format!("{component}{HTTP}"), "stands there twice"),
+            ("[[trigger.http]]\nroute = { private = true }\ncomponent = \"c\"\n".to_owned(), "private routes"),
+            ("[[trigger.redis]]\nchannel = \"x\"\n".to_owned(), "`redis`"),
+            ("[variables]\nx = { default = \"1\" }\n".to_owned(), "`variables`"),
+            (String::new(), "nothing would be served"),
+        ] {
+            let error = error(&manifest);
+            assert!(error.contains(says), "{error:?} does not say {says:?}");
+        }
+        let error = format!(
+            "{:#}",
+            App::parse("spin_manifest_version = 1\napplication.name = \"a\"", Path::new(".")).unwrap_err()
+        );
+        assert!(error.contains("only version 2"), "{error}");
+    }
+}

@@ -1,0 +1,17 @@
+//! HTTP: sockets, admission, routes, and what a client is told when something fails.
+//!
+//! The only layer that names hyper. A request passes [`connection`], [`router`], [`admission`] and a function or the
+//! Open Inference Protocol ([`oip`]).
+
+pub mod admin;
+pub mod admission;
+pub mod connection;
+pub mod functions;
+pub mod oip;
+pub mod problem;
+mod request_recorder;
+pub mod router;
+mod server_timing;
+pub mod service;
+mod tracked_body;
+pub mod units;

@@ -1,0 +1,242 @@
+//! An inference request's bytes to tensors. Any bytes give tensors or a sentence that says what is wrong.
+//!
+//! A body is JSON; or JSON and then the binary data of the inputs that have a `binary_data_size`, in their order; or,
+//! when the JSON's length is announced as 0, nothing but the data of the model's single input.
+
+mod bounded;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use self::bounded::Bounded;
+use super::classification::Top;
+use super::{datatype, json};
+use crate::problem::Problem;
+use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
+
+/// Names of inputs that are longer are not looked for: errors repeat them.
+const MAX_NAME: usize = 256;
+
+/// Axes that a tensor may have: errors repeat them, too.
+const MAX_AXES: usize = 16;
+
+/// Inputs and outputs that a request may list.
+const MAX_TENSORS: usize = 1024;
+
+/// What a client asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// In the request's order. Their data fill their shapes; whether a model takes them is its to say.
+    pub inputs: Tensors,
+    /// What it wants to be told.
+    pub answer: Wanted,
+    /// As Triton has it: at most this long from here on.
+    pub timeout: Option<Duration>,
+}
+
+/// What goes into the answer.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The client's own word for the request.
+    pub id: Option<String>,
+    /// In this order.
+    pub outputs: Vec<Output>,
+}
+
+/// An output that goes into the answer.
+#[derive(Debug)]
+pub struct Output {
+    /// One of the model's.
+    pub name: String,
+    /// Whether it follows the JSON as bytes.
+    pub binary: bool,
+    /// Instead of the tensor itself.
+    pub top: Option<Top>,
+}
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    id: Option<String>,
+    parameters: Option<Parameters>,
+    #[serde(borrow)]
+    inputs: Bounded<Input<'a>, MAX_TENSORS>,
+    outputs: Option<Bounded<Requested, MAX_TENSORS>>,
+}
+
+#[derive(Deserialize)]
+struct Input<'a> {
+    name: String,
+    datatype: String,
+    shape: Bounded<usize, MAX_AXES>,
+    parameters: Option<Parameters>,
+    /// Read only when its type is known, so that a number takes no more room than in its tensor.
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Requested {
+    name: String,
+    parameters: Option<Parameters>,
+}
+
+/// The parameters that mean something here; others are accepted.
+#[derive(Default, Deserialize)]
+struct Parameters {
+    binary_data_size: Option<usize>,
+    binary_data: Option<bool>,
+    binary_data_output: Option<bool>,
+    /// Microseconds; 0 is none.
+    timeout: Option<u64>,
+    /// Classes; 0 is the tensor itself.
+    classification: Option<usize>,
+    shared_memory_region: Option<IgnoredAny>,
+}
+
+/// Asked for the bytes of a tensor before it is made of JSON. Binary data stay where they are.
+pub type Reservation<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
+
+/// Reads a body whose JSON has `json_length` bytes; all of it is JSON when nothing was announced.
+///
+/// # Errors
+///
+/// [`Problem::Invalid`] with a sentence for the client, or what `charge` says. Whether the inputs fit the model's
+/// signature is the model's to say.
+pub fn parse(
+    body: &Bytes,
+    json_length: Option<usize>,
+    signature: &Signature,
+    charge: &mut Reservation<'_>,
+) -> Result<Asked, Problem> {
+    if json_length == Some(0) {
+        return Ok(raw(body, signature)?);
+    }
+    let length = json_length.unwrap_or(body.len());
+    if length > body.len() {
+        let actual = body.len();
+        return Err(format!("Inference-Header-Content-Length is {length}, but the body has {actual} bytes").into());
+    }
+    let (text, mut binary) = (&body[..length], body.slice(length..));
+    let document: Document<'_> =
+        serde_json::from_slice(text).map_err(|e| format!("the request is not the protocol's JSON: {e}"))?;
+    if document.inputs.len() > signature.inputs.len() {
+        let (given, wanted) = (document.inputs.len(), specs(&signature.inputs));
+        return Err(format!("the request has {given} inputs; the model's are: {wanted}").into());
+    }
+    let inputs = document.inputs.iter().map(|input| Ok((input.name.clone(), tensor(input, &mut binary, charge)?)));
+    let inputs = inputs.collect::<Result<Tensors, Problem>>()?;
+    if !binary.is_empty() {
+        return Err(format!("{} bytes are left over after the binary data of the last input", binary.len()).into());
+    }
+    let parameters = document.parameters.unwrap_or_default();
+    let binary = parameters.binary_data_output.unwrap_or(false);
+    let requested = document.outputs.map(Bounded::into_inner).unwrap_or_default();
+    let outputs = outputs(requested, binary, &signature.outputs)?;
+    let timeout = parameters.timeout.filter(|&time| time > 0).map(Duration::from_micros);
+    Ok(Asked { inputs, answer: Wanted { id: document.id, outputs }, timeout })
+}
+
+/// A body that is the data of the model's single input, of which one axis at most may be open. The answer is binary,
+/// too.
+fn raw(body: &Bytes, signature: &Signature) -> Result<Asked, String> {
+    let [spec] = signature.inputs.as_slice() else {
+        return Err(format!("a body without JSON is for models of one input; these are: {}", specs(&signature.inputs)));
+    };
+    let open = spec.shape.iter().filter(|&&axis| axis < 0).count();
+    let row = spec.smallest_shape().iter().try_fold(spec.dtype.size(), |size, &axis| size.checked_mul(axis));
+    let row = row.filter(|&row| row > 0 && open <= 1);
+    let described = spec.describe(datatype);
+    let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {described} open; say it in JSON"))?;
+    let shape = spec.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(body.len() / row)).collect();
+    let tensor = Tensor::new(spec.dtype, shape, body.clone());
+    let tensor = tensor.map_err(|e| format!("input '{}': {}", spec.name, e.describe(datatype)))?;
+    let outputs = outputs(Vec::new(), true, &signature.outputs)?;
+    let inputs = vec![(spec.name.clone(), tensor)];
+    Ok(Asked { inputs, answer: Wanted { id: None, outputs }, timeout: None })
+}
+
+fn tensor(input: &Input<'_>, binary: &mut Bytes, charge: &mut Reservation<'_>) -> Result<Tensor, Problem> {
+    let Input { name, datatype, shape, parameters, data } = input;
+    if name.len() > MAX_NAME {
+        return Err(format!("an input's name has {} bytes, which is more than {MAX_NAME}", name.len()).into());
+    }
+    let dtype = dtype(datatype).ok_or_else(|| {
+        let mut shown = datatype.clone();
+        shown.truncate(shown.floor_char_boundary(32));
+        format!(
+            "input '{name}' has datatype {shown}; this server computes FP16, BF16, FP32, FP64, UINT8, INT32 and INT64"
+        )
+    })?;
+    let parameters = parameters.as_ref();
+    if parameters.is_some_and(|p| p.shared_memory_region.is_some()) {
+        return Err(format!("input '{name}' is in shared memory, which is not supported; send its data").into());
+    }
+    let bytes = match (parameters.and_then(|p| p.binary_data_size), data) {
+        (Some(size), None) if size <= binary.len() => binary.split_to(size),
+        (Some(size), None) => {
+            return Err(format!(
+                "input '{name}' has a binary_data_size of {size}, but {} bytes are left",
+                binary.len()
+            )
+            .into());
+        }
+        (None, Some(data)) => {
+            charge(json::most_bytes(dtype, shape, data.get()))?;
+            json::read(dtype, shape, data.get()).map_err(|e| format!("input '{name}' {e}"))?.into()
+        }
+        (Some(_), Some(_)) => return Err(format!("input '{name}' has both data and binary_data_size; send one").into()),
+        (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one").into()),
+    };
+    let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
+    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(super::datatype)))?)
+}
+
+/// Those that were requested, in that order; all when none was. Each may be requested once.
+fn outputs(requested: Vec<Requested>, binary: bool, all: &[TensorSpec]) -> Result<Vec<Output>, String> {
+    let requested = if requested.is_empty() {
+        all.iter().map(|spec| Requested { name: spec.name.clone(), parameters: None }).collect()
+    } else {
+        requested
+    };
+    let mut found: Vec<Output> = Vec::new();
+    for Requested { name, parameters } in requested {
+        let parameters = parameters.unwrap_or_default();
+        let spec = all.iter().find(|spec| spec.name == name);
+        let spec = spec.ok_or_else(|| format!("the model has no output '{}'; it has: {}", short(&name), specs(all)))?;
+        if parameters.shared_memory_region.is_some() {
+            return Err(format!("output '{name}' goes to shared memory, which is not supported; leave it out"));
+        }
+        let top = parameters.classification.and_then(NonZeroUsize::new).map(|classes| Top::of(classes, spec));
+        let binary = parameters.binary_data.unwrap_or(binary);
+        if !binary && top.is_none() && !json::has(spec.dtype) {
+            let described = spec.describe(datatype);
+            return Err(format!("output {described} travels as binary data only; request it with binary_data"));
+        }
+        if found.iter().any(|output| output.name == name) {
+            return Err(format!("output '{name}' is requested twice"));
+        }
+        found.push(Output { name, binary, top });
+    }
+    Ok(found)
+}
+
+fn dtype(name: &str) -> Option<DType> {
+    use DType::{Bf16, Fp16, Fp32, Fp64, I32, I64, U8};
+    [Fp16, Bf16, Fp32, Fp64, U8, I32, I64].into_iter().find(|dtype| datatype(*dtype) == name)
+}
+
+fn specs(specs: &[TensorSpec]) -> String {
+    specs.iter().map(|spec| spec.describe(datatype)).collect::<Vec<_>>().join(", ")
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use std::num::NonZeroUsize;
+
+use http::StatusCode;
+use http_body_util::BodyExt;
+
+use super::*;
+use crate::router::Router;
+use crate::service::{AppState, RequestLimits, Service};
+use modelfn_nn::backend::fake::Fake;
+use modelfn_nn::registry::Source;
+use modelfn_telemetry::metrics::Metrics;
+
+const GRAPH: &str = "compute = \"echo\"\n\
+                     inputs = [{ name = \"x\", dtype = \"U8\", shape = [-1] }]\n\
+                     outputs = [{ name = \"y\", dtype = \"U8\", shape = [-1] }]\n";
+
+const CARD: &str = "name = \"m\"\ndescription = \"\"\nlicense = \"MIT\"\nsource = \"\"\n\
+                    graph = { file = \"graph\", engine = \"fake\" }\n";
+
+/// A registry of one model, whose files are gone when this returns.
+fn registry() -> Arc<Registry> {
+    let folder = std::env::temp_dir().join(format!("modelfn-inference-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("m")).unwrap();
+    let tensors = GRAPH.split_once('\n').unwrap().1;
+    std::fs::write(folder.join("m/model.toml"), format!("{CARD}{tensors}")).unwrap();
+    std::fs::write(folder.join("m/graph"), GRAPH).unwrap();
+    let required = ["m".to_owned()];
+    let source = Source { folder: &folder, only: &[], required: &required, instances: NonZeroUsize::MIN };
+    let registry = Registry::new(vec![Box::new(Fake)], Arc::new(Metrics::new())).reload(&source).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    Arc::new(registry)
+}
+
+/// What readiness asks.
+fn service(inference: Inference) -> Arc<Service> {
+    let current = AppState { router: Router::new(Vec::new()), inference };
+    let unready_after = Duration::MAX;
+    let (instances, waiting, inferences) = (1, 0, 1);
+    let limits =
+        RequestLimits { instances, waiting, inferences, body: 0, bodies: 0, timeout: Duration::MAX, unready_after };
+    Arc::new(Service::new(current, limits, Arc::new(Metrics::new())))
+}
+
+async fn get(inference: &Inference, path: &str) -> (StatusCode, Value) {
+    let metrics = Arc::new(Metrics::new());
+    let request = Request::get(path).body(Full::new(Bytes::new())).unwrap();
+    let request = DrainOnDrop::wrap(request, metrics.admission.received());
+    let limits = (&Bodies::new((1, 1), &metrics), Duration::from_secs(9));
+    let answer = inference.answer(Endpoint::parse(path).unwrap(), request, limits).await;
+    let (head, body) = answer.unwrap_or_else(|problem| problem.inference_response()).into_parts();
+    (head.status, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
+}
+
+#[tokio::test]
+async fn nothing_is_ready_before_the_start_has_ended_nor_after_the_drain_has_begun() {
+    let readiness = Arc::new(Readiness::default());
+    let inference = Inference::new(registry(), readiness.clone());
+    let service = service(Inference::new(registry(), readiness.clone()));
+    type Change<'a> = &'a dyn Fn(&Readiness);
+    let changes: [(Change<'_>, bool); 3] =
+        [(&|_| {}, false), (&|readiness| readiness.ready(&service), true), (&|readiness| readiness.draining(), false)];
+    for (change, ready) in changes {
+        change(&readiness);
+        let expected = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        for (path, name) in [("/v2/health/ready", None), ("/v2/models/m/ready", Some("m"))] {
+            let (status, document) = get(&inference, path).await;
+            assert_eq!((status, document["ready"].as_bool(), document["name"].as_str()), (expected, Some(ready), name));
+            assert_eq!(document["error"].is_string(), !ready);
+        }
+        assert_eq!(get(&inference, "/v2/health/live").await.0, StatusCode::OK);
+    }
+}

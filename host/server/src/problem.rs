@@ -1,0 +1,283 @@
+//! Any error to an answer: status, and a problem document (RFC 9457) with text for the public; below `/v2` the ConnectionActivity
+//! Inference Protocol's document with the same text.
+//!
+//! The one place that maps errors to status codes. What a guest or engine said stays in the log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use modelfn_nn::batcher::Failure;
+use modelfn_nn::model::ModelError;
+use modelfn_telemetry::metrics::Outcome;
+use modelfn_telemetry::metrics::admission::Rejection;
+use modelfn_wasm::function::InvokeError;
+
+/// When a client that was shed should come back.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// The most bytes of what a client of the ConnectionActivity Inference Protocol is told: some of it may be the client's own.
+const MAX_DETAIL: usize = 2048;
+
+/// What can go wrong with a request before and around the guest.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// No route has this path.
+    #[error("no function answers {0}")]
+    NoRoute(String),
+    /// Neither the request's line nor its head says whom it is for.
+    #[error("the header Host is missing or not ASCII")]
+    NoHost,
+    /// The request wants an API key, and has none.
+    #[error("this needs an API key; send it as X-API-Key: KEY or Authorization: Bearer KEY")]
+    NoKey,
+    /// The request's API key is none of those that are valid.
+    #[error("this API key is not valid here")]
+    WrongKey,
+    /// The key's name has so many requests in flight, and may not have more.
+    #[error("{0} requests with keys of this name are in flight, which is their share; try again in a moment")]
+    KeyShare(usize),
+    /// The header of this name has no time in it.
+    #[error("the header {0} must be a time above zero, such as 2s or 500ms (grpc-timeout: 2S or 500m)")]
+    BadTimeout(&'static str),
+    /// The body is above the limit.
+    #[error("the body is {}; this server takes {limit}", .actual.map_or_else(|| "larger".to_owned(), |n| format!("{n} bytes")))]
+    BodyTooLarge {
+        /// What the client announced, in bytes.
+        actual: Option<u64>,
+        /// What the server takes, in bytes.
+        limit: u64,
+    },
+    /// The body wasn't there by the deadline.
+    #[error("the body did not arrive in time")]
+    BodyTooSlow,
+    /// The client left or broke the protocol.
+    #[error("the body broke off: {0}")]
+    BodyBroken(String),
+    /// The bodies of all requests take more memory than they may.
+    #[error("the bodies of all requests in flight are as large as they may be")]
+    BodiesFull,
+    /// A body and what becomes of it take more memory than all requests together may.
+    #[error("the body and its tensors take {needed} bytes; all requests together may hold {limit}")]
+    #[expect(missing_docs, reason = "the message says it")]
+    NeverFits { needed: usize, limit: usize },
+    /// Too many inferences are in flight already.
+    #[error("{0} inferences are in flight already")]
+    InferencesFull(usize),
+    /// Too many requests wait already.
+    #[error("{0} requests wait for an instance already")]
+    QueueFull(usize),
+    /// What waits already takes too much of the request's time.
+    #[error("the requests ahead take about {0:?}, which leaves too little time for this one")]
+    DeadlineUnreachable(Duration),
+    /// Waiting for an instance took until the deadline.
+    #[error("no instance was free within {0:?}")]
+    NoInstance(Duration),
+    /// The guest gave no answer.
+    #[error(transparent)]
+    Invoke(#[from] InvokeError),
+    /// The ConnectionActivity Inference Protocol has no such path.
+    #[error("the ConnectionActivity Inference Protocol has no {0}")]
+    NoEndpoint(String),
+    /// The path is right, the method is not. Has the right ones.
+    #[error("this path wants one of these methods: {0}")]
+    Method(&'static str),
+    /// No model has this name.
+    #[error("no model '{name}'; have: {have}")]
+    #[expect(missing_docs, reason = "the message says it")]
+    NoModel { name: String, have: String },
+    /// The model of this name was to be served, but could not be loaded.
+    #[error("model '{0}' could not be loaded; this server is not ready")]
+    Unavailable(String),
+    /// The model has no such version.
+    #[error("model '{name}' has no version {version}; it has: {have}")]
+    #[expect(missing_docs, reason = "the message says it")]
+    NoVersion { name: String, version: u64, have: u32 },
+    /// An inference request that is wrong in itself.
+    #[error("{0}")]
+    Invalid(String),
+    /// The server starts or drains. Has the model whose readiness was asked for, if any.
+    #[error("the server is not ready")]
+    NotReady(Option<String>),
+    /// The model gave no outputs.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// A sentence about the request.
+impl From<String> for Problem {
+    fn from(what: String) -> Self {
+        Problem::Invalid(what)
+    }
+}
+
+impl Problem {
+    /// The answer for the client.
+    pub fn response(&self) -> Response<Full<Bytes>> {
+        let (status, _, detail) = self.reaction();
+        let title = status.canonical_reason().unwrap_or("Error");
+        let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
+        self.with_headers(respond(status, "application/problem+json", &document))
+    }
+
+    /// The answer for a client that speaks the ConnectionActivity Inference Protocol.
+    pub fn inference_response(&self) -> Response<Full<Bytes>> {
+        let (status, _, mut detail) = self.reaction();
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
+        let mut document = serde_json::json!({ "error": detail });
+        if let Problem::NotReady(_) | Problem::Unavailable(_) = self {
+            document["ready"] = false.into();
+        }
+        if let Problem::NotReady(Some(name)) | Problem::Unavailable(name) = self {
+            document["name"] = name.as_str().into();
+        }
+        self.with_headers(respond(status, "application/json", &document))
+    }
+
+    fn with_headers(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        let (name, value) = match self {
+            Problem::Method(methods) => (ALLOW, *methods),
+            Problem::NoKey => (WWW_AUTHENTICATE, "Bearer realm=\"modelfn\""),
+            Problem::WrongKey => (WWW_AUTHENTICATE, "Bearer realm=\"modelfn\", error=\"invalid_token\""),
+            _ => return response,
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        self.reaction().0
+    }
+
+    /// For the metrics.
+    pub fn outcome(&self) -> Outcome {
+        self.reaction().1
+    }
+
+    /// For the metrics: which limit or mistake it was, unless the function or engine failed.
+    pub fn rejection(&self) -> Option<Rejection> {
+        use Failure::Engine;
+        use InvokeError::{NoAnswer, OutOfMemory, Overloaded, Refused, Trapped};
+        Some(match self {
+            Problem::NoRoute(_) | Problem::NoEndpoint(_) => Rejection::NoRoute,
+            Problem::NoModel { .. } | Problem::NoVersion { .. } => Rejection::NoRoute,
+            Problem::Method(_) => Rejection::Method,
+            Problem::NoHost | Problem::BadTimeout(_) | Problem::Invalid(_) => Rejection::BadRequest,
+            Problem::Model(ModelError::InvalidInput(_)) => Rejection::BadRequest,
+            Problem::NoKey => Rejection::NoKey,
+            Problem::WrongKey => Rejection::WrongKey,
+            Problem::KeyShare(_) => Rejection::KeyShare,
+            Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => Rejection::TooLarge,
+            Problem::Model(ModelError::TooLarge(_)) => Rejection::TooLarge,
+            Problem::BodyTooSlow | Problem::BodyBroken(_) => Rejection::BodyIncomplete,
+            Problem::BodiesFull => Rejection::BodiesFull,
+            Problem::InferencesFull(_) => Rejection::InferencesFull,
+            Problem::QueueFull(_) => Rejection::WaitingFull,
+            Problem::DeadlineUnreachable(_) => Rejection::WouldBeLate,
+            Problem::NoInstance(_) => Rejection::NoInstance,
+            Problem::Invoke(Overloaded(_)) => Rejection::ModelQueueFull,
+            Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => Rejection::ModelQueueFull,
+            Problem::Invoke(InvokeError::Deadline(_)) => Rejection::Deadline,
+            Problem::Model(ModelError::Failure(Failure::Deadline(_))) => Rejection::Deadline,
+            Problem::NotReady(_) => Rejection::NotReady,
+            Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => Rejection::NoModel,
+            Problem::Invoke(OutOfMemory(_) | Trapped(_) | NoAnswer | Refused(_)) => return None,
+            Problem::Model(ModelError::Failure(Engine(_))) => return None,
+        })
+    }
+
+    /// Status, outcome and public text, in one table.
+    fn reaction(&self) -> (StatusCode, Outcome, String) {
+        use InvokeError::{Deadline, NoAnswer, NoModel, OutOfMemory, Overloaded, Refused, Trapped};
+        const BUSY: &str = "The server is busy; try again in a moment.";
+        let (status, outcome, text) = match self {
+            Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
+            Problem::NoHost | Problem::BadTimeout(_) => (StatusCode::BAD_REQUEST, Outcome::ClientError, ""),
+            Problem::NoKey | Problem::WrongKey => (StatusCode::UNAUTHORIZED, Outcome::ClientError, ""),
+            Problem::KeyShare(_) => (StatusCode::TOO_MANY_REQUESTS, Outcome::Shed, ""),
+            Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, "")
+            }
+            Problem::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::ClientError, ""),
+            Problem::BodyBroken(_) => {
+                (StatusCode::BAD_REQUEST, Outcome::ClientError, "The body broke off; send it again.")
+            }
+            Problem::BodiesFull | Problem::InferencesFull(_) => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY),
+            Problem::QueueFull(_)
+            | Problem::DeadlineUnreachable(_)
+            | Problem::NoInstance(_)
+            | Problem::Invoke(Overloaded(_)) => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY),
+            Problem::NoEndpoint(_) | Problem::NoModel { .. } | Problem::NoVersion { .. } => {
+                (StatusCode::NOT_FOUND, Outcome::ClientError, "")
+            }
+            Problem::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, Outcome::ClientError, ""),
+            Problem::Invalid(_) | Problem::Model(ModelError::InvalidInput(_) | ModelError::TooLarge(_)) => {
+                (StatusCode::BAD_REQUEST, Outcome::ClientError, "")
+            }
+            Problem::NotReady(_) | Problem::Unavailable(_) | Problem::Invoke(NoModel(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, "")
+            }
+            Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
+            }
+            Problem::Model(ModelError::Failure(Failure::Deadline(_))) => {
+                (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut, "The model did not answer in time.")
+            }
+            Problem::Model(ModelError::Failure(Failure::Engine(_))) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The model failed on this request.")
+            }
+            Problem::Invoke(Deadline(_)) => {
+                (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut, "The function did not answer in time.")
+            }
+            Problem::Invoke(OutOfMemory(_)) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                Outcome::OutOfMemory,
+                "The function needed more memory for this request than it may use; send a smaller one.",
+            ),
+            Problem::Invoke(Trapped(_)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function failed on this request.")
+            }
+            Problem::Invoke(NoAnswer) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function ended without an answer.")
+            }
+            Problem::Invoke(Refused(_)) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Outcome::FunctionError,
+                "The function could not handle this request.",
+            ),
+        };
+        let text = if text.is_empty() { sentence(&self.to_string()) } else { text.to_owned() };
+        (status, outcome, text)
+    }
+}
+
+/// RFC 9457, in the order of its examples.
+#[derive(serde::Serialize)]
+struct Document<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: String,
+}
+
+fn respond(status: StatusCode, kind: &'static str, document: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let text = serde_json::to_string(document).unwrap_or_default();
+    let mut response = Response::new(Full::from(text + "\n"));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// For errors whose own text is fit for the public.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).chain(['.']).collect()
+}

@@ -1,0 +1,50 @@
+//! How long a guest has kept threads busy.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// A future whose time on a thread is counted: the time inside its polls. Waiting, and what other threads do for it, is
+/// not in it; host calls that it makes are, and so is what the system takes its thread away for. The thread's own
+/// processor time would leave that out, but asking for it costs a system call, microseconds on some machines.
+pub(super) struct PollTimer<'t, F> {
+    future: Pin<&'t mut F>,
+    busy: &'t mut Duration,
+}
+
+impl<'t, F> PollTimer<'t, F> {
+    /// Adds the time of `future` to `busy`.
+    pub(super) fn new(future: Pin<&'t mut F>, busy: &'t mut Duration) -> Self {
+        PollTimer { future, busy }
+    }
+}
+
+impl<F: Future> Future for PollTimer<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let started = Instant::now();
+        let polled = self.future.as_mut().poll(cx);
+        *self.busy += started.elapsed();
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn computing_counts_and_waiting_does_not() {
+        let mut busy = Duration::ZERO;
+        let wait = std::pin::pin!(tokio::time::sleep(Duration::from_millis(200)));
+        PollTimer::new(wait, &mut busy).await;
+        assert!(busy < Duration::from_millis(100), "{busy:?}");
+        let compute = std::pin::pin!(async {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(20) {}
+        });
+        PollTimer::new(compute, &mut busy).await;
+        assert!(busy >= Duration::from_millis(20), "{busy:?}");
+    }
+}
