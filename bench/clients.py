@@ -49,8 +49,10 @@ class Ask:
 def wrap(path, field):
     target = SCRATCH / f"{field}-{path.name}"
     kind = "png" if path.suffix == ".png" else "jpeg"
-    head = (f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{path.name}"\r\n'
-            f"Content-Type: image/{kind}\r\n\r\n")
+    head = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{path.name}"\r\n'
+        f"Content-Type: image/{kind}\r\n\r\n"
+    )
     target.write_bytes(head.encode() + path.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode())
     return target
 
@@ -97,8 +99,20 @@ def closed_loop(port, ask, connections, seconds):
     """Each connection sends when it has its answer: wrk, one thread."""
     # What an earlier run left behind is done when this is.
     sample(port, ask)
-    command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s", "-s", ROOT / "bench/wrk.lua",
-               f"http://127.0.0.1:{port}/classify", "--", "|".join(sorted(set(ask.bodies.values()))), ask.type, *ask.bodies]
+    command = [
+        wrk(),
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        f"--timeout={PATIENCE}s",
+        "-s",
+        ROOT / "bench/wrk.lua",
+        f"http://127.0.0.1:{port}/classify",
+        "--",
+        "|".join(sorted(set(ask.bodies.values()))),
+        ask.type,
+        *ask.bodies,
+    ]
     result = json.loads(run(*command).splitlines()[-1])
     if result["wrong"]:
         sys.exit(f"wrk: {result['wrong']} of {result['answers']} answers were wrong, such as {result['sample']}")
@@ -112,9 +126,31 @@ def open_loop(port, ask, rate, seconds, connections=256):
     """Requests are due at a rate, whatever the server does; times count from when they were due: oha."""
     sample(port, ask)
     body = next(iter(ask.bodies))
-    out = run(oha(), "--no-tui", "--output-format", "json", "--worker-threads", 1, "--latency-correction", "-w",
-              "-c", connections, "-z", f"{seconds}s", "-q", max(1, round(rate)), "-t", f"{PATIENCE}s", "-m", "POST",
-              "-T", ask.type, "-D", body, f"http://127.0.0.1:{port}/classify")
+    out = run(
+        oha(),
+        "--no-tui",
+        "--output-format",
+        "json",
+        "--worker-threads",
+        1,
+        "--latency-correction",
+        "-w",
+        "-c",
+        connections,
+        "-z",
+        f"{seconds}s",
+        "-q",
+        max(1, round(rate)),
+        "-t",
+        f"{PATIENCE}s",
+        "-m",
+        "POST",
+        "-T",
+        ask.type,
+        "-D",
+        body,
+        f"http://127.0.0.1:{port}/classify",
+    )
     sample(port, ask)
     result = json.loads(out)
     statuses, errors = result["statusCodeDistribution"], result["errorDistribution"]
@@ -148,6 +184,20 @@ def oha():
     found = subprocess.run([program, "--version"], capture_output=True, text=True).stdout if program.exists() else ""
     if found.split()[1:] != [OHA]:
         say(f"installing oha {OHA} to {TOOLS.parent} (once; about five minutes on two cores)")
-        subprocess.run(["cargo", "install", "--quiet", "--locked", "--no-default-features", "--features", "rustls",
-                        "--root", TOOLS.parent, f"oha@{OHA}"], check=True, preexec_fn=lambda: os.nice(19))
+        subprocess.run(
+            [
+                "cargo",
+                "install",
+                "--quiet",
+                "--locked",
+                "--no-default-features",
+                "--features",
+                "rustls",
+                "--root",
+                TOOLS.parent,
+                f"oha@{OHA}",
+            ],
+            check=True,
+            preexec_fn=lambda: os.nice(19),
+        )
     return program

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from pathlib import Path
 
 from clients import Ask, Lost, first_answer
 from system import BENCHES, ROOT, RUNTIME, SCRATCH, TOOLS, classify_app, free_ports, run, say, server, tree
@@ -64,8 +63,21 @@ class Peer:
         with open(log, "w") as out:
             for command in (
                 [sys.executable, "-m", "venv", "--clear", "--without-pip", self.venv],
-                [sys.executable, "-m", "pip", "--python", self.venv / "bin/python", "install", "--quiet", "--no-deps",
-                 "--require-hashes", "--only-binary", ":all:", "--requirement", requirements],
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "--python",
+                    self.venv / "bin/python",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--require-hashes",
+                    "--only-binary",
+                    ":all:",
+                    "--requirement",
+                    requirements,
+                ],
             ):
                 if subprocess.run(command, stdout=out, stderr=out).returncode:
                     last = (log.read_text().strip().splitlines() or ["no reason given"])[-1]
@@ -79,15 +91,28 @@ class Peer:
         (port, *spare), scratch = free_ports(3), SCRATCH / self.name
         scratch.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
-            "PORT": str(port), "SPARE_PORT": str(spare[0]), "SPARE_PORT2": str(spare[1]),
-            "CORES": str(os.cpu_count()), "MODEL": str(work.folder), "SCRATCH": str(scratch), "ROOT": str(ROOT),
-            "TOOLS": str(TOOLS), "VENV": str(self.venv), "PYTHONPATH": f"{PEERS}:{self.folder}",
+            "PORT": str(port),
+            "SPARE_PORT": str(spare[0]),
+            "SPARE_PORT2": str(spare[1]),
+            "CORES": str(os.cpu_count()),
+            "MODEL": str(work.folder),
+            "SCRATCH": str(scratch),
+            "ROOT": str(ROOT),
+            "TOOLS": str(TOOLS),
+            "VENV": str(self.venv),
+            "PYTHONPATH": f"{PEERS}:{self.folder}",
             "PATH": f"{self.venv}/bin:{os.environ['PATH']}",
         }
         with open(scratch / "log", "w") as log:
             began = time.perf_counter()
-            process = subprocess.Popen([self.folder / "start"], cwd=self.folder, env=environment, stdout=log,
-                                       stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                [self.folder / "start"],
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
             try:
                 try:
                     first_answer(port, Ask(work, self.form), alive=lambda: process.poll() is None)
@@ -119,7 +144,9 @@ def end(process):
 def native(work, seconds):
     """bench/native.rs: the same crates and engine, on all cores, without a server. Ends where an answer is wrong."""
     pictures = [part for path, right in work.files.items() for part in ("--picture", f"{path}={right}")]
-    return json.loads(run(BENCHES["native"], "--model", work.folder, "--onnxruntime", RUNTIME, "--seconds", seconds, *pictures))
+    return json.loads(
+        run(BENCHES["native"], "--model", work.folder, "--onnxruntime", RUNTIME, "--seconds", seconds, *pictures)
+    )
 
 
 @functools.cache

@@ -43,8 +43,13 @@ def variants(source, folder, inputs):
     paths = {"FP32": source} | {name: folder / f"{name}.onnx" for name in ("FP16", "INT8", "80 % zeros")}
     onnx.save(float16.convert_float_to_float16(onnx.load(source), keep_io_types=True), paths["FP16"])
     quantization.quantize_static(
-        source, paths["INT8"], Noise(inputs), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+        source,
+        paths["INT8"],
+        Noise(inputs),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
     )
     sparse = onnx.load(source)
     for tensor in sparse.graph.initializer:

@@ -5,7 +5,7 @@ import time
 
 import plot
 from compare import check, hosting, infer
-from system import EXAMPLE, PICTURES, ROOT, SCRATCH, load, sampling, say, server, variant
+from system import EXAMPLE, PICTURES, ROOT, load, sampling, say, server, variant
 
 # A picture of few bytes, so that the client is cheap, and the function on the default model.
 ASK = {"bodies": [PICTURES / "imagenet_14_129.jpg"], "headers": ["content-type: image/jpeg"]}
@@ -24,12 +24,23 @@ def overload(quick, seconds=12):
         before = ours.resident()
         for factor in FACTORS:
             with sampling(ours.resident) as sample:
-                run = load(ours.port, "/classify", rate=factor * capacity, connections=3000, seconds=seconds, **impatient)[0]
-            rows.append({
-                "factor": factor, "offered": run["sent"] / seconds, "goodput": run["goodput"],
-                "refused": run["statuses"].get("503", 0) / seconds,
-                "late": run["statuses"].get("504", 0) / seconds, "wrong": run["wrong"], "lost": run["lost"],
-                "p50": run["accepted_ms"]["p50"], "p99": run["accepted_ms"]["p99"], "resident": sample["most"]})
+                run = load(
+                    ours.port, "/classify", rate=factor * capacity, connections=3000, seconds=seconds, **impatient
+                )[0]
+            rows.append(
+                {
+                    "factor": factor,
+                    "offered": run["sent"] / seconds,
+                    "goodput": run["goodput"],
+                    "refused": run["statuses"].get("503", 0) / seconds,
+                    "late": run["statuses"].get("504", 0) / seconds,
+                    "wrong": run["wrong"],
+                    "lost": run["lost"],
+                    "p50": run["accepted_ms"]["p50"],
+                    "p99": run["accepted_ms"]["p99"],
+                    "resident": sample["most"],
+                }
+            )
             say(" ".join(f"{key} {value:.4g}" for key, value in rows[-1].items() if value is not None))
         after = ours.resident()
     draw(capacity, rows)
@@ -37,30 +48,44 @@ def overload(quick, seconds=12):
     result = {"capacity, closed loop of 16, requests/s": round(capacity)}
     for row in rows:
         result[f"at {row['factor']} times: goodput, refused, late /s; p99 ms; MB"] = (
-            f"{row['goodput']:.0f}, {row['refused']:.0f}, {row['late']:.0f}; {row['p99'] or 0:.0f}; {row['resident']:.0f}")
+            f"{row['goodput']:.0f}, {row['refused']:.0f}, {row['late']:.0f}; {row['p99'] or 0:.0f}; {row['resident']:.0f}"
+        )
     result["goodput at 10 times to the peak, times"] = round(rows[-1]["goodput"] / peak, 2)
     result["p99 of accepted at 10 times, ms"] = round(rows[-1]["p99"])
     result["wrong or lost answers"] = sum(row["wrong"] + row["lost"] for row in rows)
-    result["resident before, at most, after, MB"] = f"{before:.0f}, {max(row['resident'] for row in rows):.0f}, {after:.0f}"
+    result["resident before, at most, after, MB"] = (
+        f"{before:.0f}, {max(row['resident'] for row in rows):.0f}, {after:.0f}"
+    )
     return result
 
 
 def draw(capacity, rows):
     line = lambda key, part=1: [(row["factor"], (row[key] or 0) / part) for row in rows]
     over, times = "offered load, times the capacity", lambda factor: f"{factor:g}×"
-    plot.panels(ROOT / "bench/overload.svg", [
-        plot.Panel("Answered in time, refused, too late", over, "times the capacity",
-                   {key: line(key, capacity) for key in ("goodput", "refused", "late")}, log_x=True, top=2, label=times),
-        plot.Panel("p99 of what was accepted", over, "ms", {"p99": line("p99")}, log_x=True, label=times),
-        plot.Panel("Resident memory", over, "MB", {"resident": line("resident")}, log_x=True, label=times),
-    ])
+    plot.panels(
+        ROOT / "bench/overload.svg",
+        [
+            plot.Panel(
+                "Answered in time, refused, too late",
+                over,
+                "times the capacity",
+                {key: line(key, capacity) for key in ("goodput", "refused", "late")},
+                log_x=True,
+                top=2,
+                label=times,
+            ),
+            plot.Panel("p99 of what was accepted", over, "ms", {"p99": line("p99")}, log_x=True, label=times),
+            plot.Panel("Resident memory", over, "MB", {"resident": line("resident")}, log_x=True, label=times),
+        ],
+    )
 
 
 def probes(quick, seconds=20, rate=100):
     """`/livez` on the admin port, while every core computes."""
     with server([*EXAMPLE, "--log", "warn"]) as ours:
         busy = threading.Thread(
-            target=load, args=(ours.port, "/classify"), kwargs=ASK | {"connections": 32, "seconds": seconds + 2})
+            target=load, args=(ours.port, "/classify"), kwargs=ASK | {"connections": 32, "seconds": seconds + 2}
+        )
         busy.start()
         time.sleep(1)
         run = load(ours.admin, "/livez", rate=rate, connections=16, seconds=seconds)[0]
@@ -81,6 +106,13 @@ def endurance(quick, requests=100_000, warmup=5_000, connections=32):
             run = load(ours.port, path, connections=connections, requests=requests, **asks)[0]
         after = ours.resident()
     return {
-        "requests": run["sent"], "right": run["good"], "wrong": run["wrong"], "lost": run["lost"],
-        "requests/s": round(run["goodput"]), "resident before, MB": round(before, 1), "at most": round(sample["most"], 1),
-        "after": round(after, 1), "after to before, times": round(after / before, 3)}
+        "requests": run["sent"],
+        "right": run["good"],
+        "wrong": run["wrong"],
+        "lost": run["lost"],
+        "requests/s": round(run["goodput"]),
+        "resident before, MB": round(before, 1),
+        "at most": round(sample["most"], 1),
+        "after": round(after, 1),
+        "after to before, times": round(after / before, 3),
+    }

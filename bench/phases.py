@@ -66,14 +66,33 @@ def one(work, component, connections, seconds):
     data, code = SCRATCH / "perf.data", SCRATCH / "code"
     shutil.rmtree(code, ignore_errors=True)
     options = ["--load-model", work.folder.name, "--log", "warn", "--code-cache", code]
-    with server(options, app=classify_app(work.folder, component), models=work.folder.parent, program=WITH_SYMBOLS) as ours:
+    with server(
+        options, app=classify_app(work.folder, component), models=work.folder.parent, program=WITH_SYMBOLS
+    ) as ours:
         closed_loop(ours.port, Ask(work), connections, 2)
         before, result = cpu(ours.pid), {}
-        load = threading.Thread(target=lambda: result.update(closed_loop(ours.port, Ask(work), connections, seconds + 1)))
+        load = threading.Thread(
+            target=lambda: result.update(closed_loop(ours.port, Ask(work), connections, seconds + 1))
+        )
         load.start()
         time.sleep(0.5)
         # A clock, since virtual machines seldom have counters.
-        run("perf", "record", "--quiet", "-e", "cpu-clock", "-F", "1999", "-p", ours.pid, "-o", data, "--", "sleep", seconds)
+        run(
+            "perf",
+            "record",
+            "--quiet",
+            "-e",
+            "cpu-clock",
+            "-F",
+            "1999",
+            "-p",
+            ours.pid,
+            "-o",
+            data,
+            "--",
+            "sleep",
+            seconds,
+        )
         load.join()
         each = (cpu(ours.pid) - before) * 1e3 / result["answers"]
     found = collections.Counter()
@@ -88,9 +107,12 @@ def one(work, component, connections, seconds):
         phases[phase] += count
         functions[(phase, function)] += count
     say(f"{work.words}: {total} samples, {each:.2f} ms of CPU a request")
-    return {"cpu_ms": round(each, 3), "samples": total,
-            "phases": {name: round(count * each / total, 3) for name, count in phases.most_common()},
-            "functions": [(phase, function, count / total) for (phase, function), count in functions.most_common(40)]}
+    return {
+        "cpu_ms": round(each, 3),
+        "samples": total,
+        "phases": {name: round(count * each / total, 3) for name, count in phases.most_common()},
+        "functions": [(phase, function, count / total) for (phase, function), count in functions.most_common(40)],
+    }
 
 
 def kind(library):
@@ -104,10 +126,19 @@ def clean(symbol):
         rest, parts = mangled[1], []
         while length := re.match(r"\d+", rest):
             end = length.end() + int(length[0])
-            parts.append(rest[length.end():end])
+            parts.append(rest[length.end() : end])
             rest = rest[end:]
         symbol = "::".join(parts)
-        for short, sign in (("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("$RF$", "&"), ("$C$", ","), ("..", "::"), ("$u7b$", "{"), ("$u7d$", "}")):
+        for short, sign in (
+            ("$LT$", "<"),
+            ("$GT$", ">"),
+            ("$u20$", " "),
+            ("$RF$", "&"),
+            ("$C$", ","),
+            ("..", "::"),
+            ("$u7b$", "{"),
+            ("$u7d$", "}"),
+        ):
             symbol = symbol.replace(short, sign)
     return re.sub(r"::h[0-9a-f]{16}$", "", symbol)
 
@@ -118,9 +149,15 @@ def write(figures, folder):
     for name, found in figures.items():
         lines += [f"{name}: {found['cpu_ms']:.2f} ms of CPU a request, {found['samples']} samples"]
         lines += [f"  {ms:8.3f} ms  {phase}" for phase, ms in found["phases"].items()]
-        lines += ["  functions:", *(f"  {part:7.1%}  {phase:<18} {function[:100]}" for phase, function, part in found["functions"]), ""]
+        lines += [
+            "  functions:",
+            *(f"  {part:7.1%}  {phase:<18} {function[:100]}" for phase, function, part in found["functions"]),
+            "",
+        ]
     (folder / "profile.txt").write_text("\n".join(lines))
     name, found = next(iter(figures.items()))
-    inside = {phase: [(function, part * found["cpu_ms"]) for its, function, part in found["functions"] if its == phase]
-              for phase in found["phases"]}
+    inside = {
+        phase: [(function, part * found["cpu_ms"]) for its, function, part in found["functions"] if its == phase]
+        for phase in found["phases"]
+    }
     plot.icicle(folder / "profile.svg", f"{name}: {found['cpu_ms']:.1f} ms of CPU a request", found["phases"], inside)

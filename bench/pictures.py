@@ -20,7 +20,8 @@ def main(source, target):
     coffee = Image.open(source / "coffee.png").convert("RGB")
     thumbnail(coffee).save(target / "thumbnail.jpg", quality=85, subsampling="4:2:0")
     phone(coffee, [Image.open(source / name).convert("RGB") for name in TEXTURES]).save(
-        target / "phone.jpg", quality=90, subsampling="4:2:0")
+        target / "phone.jpg", quality=90, subsampling="4:2:0"
+    )
 
 
 def thumbnail(image):

@@ -7,7 +7,8 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, GAP = 680, 220, 64, 170, 34, 66
 COLOURS = ("#1a9a6c", "#d0603a", "#4a7fd0", "#b8862b", "#9a5fc0", "#808890", "#c04a7a")
 STYLE = (
     "<style>text{fill:#1f2328}.grid{stroke:#8886}.note{fill:#59636e}"
-    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.note{fill:#9198a1}}</style>")
+    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.note{fill:#9198a1}}</style>"
+)
 
 
 class Panel:
@@ -26,21 +27,30 @@ class Panel:
         right = WIDTH - RIGHT
         spread = (lambda value: math.log2(value)) if self.log_x else float
         least, most = spread(self.places[0]), spread(self.places[-1])
+
         def x(place):
             return LEFT + 12 + (right - LEFT - 24) * ((spread(place) - least) / (most - least) if most > least else 0.5)
+
         def y(value):
             value = min(max(value, self.bottom or value), self.top)
             if self.log_y:
                 return y0 + HEIGHT * (1 - math.log10(value / self.bottom) / math.log10(self.top / self.bottom))
             return y0 + HEIGHT * (1 - value / self.top)
-        parts = [f'<text x="{LEFT}" y="{y0 - 12}" font-weight="bold">{self.title}</text>',
-                 f'<text class="note" x="{right}" y="{y0 + HEIGHT + 36}" text-anchor="end">{self.x}</text>',
-                 f'<text class="note" transform="translate(14 {y0 + HEIGHT / 2}) rotate(-90)" text-anchor="middle">{self.y}</text>']
+
+        parts = [
+            f'<text x="{LEFT}" y="{y0 - 12}" font-weight="bold">{self.title}</text>',
+            f'<text class="note" x="{right}" y="{y0 + HEIGHT + 36}" text-anchor="end">{self.x}</text>',
+            f'<text class="note" transform="translate(14 {y0 + HEIGHT / 2}) rotate(-90)" text-anchor="middle">{self.y}</text>',
+        ]
         for value in self.steps():
-            parts.append(f'<path class="grid" d="M{LEFT} {y(value):.1f}H{right}"/><text x="{LEFT - 6}" '
-                         f'y="{y(value) + 4:.1f}" text-anchor="end">{value:,.6g}</text>')
+            parts.append(
+                f'<path class="grid" d="M{LEFT} {y(value):.1f}H{right}"/><text x="{LEFT - 6}" '
+                f'y="{y(value) + 4:.1f}" text-anchor="end">{value:,.6g}</text>'
+            )
         for place in self.places:
-            parts.append(f'<text x="{x(place):.1f}" y="{y0 + HEIGHT + 17}" text-anchor="middle">{self.label(place)}</text>')
+            parts.append(
+                f'<text x="{x(place):.1f}" y="{y0 + HEIGHT + 17}" text-anchor="middle">{self.label(place)}</text>'
+            )
         for number, (name, line) in enumerate(self.lines.items()):
             parts += self.line(name, line, number, x, y, y0)
         return "".join(parts)
@@ -88,9 +98,11 @@ def bars(path, title, unit, groups):
         for name, value in values.items():
             colour = COLOURS[names.index(name) % len(COLOURS)]
             width = max(1, (WIDTH - left - 180) * value / most)
-            parts.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="13" fill="{colour}"/>'
-                         f'<text x="{left + width + 6:.1f}" y="{y + 11}" font-size="11">{value:,.0f} {unit}'
-                         f'{" " + name if len(names) > 1 else ""}</text>')
+            parts.append(
+                f'<rect x="{left}" y="{y}" width="{width:.1f}" height="13" fill="{colour}"/>'
+                f'<text x="{left + width + 6:.1f}" y="{y + 11}" font-size="11">{value:,.0f} {unit}'
+                f"{' ' + name if len(names) > 1 else ''}</text>"
+            )
             y += 16
         y += 10
     write(path, y + 6, "".join(parts))
@@ -104,9 +116,11 @@ def icicle(path, title, parts, inside):
 
     def box(x, y, name, ms, colour):
         width = (WIDTH - 16) * ms / total
-        text = escape(name.rpartition("::")[2][:int(width / 8)]) if width > 24 else ""
-        drawn.append(f'<g><title>{escape(name)}: {ms:.3f} ms</title><rect x="{x:.1f}" y="{y}" width="{max(width - 0.5, 0.2):.1f}" '
-                     f'height="34" fill="{colour}"/><text x="{x + 4:.1f}" y="{y + 21}" style="fill:#fff">{text}</text></g>')
+        text = escape(name.rpartition("::")[2][: int(width / 8)]) if width > 24 else ""
+        drawn.append(
+            f'<g><title>{escape(name)}: {ms:.3f} ms</title><rect x="{x:.1f}" y="{y}" width="{max(width - 0.5, 0.2):.1f}" '
+            f'height="34" fill="{colour}"/><text x="{x + 4:.1f}" y="{y + 21}" style="fill:#fff">{text}</text></g>'
+        )
         return width
 
     for number, (name, ms) in enumerate(parts.items()):
@@ -118,5 +132,7 @@ def icicle(path, title, parts, inside):
 
 
 def write(path, height, inside):
-    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" '
-                    f'font-size="12">{STYLE}{inside}</svg>\n')
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" '
+        f'font-size="12">{STYLE}{inside}</svg>\n'
+    )

@@ -12,7 +12,21 @@ from pathlib import Path
 
 from clients import Ask, Lost, closed_loop, first_answer, open_loop
 from contenders import Modelfn, native, peers, running, stock
-from system import MODELFN, ROOT, RUNTIME, SCRATCH, TOOLS, classify_app, cpu, mappings, memory, run, sampling, say, server
+from system import (
+    MODELFN,
+    ROOT,
+    RUNTIME,
+    SCRATCH,
+    TOOLS,
+    classify_app,
+    cpu,
+    mappings,
+    memory,
+    run,
+    sampling,
+    say,
+    server,
+)
 from workloads import FUNCTIONS, Work
 
 # Most goals are about this one.
@@ -27,7 +41,9 @@ GOAL_RATE = 0.7
 def throughput(quick):
     """Closed loop: requests a second of everyone for each workload, and over connections for the main one."""
     goals = [MAIN, ("int8", "phone"), ("cifar10", "thumbnail")]
-    others = [] if quick else [("int8", "thumbnail"), ("int8", "mixed"), ("lite0", "photograph"), ("lite2", "thumbnail")]
+    others = (
+        [] if quick else [("int8", "thumbnail"), ("int8", "mixed"), ("lite0", "photograph"), ("lite2", "thumbnail")]
+    )
     cells, (ready, missing) = [], peers()
     missing = dict(missing)
     for model, pictures in goals + others:
@@ -41,8 +57,10 @@ def throughput(quick):
                 matters = connections == CONNECTIONS and (model, pictures) in goals
                 rounds, seconds = (2, 2) if quick else (4, 4) if matters else (2, 2)
                 rounds += quick and (model, pictures) == MAIN
-                turns = {each.title: turn(server, Ask(work, each.form), connections, seconds)
-                         for each, server in started.items()}
+                turns = {
+                    each.title: turn(server, Ask(work, each.form), connections, seconds)
+                    for each, server in started.items()
+                }
                 if connections == CONNECTIONS:
                     turns["native"] = functools.partial(native, work, seconds)
                 cells += in_turns(turns, rounds, {"model": model, "pictures": pictures, "connections": connections})
@@ -52,12 +70,14 @@ def throughput(quick):
 
 def turn(server, ask, connections, seconds):
     """One run, with the milliseconds of CPU that the server took for an answer."""
+
     def measure():
         before = cpu(server.pid)
         run = closed_loop(server.port, ask, connections, seconds)
         took = cpu(server.pid) - before
         rest(server.pid)
         return run | {"cpu_ms": took * 1e3 / run["answers"]}
+
     return measure
 
 
@@ -110,7 +130,9 @@ def against_stock(rounds, missing):
     """Both with few connections, since each request there loads the model."""
     work, peer = Work(*MAIN), stock()
     try:
-        subprocess.run([ROOT / "models/build.py", "model", "--openvino", work.folder.name], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [ROOT / "models/build.py", "model", "--openvino", work.folder.name], check=True, stdout=subprocess.DEVNULL
+        )
     except subprocess.CalledProcessError:
         missing[peer.title] = "the model could not be converted to OpenVINO's format"
         return []
@@ -118,7 +140,9 @@ def against_stock(rounds, missing):
         if len(started) < 2:
             return []
         turns = {each.title: turn(started[each], Ask(work), 4, 3) for each in started}
-        return in_turns(turns, rounds, {"model": work.model, "pictures": work.pictures, "connections": 4, "against": "stock"})
+        return in_turns(
+            turns, rounds, {"model": work.model, "pictures": work.pictures, "connections": 4, "against": "stock"}
+        )
 
 
 def latency(quick):
@@ -131,7 +155,8 @@ def latency(quick):
         asks = {each: Ask(work, each.form) for each in started}
         ours = next(iter(started))
         capacity = statistics.median(
-            closed_loop(started[ours].port, asks[ours], CONNECTIONS, seconds)["rate"] for _ in range(2 if quick else 3))
+            closed_loop(started[ours].port, asks[ours], CONNECTIONS, seconds)["rate"] for _ in range(2 if quick else 3)
+        )
         for part in [GOAL_RATE] if quick else RATES:
             turns = {each.title: at_rate(started[each], asks[each], part * capacity, seconds) for each in started}
             rounds = 5 if part == GOAL_RATE and not quick else 2
@@ -144,6 +169,7 @@ def at_rate(server, ask, rate, seconds):
         run = open_loop(server.port, ask, rate, seconds)
         rest(server.pid)
         return run
+
     return measure
 
 
@@ -166,8 +192,14 @@ def start(quick):
         except Lost as lost:
             missing[contender.title] = f"not started: {lost}"
             continue
-        cells.append({"contender": contender.title, "ms": round(statistics.median(times), 1),
-                      "worst_ms": round(max(times), 1), "times": [round(each, 1) for each in times]})
+        cells.append(
+            {
+                "contender": contender.title,
+                "ms": round(statistics.median(times), 1),
+                "worst_ms": round(max(times), 1),
+                "times": [round(each, 1) for each in times],
+            }
+        )
         say(f"{contender.title} {cells[-1]['ms']} ms")
     parts = {part: round(statistics.median(each[part] for each in parts), 1) for part in (parts or [{}])[0]}
     return {"cells": cells, "missing": missing, "parts": parts}
@@ -181,16 +213,23 @@ def fill_caches(contender, work):
 
 def parts_of(server):
     """Milliseconds of one start by our own log."""
-    at = {entry["message"].split()[0]: (datetime.fromisoformat(entry["timestamp"]).timestamp() - server.began) * 1e3
-          for entry in server.log}
+    at = {
+        entry["message"].split()[0]: (datetime.fromisoformat(entry["timestamp"]).timestamp() - server.began) * 1e3
+        for entry in server.log
+    }
     loaded = next(float(entry["load_ms"]) for entry in server.log if entry["message"] == "model loaded")
-    return {"process, engine's library, graph read": at["model"] - loaded, "session and a run to warm it up": loaded,
-            "function ready": at["serving"] - at["model"], "first request": server.started * 1e3 - at["serving"]}
+    return {
+        "process, engine's library, graph read": at["model"] - loaded,
+        "session and a run to warm it up": loaded,
+        "function ready": at["serving"] - at["model"],
+        "first request": server.started * 1e3 - at["serving"],
+    }
 
 
 def memory_used(quick):
     """Idle after the first answer; the most under load; and how it grows with requests in flight. Alone on the machine:
-    what two share counts half."""
+    what two share counts half.
+    """
     work, seconds, cells, parts = Work(*MAIN), 3 if quick else 8, [], {}
     ready, missing = peers()
     missing = dict(missing)
@@ -231,7 +270,8 @@ def settled(pid, patience=15):
 def functions(quick, used=10):
     """One process with a thousand functions of which ten are asked, and one with only those ten: the same file behind
     every route. Of files of their own, each of which takes two seconds to compile once, there are a hundred. Compiled
-    code is looked for where there is none of an earlier run."""
+    code is looked for where there is none of an earlier run.
+    """
     work, figures, patience = Work(*MAIN), {}, 40 if quick else 300
     ask = Ask(work)
     for kind in ("same",) if quick else ("same", "distinct"):
@@ -254,7 +294,9 @@ def functions(quick, used=10):
                     break
                 sizes[count] = memory(ours.pid)
                 figures[f"{kind}: {count} functions, MB"] = round(sizes[count], 1)
-                figures[f"{kind}: {count} functions, seconds until ten answered"] = round(time.perf_counter() - began, 1)
+                figures[f"{kind}: {count} functions, seconds until ten answered"] = round(
+                    time.perf_counter() - began, 1
+                )
         if len(sizes) == 2:
             figures[f"{kind}: times"] = round(sizes[many] / sizes[used], 3)
             say(f"{kind}: {figures[f'{kind}: times']} times")
@@ -271,9 +313,11 @@ def many_functions(work, count, distinct):
         if distinct:
             path = folder / f"f{n}.wasm"
             path.write_bytes(source + custom_section("bench", str(n).encode()))
-        parts.append(f'[[trigger.http]]\nroute = "/f{n}/..."\ncomponent = "f{n}"\n[component.f{n}]\nsource = "{path}"\n'
-                     f'files = [{{ source = "{work.folder}", destination = "/model" }}]\n'
-                     f'[component.f{n}.tool.modelfn]\nmodels = ["{work.folder.name}"]\n')
+        parts.append(
+            f'[[trigger.http]]\nroute = "/f{n}/..."\ncomponent = "f{n}"\n[component.f{n}]\nsource = "{path}"\n'
+            f'files = [{{ source = "{work.folder}", destination = "/model" }}]\n'
+            f'[component.f{n}.tool.modelfn]\nmodels = ["{work.folder.name}"]\n'
+        )
     manifest = SCRATCH / "functions.toml"
     manifest.write_text("".join(parts))
     return manifest
@@ -291,18 +335,43 @@ def size(quick):
     graph = (model / "model.onnx").stat().st_size
     wasm, code = ROOT / "target/guest/classify.wasm", SCRATCH / "size"
     run(MODELFN, "compile", "--app", classify_app(model), "--out", code)
-    figures = [{"contender": "modelfn", "mb": megabytes(MODELFN, RUNTIME, wasm, code) + graph / 1e6,
-                "parts": "program, engine, function and its compiled code, model"}]
-    interpreter = megabytes(Path(sysconfig.get_path("stdlib")), leave_out=("site-packages", "dist-packages", "test", "__pycache__"))
+    figures = [
+        {
+            "contender": "modelfn",
+            "mb": megabytes(MODELFN, RUNTIME, wasm, code) + graph / 1e6,
+            "parts": "program, engine, function and its compiled code, model",
+        }
+    ]
+    interpreter = megabytes(
+        Path(sysconfig.get_path("stdlib")), leave_out=("site-packages", "dist-packages", "test", "__pycache__")
+    )
     ready, missing = peers()
     for peer in ready:
         packages = megabytes(peer.venv, leave_out=("__pycache__",))
-        figures.append({"contender": peer.title, "mb": interpreter + packages + graph / 1e6,
-                        "parts": "Python's library, packages, model; without bytecode"})
-    engine = megabytes(*(path.resolve() for path in (ROOT / "target/openvino").glob("*.so*") if any(
-        part in path.name for part in ("openvino.so", "openvino_c.so.", "cpu_plugin", "ir_frontend", "tbb.so", "hwloc"))))
-    figures.append({"contender": stock().title, "mb": megabytes(TOOLS / "wasmtime", wasm) + engine + graph / 1e6,
-                    "parts": "program, the parts of OpenVINO that it needs, function, model"})
+        figures.append(
+            {
+                "contender": peer.title,
+                "mb": interpreter + packages + graph / 1e6,
+                "parts": "Python's library, packages, model; without bytecode",
+            }
+        )
+    engine = megabytes(
+        *(
+            path.resolve()
+            for path in (ROOT / "target/openvino").glob("*.so*")
+            if any(
+                part in path.name
+                for part in ("openvino.so", "openvino_c.so.", "cpu_plugin", "ir_frontend", "tbb.so", "hwloc")
+            )
+        )
+    )
+    figures.append(
+        {
+            "contender": stock().title,
+            "mb": megabytes(TOOLS / "wasmtime", wasm) + engine + graph / 1e6,
+            "parts": "program, the parts of OpenVINO that it needs, function, model",
+        }
+    )
     return {"cells": [figure | {"mb": round(figure["mb"], 1)} for figure in figures], "missing": missing}
 
 

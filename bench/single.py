@@ -64,8 +64,18 @@ def overhead(quick, requests=1000):
             row["overhead"] = row["whole request"] - row["decode"] - row["preprocess"] - row["engine"]
             row["around the engine"] = row["compute"] - row["engine"]
             rows.append(row)
-    rows = rows[len(rows) // 10:]
-    names = ("whole request", "decode", "preprocess", "engine", "overhead", "around the engine", "sandbox", "card", "postprocess")
+    rows = rows[len(rows) // 10 :]
+    names = (
+        "whole request",
+        "decode",
+        "preprocess",
+        "engine",
+        "overhead",
+        "around the engine",
+        "sandbox",
+        "card",
+        "postprocess",
+    )
     return {f"{name}, ms": round(statistics.median(row[name] for row in rows), 3) for name in names}
 
 

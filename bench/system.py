@@ -34,8 +34,22 @@ def build():
     benches = ["--bench", "instantiate", "--bench", "load"]
     out = run("cargo", "test", "--release", "--workspace", *benches, "--no-run", "--message-format", "json")
     # In one piece, as the function is: in many its loops are not inlined, and it would be no limit.
-    out += run("cargo", "rustc", "--release", "--package", "modelfn", "--bench", "native", "--message-format", "json", "--",
-               "-C", "codegen-units=1", "-C", "target-cpu=native")
+    out += run(
+        "cargo",
+        "rustc",
+        "--release",
+        "--package",
+        "modelfn",
+        "--bench",
+        "native",
+        "--message-format",
+        "json",
+        "--",
+        "-C",
+        "codegen-units=1",
+        "-C",
+        "target-cpu=native",
+    )
     messages = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     BENCHES.update((m["target"]["name"], m["executable"]) for m in messages if m.get("executable"))
     run(ROOT / "guest/build.sh", "classify", "probe")
@@ -105,8 +119,21 @@ class Server:
 def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True, patience=60, program=MODELFN):
     port, admin = free_ports(2)
     log_path = ROOT / "target/bench.log"
-    command = [program, "serve", "--app", app, "--models", models, "--log-format", "json",
-               "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", *arguments]
+    command = [
+        program,
+        "serve",
+        "--app",
+        app,
+        "--models",
+        models,
+        "--log-format",
+        "json",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--admin-listen",
+        f"127.0.0.1:{admin}",
+        *arguments,
+    ]
     with open(log_path, "w") as log:
         process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=log)
         ours = Server(process, port, admin)
@@ -123,7 +150,9 @@ def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True,
 
 @contextlib.contextmanager
 def process(command, port):
-    with subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as child:
         try:
             connect(port, 30).close()
             yield child
@@ -159,8 +188,10 @@ def classify_app(model, component=ROOT / "target/guest/classify.wasm"):
     """A manifest in which classify.wasm has this folder's model."""
     path = app(component, SCRATCH / f"{model.name}.toml")
     with open(path, "a") as manifest:
-        manifest.write(f'files = [{{ source = "{model}", destination = "/model" }}]\n'
-                       f'[component.bench.tool.modelfn]\nmodels = ["{model.name}"]\n')
+        manifest.write(
+            f'files = [{{ source = "{model}", destination = "/model" }}]\n'
+            f'[component.bench.tool.modelfn]\nmodels = ["{model.name}"]\n'
+        )
     return path
 
 
@@ -176,7 +207,8 @@ def app(component, path=SCRATCH / "spin.toml"):
     """A manifest with this component on all routes."""
     path.write_text(
         'spin_manifest_version = 2\napplication.name = "bench"\n[[trigger.http]]\nroute = "/..."\ncomponent = "bench"\n'
-        f'[component.bench]\nsource = "{component}"\n')
+        f'[component.bench]\nsource = "{component}"\n'
+    )
     return path
 
 
@@ -200,7 +232,8 @@ def tree(pid):
 
 def memory(pid):
     """Megabytes of a process and all below it. A page that several share counts for each with its part (PSS), so that
-    the sum is what would be free if all ended."""
+    the sum is what would be free if all ended.
+    """
     kilobytes = 0
     for each in tree(pid):
         # One that ends meanwhile has none.
@@ -226,9 +259,17 @@ def mappings(pid):
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if head := re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)", line):
             name = os.path.basename(head[1])
-            part = ("engine's library" if name.startswith("libonnxruntime") else "program" if name == "modelfn"
-                    else "function's code" if name.endswith(".cwasm") else "other libraries" if ".so" in name
-                    else "heap, stacks, sandboxes")
+            part = (
+                "engine's library"
+                if name.startswith("libonnxruntime")
+                else "program"
+                if name == "modelfn"
+                else "function's code"
+                if name.endswith(".cwasm")
+                else "other libraries"
+                if ".so" in name
+                else "heap, stacks, sandboxes"
+            )
         elif line.startswith("Pss:"):
             found[part] = found.get(part, 0) + int(line.split()[1]) * 1024 / 1e6
     return dict(sorted(found.items(), key=lambda each: -each[1]))
@@ -259,16 +300,32 @@ def machine():
     """What figures depend on, without what names this one machine."""
     cpu = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
     # What this writes itself is no change.
-    changed = run("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results", ":!bench/*.svg", ":!bench/README.md")
+    changed = run(
+        "git",
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        ":!bench/results",
+        ":!bench/*.svg",
+        ":!bench/README.md",
+    )
     flags = set(re.search(r"(?m)^(?:flags|Features)\s*: (.*)$", Path("/proc/cpuinfo").read_text())[1].split())
     system = platform.freedesktop_os_release()
     total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024 / 1e9
     return {
-        "cpu": cpu[1] if cpu else platform.machine(), "cores": os.cpu_count(), "memory_gb": round(total),
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(total),
         "features": sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm"}),
-        "virtual": "hypervisor" in flags, "kernel": re.match(r"[\d.]+", platform.release())[0], "system": system.get("PRETTY_NAME", "Linux"),
-        "python": platform.python_version(), "rustc": run("rustc", "--version").split()[1],
-        "engine": RUNTIME.name if RUNTIME else None, "commit": run("git", "rev-parse", "--short", "HEAD").strip() + ("-dirty" if changed else ""),
+        "virtual": "hypervisor" in flags,
+        "kernel": re.match(r"[\d.]+", platform.release())[0],
+        "system": system.get("PRETTY_NAME", "Linux"),
+        "python": platform.python_version(),
+        "rustc": run("rustc", "--version").split()[1],
+        "engine": RUNTIME.name if RUNTIME else None,
+        "commit": run("git", "rev-parse", "--short", "HEAD").strip() + ("-dirty" if changed else ""),
     }
 
 

@@ -22,23 +22,28 @@ SETS = {
     "photograph": ("photograph, 640 × 427", {PICTURES / "rocket.jpg": "missile"}),
     "phone": ("photograph, 12 megapixels", {MADE / "phone.jpg": COFFEE}),
     # What comes in a day: small ones, a PNG, a large one.
-    "mixed": ("eight of 13 kB to 3.2 MB, mixed", {
-        MADE / "thumbnail.jpg": COFFEE,
-        PICTURES / "rocket.jpg": "missile",
-        PICTURES / "imagenet_14_129.jpg": "spoonbill",
-        PICTURES / "imagenet_16_251.jpg": "dalmatian, coach dog, carriage dog",
-        PICTURES / "imagenet_11_630.jpg": "Loafer",
-        PICTURES / "coffee.png": COFFEE,
-        PICTURES / "chelsea.png": "tiger cat",
-        MADE / "phone.jpg": COFFEE,
-    }),
+    "mixed": (
+        "eight of 13 kB to 3.2 MB, mixed",
+        {
+            MADE / "thumbnail.jpg": COFFEE,
+            PICTURES / "rocket.jpg": "missile",
+            PICTURES / "imagenet_14_129.jpg": "spoonbill",
+            PICTURES / "imagenet_16_251.jpg": "dalmatian, coach dog, carriage dog",
+            PICTURES / "imagenet_11_630.jpg": "Loafer",
+            PICTURES / "coffee.png": COFFEE,
+            PICTURES / "chelsea.png": "tiger cat",
+            MADE / "phone.jpg": COFFEE,
+        },
+    ),
 }
 # The other model's classes; it sees cars everywhere.
 CIFAR10 = {"thumbnail": "automobile", "photograph": "bird", "phone": "automobile"}
 # How many functions one process gets: of one file, and of a file each, which takes two seconds to compile.
 FUNCTIONS = {"same": 1000, "distinct": 100}
 MODEL_WORDS = {
-    "int8": "EfficientNet-Lite0 int8", "lite0": "EfficientNet-Lite0 float", "lite2": "EfficientNet-Lite2 float",
+    "int8": "EfficientNet-Lite0 int8",
+    "lite0": "EfficientNet-Lite0 float",
+    "lite2": "EfficientNet-Lite2 float",
     "cifar10": "CIFAR-10 CNN",
 }
 
@@ -50,7 +55,7 @@ class Work:
         self.model, self.pictures, self.folder = model, pictures, folder(model)
         self.files = dict(SETS[pictures][1])
         if model == "cifar10":
-            self.files = {path: CIFAR10[pictures] for path in self.files}
+            self.files = dict.fromkeys(self.files, CIFAR10[pictures])
 
     @property
     def words(self):

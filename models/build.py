@@ -233,7 +233,9 @@ def quantize_graph(folder, card, recipe):
                 wheels.write(pictures / name, data)
         extra = [HERE / "requirements-quantize.txt"]
         convert(recipe["converter"], source, folder / "model.toml", target, extra, [pictures])
-        keep(target.read_bytes(), path, card["graph"].get("sha256", ""), f"[graph] of {show(folder)}/model.toml", started)
+        keep(
+            target.read_bytes(), path, card["graph"].get("sha256", ""), f"[graph] of {show(folder)}/model.toml", started
+        )
 
 
 def build_openvino(folder, card, recipe):

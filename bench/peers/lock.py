@@ -33,7 +33,9 @@ def main():
                     hashes[name].update(sha256 for _, sha256, _ in found.values())
         lines = ["# Made by bench/peers/lock.py from requirements.in.\n"]
         for name, (version, _, _) in sorted(pins.items()):
-            lines.append(" \\\n".join([f"{name}=={version}", *(f"    --hash=sha256:{each}" for each in sorted(hashes[name]))]))
+            lines.append(
+                " \\\n".join([f"{name}=={version}", *(f"    --hash=sha256:{each}" for each in sorted(hashes[name]))])
+            )
             lines.append("\n")
         (HERE / peer / "requirements.txt").write_text("".join(lines))
         print(f"{peer}: {len(pins)} packages", flush=True)
@@ -42,7 +44,17 @@ def main():
 def resolve(arguments, missing_ok=False):
     """What pip would install: name -> (version, sha256, address)."""
     with tempfile.NamedTemporaryFile() as report:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary", ":all:"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--dry-run",
+            "--ignore-installed",
+            "--only-binary",
+            ":all:",
+        ]
         done = subprocess.run([*command, "--report", report.name, *arguments], check=False, capture_output=missing_ok)
         if done.returncode:
             if missing_ok:

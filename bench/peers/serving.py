@@ -35,7 +35,8 @@ class Classifier:
         # A process a core computes on its own core; more threads would fight over it.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(
-            folder / card["graph"]["file"], options, providers=["CPUExecutionProvider"])
+            folder / card["graph"]["file"], options, providers=["CPUExecutionProvider"]
+        )
         self.input, self.output = card["inputs"][0]["name"], card["outputs"][0]["name"]
 
     def classify(self, picture):
@@ -84,5 +85,7 @@ class Classifier:
         best = numpy.argpartition(-scores, self.top_k - 1)[: self.top_k]
         best = best[numpy.argsort(-scores[best], kind="stable")]
         predictions = [
-            {"class": self.labels[index], "index": index, "probability": float(scores[index])} for index in best.tolist()]
+            {"class": self.labels[index], "index": index, "probability": float(scores[index])}
+            for index in best.tolist()
+        ]
         return {"class": predictions[0]["class"], "model": self.name, "predictions": predictions}

@@ -65,12 +65,16 @@ def _take_pixels(graph, recipe, end):
         raise ValueError(f"the card's input must be U8 in NHWC, the size that of the float model: {end}")
     if any(len(set(recipe[key])) > 1 for key in ("mean", "std")) or not recipe["mean"][0].is_integer():
         raise ValueError("only a mean and a std that all channels share, the mean an integer, become a quantization")
-    first = next(node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == graph.input[0].name)
+    first = next(
+        node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == graph.input[0].name
+    )
     values = {tensor.name: tensor for tensor in graph.initializer}
     scale, zero = (values[name] for name in first.input[1:])
     scale.CopyFrom(onnx.numpy_helper.from_array(numpy.float32(1 / recipe["std"][0]), scale.name))
     zero.CopyFrom(onnx.numpy_helper.from_array(numpy.uint8(recipe["mean"][0]), zero.name))
-    graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info(end["name"], onnx.TensorProto.UINT8, ["N", *end["shape"][1:]]))
+    graph.input[0].CopyFrom(
+        onnx.helper.make_tensor_value_info(end["name"], onnx.TensorProto.UINT8, ["N", *end["shape"][1:]])
+    )
     to_nchw = onnx.helper.make_node("Transpose", [end["name"]], list(first.output), name="to_nchw", perm=[0, 3, 1, 2])
     first.CopyFrom(to_nchw)
 
@@ -86,7 +90,7 @@ def _measure(model, tensors, card, pictures):
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    ranges = {name: (0.0, 0.0) for name in tensors}
+    ranges = dict.fromkeys(tensors, (0.0, 0.0))
     for batch in _crops(card, sorted(pathlib.Path(pictures).iterdir())):
         values = dict(zip([output.name for output in probe.graph.output], session.run(None, {tensors[0]: batch})))
         values[tensors[0]] = batch

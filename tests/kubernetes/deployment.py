@@ -70,8 +70,10 @@ def test_an_unknown_handler_keeps_pods_from_starting(context):
     try:
         until(
             "an event tells of the handler",
-            lambda: 'no runtime for "nosuch" is configured'
-            in context.kubectl("get", "events", "--field-selector", "reason=FailedCreatePodSandBox"),
+            lambda: (
+                'no runtime for "nosuch" is configured'
+                in context.kubectl("get", "events", "--field-selector", "reason=FailedCreatePodSandBox")
+            ),
         )
     finally:
         context.kubectl("delete", "pod/nosuch", "runtimeclass/nosuch", "--grace-period=0", "--force")
@@ -151,6 +153,7 @@ def test_scaling_up_and_down_under_load_loses_nothing(context):
 
 def test_the_keys_overlay_asks_for_keys_and_takes_new_ones(context):
     """A change of the Secret reaches the pod without a restart."""
+
     def ask(key):
         request = urllib.request.Request(f"http://{address(context)}/classify", PICTURE, {"X-API-Key": key})
         try:

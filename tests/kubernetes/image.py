@@ -69,7 +69,9 @@ def test_bill_of_materials_lists_every_part(context):
     with mounted(context) as root:
         bom = json.loads((root / "usr/share/doc/modelfn/sbom.cdx.json").read_text())
     names = {component["name"] for component in bom["components"]}
-    assert {"modelfn", "classify", "wasmtime", "hyper", "onnxruntime", "efficientnet-lite0-int8", "libc6"} <= names, names
+    assert {"modelfn", "classify", "wasmtime", "hyper", "onnxruntime", "efficientnet-lite0-int8", "libc6"} <= names, (
+        names
+    )
     assert "reqwest" not in names, "what only tests use is not in the image"
     without = [c["name"] for c in bom["components"] if "purl" not in c and c["type"] == "library"]
     assert sorted(without) == ["classify", "modelfn"], without
@@ -148,7 +150,16 @@ def test_engine_image_takes_models_from_a_volume(context):
     name = NAME + "-engine"
     models = context.root / "volume"
     source = ROOT / "models/efficientnet-lite0-int8"
-    run("install", "-D", "-m", "644", "-t", models / "efficientnet-lite0-int8", *source.glob("*.t*"), source / "model.onnx")
+    run(
+        "install",
+        "-D",
+        "-m",
+        "644",
+        "-t",
+        models / "efficientnet-lite0-int8",
+        *source.glob("*.t*"),
+        source / "model.onnx",
+    )
     with Container(context, "volume", image=name, mounts={models: "/models"}) as container:
         container.ready()
         assert container.classify() == "espresso"
@@ -229,6 +240,7 @@ class Container:
 
     def ready(self):
         """Waits, and returns how long its first process has existed then, in seconds."""
+
         def answers():
             assert self.process.poll() is None, self.log()
             with urllib.request.urlopen("http://127.0.0.1:8081/readyz", timeout=2) as answer:

@@ -5,7 +5,6 @@ import http.client
 import threading
 import time
 
-
 CLIENTS = 3
 # Slower than the server's own deadline, so that a late answer is one of the server's.
 TIMEOUT = 60

@@ -60,9 +60,10 @@ def run_all(scratch):
     import cluster
     import containerd
     import deployment
-    import image
     import manifests
     import runtimeclass
+
+    import image
 
     report, context = Report(sys.argv[1:]), Context(scratch)
     report.run(manifests, context)

@@ -1,11 +1,10 @@
 """RuntimeClass at its lowest: the handler that the kubelet asks the container runtime for, over its own protocol."""
 
 import sys
+from pathlib import Path
 
 import grpc
 from sandbox import run
-
-from pathlib import Path
 
 
 def test_a_configured_handler_runs_a_pod(context):

@@ -4,7 +4,6 @@ import os
 
 import bentoml
 from PIL.Image import Image
-
 from serving import Classifier
 
 

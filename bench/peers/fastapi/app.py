@@ -1,5 +1,6 @@
 """FastAPI. What computes runs in its pool of threads, as https://fastapi.tiangolo.com/async/ has it; no more of them than
-help a process that computes on one core (https://starlette.dev/threadpool/): with the default of 40 it was slower."""
+help a process that computes on one core (https://starlette.dev/threadpool/): with the default of 40 it was slower.
+"""
 
 import contextlib
 
@@ -7,7 +8,6 @@ import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-
 from serving import Classifier
 
 

@@ -1,7 +1,6 @@
 """Flask."""
 
 from flask import Flask, request
-
 from serving import Classifier
 
 app = Flask(__name__)

@@ -3,7 +3,6 @@
 from fastapi import Body
 from mlserver import MLModel
 from mlserver.handlers import custom_handler
-
 from serving import Classifier
 
 
