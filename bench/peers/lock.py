@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Pins what a peer needs: bench/peers/lock.py [PEER ...]. Reads requirements.in, writes requirements.txt.
+"""Pins the packages of peers: bench/peers/lock.py [PEER ...] reads requirements.in and writes requirements.txt.
 
-The versions are those that pip finds for this Python; the sha256 are of the wheels for CPython 3.11 to 3.13 on Linux,
-x86_64 and aarch64, as far as there are any.
+pip resolves the versions for this Python. The SHA-256 are those of the wheels for CPython 3.11 to 3.13 on Linux, x86_64
+and aarch64, as far as they exist.
 """
 
 import json
@@ -41,8 +41,8 @@ def main():
         print(f"{peer}: {len(pins)} packages", flush=True)
 
 
-def resolve(arguments, missing_ok=False):
-    """What pip would install: name -> (version, sha256, address)."""
+def resolve(arguments, *, missing_ok=False):
+    """Returns what pip would install, as {name: (version, sha256, url)}."""
     with tempfile.NamedTemporaryFile() as report:
         command = [
             sys.executable,

@@ -1,4 +1,4 @@
-"""Flask."""
+"""Flask, which calls the model in the worker thread of the request."""
 
 from flask import Flask, request
 from serving import Classifier
