@@ -93,8 +93,8 @@ class Server:
     def __init__(self, process, port, admin):
         self.process, self.port, self.admin, self.log = process, port, admin, []
 
-    def connect(self, patience=30):
-        return connect(self.port, patience)
+    def connect(self, timeout=30):
+        return connect(self.port, timeout)
 
     @property
     def pid(self):
@@ -171,8 +171,8 @@ def wait_ready(port):
     connection.close()
 
 
-def connect(port, patience):
-    until = time.monotonic() + patience
+def connect(port, timeout):
+    until = time.monotonic() + timeout
     while True:
         try:
             connection = socket.create_connection(("127.0.0.1", port), 60)

@@ -153,7 +153,7 @@ def test_scaling_up_and_down_under_load_loses_nothing(context):
 def test_the_keys_overlay_asks_for_keys_and_takes_new_ones(context):
     """The pod takes the keys of a changed Secret without a restart."""
 
-    def ask(key):
+    def status_with_key(key):
         request = urllib.request.Request(f"http://{address(context)}/classify", PICTURE, {"X-API-Key": key})
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the scheme is written above
@@ -172,9 +172,9 @@ def test_the_keys_overlay_asks_for_keys_and_takes_new_ones(context):
     await_rollout(context, "deployment")
     until("the old pod is gone", lambda: len(pods(context)) == 1, 90)
     before = the_pod(context)
-    assert [ask(""), ask(key_of("bob")), ask(key_of("alice"))] == [401, 401, 200]
+    assert [status_with_key(""), status_with_key(key_of("bob")), status_with_key(key_of("alice"))] == [401, 401, 200]
     give_keys("alice", "bob")
-    until("the new key is taken", lambda: ask(key_of("bob")) == 200, 180)
+    until("the new key is taken", lambda: status_with_key(key_of("bob")) == 200, 180)
     assert the_pod(context)["metadata"]["uid"] == before["metadata"]["uid"] and restarts(context) == 0
     undo_rollout(context)
 
