@@ -15,9 +15,12 @@ FLOAT_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifa
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
 BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* bench/peers/*/* image/*)
-PYTHON = $(shell grep -lsE '^\#!.*python' bench/* tests/*) $(wildcard bench/*.py bench/peers/*.py bench/peers/*/*.py image/*.py models/*.py models/*/*.py tests/*/*.py)
+# Python programs without a suffix, which ruff does not find by itself.
+PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models tests -type f ! -name '*.*'))
+RUFF_REQUIREMENTS := tests/requirements-ruff.txt
+RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts fuzz image test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz image test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,7 +53,7 @@ test-models: ## Make every graph that tests need, for ONNX Runtime and, the floa
 test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, and tritonclient.
 	@tests/setup.sh
 
-check: fmt lint deny scripts ## Check all that needs no running: format, lints, dependencies, scripts. CI makes warnings errors.
+check: fmt lint deny scripts python ## Check all that needs no running: format, lints, dependencies, scripts, Python. CI makes warnings errors.
 
 fmt:
 	cargo fmt --all --check
@@ -69,9 +72,22 @@ deny:
 	else echo "SKIPPED: advisories, since the database of github.com/RustSec/advisory-db could not be fetched (see above)"; fi
 
 scripts:
-	python3 -c 'import sys; [compile(open(name).read(), name, "exec") for name in sys.argv[1:]]' $(PYTHON)
 	for script in $(BASH); do bash -n $$script; done
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(BASH); else echo "skipped: shellcheck is not installed"; fi
+
+python: $(RUFF_HOME)/bin/ruff
+	$< check . $(PYTHON)
+	$< format --check . $(PYTHON)
+
+# Installed beside its place and renamed, so that an interrupted installation is not taken for a whole one.
+$(RUFF_HOME)/bin/ruff:
+	@python3 -m pip --version >/dev/null 2>&1 || { echo "error: ruff is installed by pip, which this Python lacks:" \
+	  "run 'apt-get install python3-pip' or 'python3 -m ensurepip'" >&2; exit 1; }
+	@echo "installing $(notdir $(RUFF_HOME)) to $(TOOLS) (once)"
+	@rm -rf $(RUFF_HOME) $(RUFF_HOME).unfinished
+	@python3 -m pip install --quiet --no-input --disable-pip-version-check --root-user-action ignore --no-deps \
+	  --require-hashes --only-binary :all: --target $(RUFF_HOME).unfinished --requirement $(RUFF_REQUIREMENTS)
+	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
 fuzz: ## Give the protocol's readers changed requests for FUZZ_SECONDS=60; `make check`'s longer sibling.

@@ -1,8 +1,8 @@
-"""Who is measured: modelfn, each folder of bench/peers/, and what the same work costs without a server (native).
+"""The contenders: modelfn, each folder of bench/peers/, and the same work without a server (native).
 
-A peer is a folder with `peer.toml` (its name for people, how it wants the picture), `start` (a script that becomes the
-server; it gets PORT, CORES, MODEL and more, see below) and, in Python, `requirements.txt` with hashes. One that can't be
-installed or started is named with the reason, and not measured.
+A peer is a folder with `peer.toml` (its title and its request format), `start` (a script that executes the server, with
+PORT, CORES, MODEL and more in the environment, see below) and, in Python, `requirements.txt` with hashes. A peer that
+can't be installed or started is not measured; it is listed with the reason.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ import subprocess
 import sys
 import time
 import tomllib
-from pathlib import Path
 
-from clients import Ask, Lost, first_answer
+import wheels
+from clients import LoadError, Requests, await_first_response
 from system import BENCHES, ROOT, RUNTIME, SCRATCH, TOOLS, classify_app, free_ports, run, say, server, tree
 
 PEERS = ROOT / "bench/peers"
@@ -24,7 +24,7 @@ INSTALLED = ROOT / "target/bench-peers"
 
 
 class Modelfn:
-    """As images have it, but for the log line of each request, which no peer writes either."""
+    """The program as in the image, but without the log line per request, which no peer writes either."""
 
     name = title = "modelfn"
     form = None
@@ -34,7 +34,7 @@ class Modelfn:
         began, since = time.time(), time.perf_counter()
         options = ["--load-model", work.folder.name, "--log", log]
         with server(options, app=classify_app(work.folder), models=work.folder.parent, wait=False) as running:
-            first_answer(running.port, Ask(work), alive=lambda: running.process.poll() is None)
+            await_first_response(running.port, Requests(work), is_alive=lambda: running.process.poll() is None)
             running.began, running.started = began, time.perf_counter() - since
             yield running
 
@@ -49,25 +49,36 @@ class Peer:
         self.venv = INSTALLED / self.name
 
     def install(self):
-        """Makes the venv of requirements.txt where it isn't there already; None, or why it can't be."""
+        """Creates the venv of requirements.txt if necessary; returns why that failed, or None."""
         requirements = self.folder / "requirements.txt"
         if not requirements.exists():
             return None
-        import wheels
-
         stamp, digest = self.venv / "installed", wheels.digest(requirements.read_bytes() + sys.version.encode())
         if stamp.exists() and stamp.read_text() == digest:
             return None
         say(f"installing {self.title} into {self.venv.relative_to(ROOT)} (once)")
         log = INSTALLED / f"{self.name}.log"
         self.venv.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "w") as out:
+        with log.open("w") as out:
             for command in (
                 [sys.executable, "-m", "venv", "--clear", "--without-pip", self.venv],
-                [sys.executable, "-m", "pip", "--python", self.venv / "bin/python", "install", "--quiet", "--no-deps",
-                 "--require-hashes", "--only-binary", ":all:", "--requirement", requirements],
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "--python",
+                    self.venv / "bin/python",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--require-hashes",
+                    "--only-binary",
+                    ":all:",
+                    "--requirement",
+                    requirements,
+                ],
             ):
-                if subprocess.run(command, stdout=out, stderr=out).returncode:
+                if subprocess.run(command, stdout=out, stderr=out, check=False).returncode:
                     last = (log.read_text().strip().splitlines() or ["no reason given"])[-1]
                     return f"not installed: {last}"
         stamp.write_text(digest)
@@ -75,37 +86,50 @@ class Peer:
 
     @contextlib.contextmanager
     def start(self, work):
-        """The running server, after its first right answer; `started` is how long that took."""
+        """Yields the server after its first correct response; `started` is the time until then in seconds."""
         (port, *spare), scratch = free_ports(3), SCRATCH / self.name
         scratch.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
-            "PORT": str(port), "SPARE_PORT": str(spare[0]), "SPARE_PORT2": str(spare[1]),
-            "CORES": str(os.cpu_count()), "MODEL": str(work.folder), "SCRATCH": str(scratch), "ROOT": str(ROOT),
-            "TOOLS": str(TOOLS), "VENV": str(self.venv), "PYTHONPATH": f"{PEERS}:{self.folder}",
+            "PORT": str(port),
+            "SPARE_PORT": str(spare[0]),
+            "SPARE_PORT2": str(spare[1]),
+            "CORES": str(os.cpu_count()),
+            "MODEL": str(work.folder),
+            "SCRATCH": str(scratch),
+            "ROOT": str(ROOT),
+            "TOOLS": str(TOOLS),
+            "VENV": str(self.venv),
+            "PYTHONPATH": f"{PEERS}:{self.folder}",
             "PATH": f"{self.venv}/bin:{os.environ['PATH']}",
         }
-        with open(scratch / "log", "w") as log:
+        with (scratch / "log").open("w") as log:
             began = time.perf_counter()
-            process = subprocess.Popen([self.folder / "start"], cwd=self.folder, env=environment, stdout=log,
-                                       stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                [self.folder / "start"],
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
             try:
                 try:
-                    first_answer(port, Ask(work, self.form), alive=lambda: process.poll() is None)
-                except Lost as lost:
+                    await_first_response(port, Requests(work, self.form), is_alive=lambda: process.poll() is None)
+                except LoadError as error:
                     last = (scratch / "log").read_text().strip().splitlines()[-1:]
-                    raise Lost(f"{lost}; its log ends with: {' '.join(last)[:200]}") from None
-                yield Running(process, port, time.perf_counter() - began)
+                    raise LoadError(f"{error}; its log ends with: {' '.join(last)[:200]}") from None
+                yield RunningPeer(process, port, time.perf_counter() - began)
             finally:
                 end(process)
 
 
-class Running:
+class RunningPeer:
     def __init__(self, process, port, started):
         self.process, self.pid, self.port, self.started = process, process.pid, port, started
 
 
 def end(process):
-    """All that a process started ends with it."""
+    """Ends a process and all its descendants."""
     every = tree(process.pid)
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -117,14 +141,16 @@ def end(process):
 
 
 def native(work, seconds):
-    """bench/native.rs: the same crates and engine, on all cores, without a server. Ends where an answer is wrong."""
+    """Runs bench/native.rs: the same crates and engine on all cores, without a server. A wrong class is an error."""
     pictures = [part for path, right in work.files.items() for part in ("--picture", f"{path}={right}")]
-    return json.loads(run(BENCHES["native"], "--model", work.folder, "--onnxruntime", RUNTIME, "--seconds", seconds, *pictures))
+    return json.loads(
+        run(BENCHES["native"], "--model", work.folder, "--onnxruntime", RUNTIME, "--seconds", seconds, *pictures)
+    )
 
 
 @functools.cache
 def peers():
-    """Those that can be measured, and for the others the reason."""
+    """Returns the peers that can be measured, and for the others the reason, by title."""
     ready, missing = [], {}
     for folder in sorted(path.parent for path in PEERS.glob("*/peer.toml")):
         peer = Peer(folder)
@@ -138,21 +164,21 @@ def peers():
 
 
 def stock():
-    """Stock `wasmtime serve`, which can't be compared by the same load: it loads the model for each request."""
+    """Stock `wasmtime serve`, which gets a lighter load, because it loads the model for each request."""
     return Peer(PEERS / "wasmtime-serve")
 
 
 @contextlib.contextmanager
 def running(contenders, work, missing):
-    """All of them at once, each idle but for its turns; who does not start is put into `missing`."""
+    """Starts all contenders at once, each idle outside its turns; adds those that do not start to `missing`."""
     with contextlib.ExitStack() as stack:
         started = {}
         for contender in contenders:
             try:
                 started[contender] = stack.enter_context(contender.start(work))
-            except Lost as lost:
+            except LoadError as error:
                 if isinstance(contender, Modelfn):
-                    raise SystemExit(f"modelfn did not answer: {lost}") from None
-                say(f"{contender.title}: not started: {lost}")
-                missing[contender.title] = f"not started: {lost}"
+                    raise SystemExit(f"modelfn did not answer: {error}") from None
+                say(f"{contender.title}: not started: {error}")
+                missing[contender.title] = f"not started: {error}"
         yield started

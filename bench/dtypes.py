@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""What smaller weights and zeros do to one model: FP32, FP16, INT8, and FP32 with 80 % of the convolutions' weights zero.
+"""Measures one model with FP32, FP16 and INT8 weights, and with 80 % of the convolutions' FP32 weights set to zero.
 
-Needs PyPI's onnxruntime, onnx, onnxconverter-common and sympy:
+It needs PyPI's onnxruntime, onnx, onnxconverter-common and sympy:
 
     python3 -m venv target/dtypes
     target/dtypes/bin/pip install onnxruntime==1.24.4 onnx onnxconverter-common sympy
     target/dtypes/bin/python bench/dtypes.py models/efficientnet-lite0/model.onnx
 
-Prints megabytes and milliseconds of CPU of one row on one thread: medians of runs in turn. CPU time, since other
-programs change it less than the clock. The INT8 graph is calibrated with noise: it is for timing, not for use.
+It prints the file size in MB and the CPU time in ms for one row on one thread, as medians of runs that take turns. CPU
+time is measured because other programs affect it less than elapsed time. The INT8 graph is calibrated with noise, which
+is good enough for timing only.
 """
 
 import statistics
@@ -29,7 +30,7 @@ ROUNDS = 25
 
 
 class Noise(quantization.CalibrationDataReader):
-    """A few inputs of noise."""
+    """Calibration data of random noise."""
 
     def __init__(self, inputs):
         self.inputs = iter(inputs)
@@ -39,12 +40,17 @@ class Noise(quantization.CalibrationDataReader):
 
 
 def variants(source, folder, inputs):
-    """Writes the graphs; name to path."""
+    """Writes the graphs, and returns {name: path}."""
     paths = {"FP32": source} | {name: folder / f"{name}.onnx" for name in ("FP16", "INT8", "80 % zeros")}
     onnx.save(float16.convert_float_to_float16(onnx.load(source), keep_io_types=True), paths["FP16"])
     quantization.quantize_static(
-        source, paths["INT8"], Noise(inputs), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+        source,
+        paths["INT8"],
+        Noise(inputs),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
     )
     sparse = onnx.load(source)
     for tensor in sparse.graph.initializer:

@@ -1,7 +1,7 @@
-"""Where the processor's time of a request goes: samples by `perf`, sorted into phases by the function they hit.
+"""Breakdown of the CPU time of a request: samples of `perf`, assigned to phases by the function that they hit.
 
-The guest is built with its names for this, the same code otherwise; compiled, it is an ELF file with symbols, which is
-mapped.
+For this the guest is built with symbol names, with otherwise the same code. Its compiled code is mapped from an ELF
+file, so that perf finds the symbols.
 """
 
 import collections
@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import plot
-from clients import Ask, closed_loop
+from clients import Requests, closed_loop
 from system import ROOT, SCRATCH, WITH_SYMBOLS, classify_app, cpu, results, run, say, server
-from workloads import Work
+from workloads import Workload
 
-# The first that matches `library function` has the sample. What is left of a library is its last line.
+# A sample belongs to the first phase whose pattern matches `library function`.
 PHASES = [
     ("engine", r"libonnxruntime"),
     ("guest: resize", r"cwasm .*(fast_image_resize|resample|color)"),
@@ -42,18 +43,19 @@ PHASES = [
 
 
 def profile(quick, connections=8):
-    """Milliseconds of CPU of one request by phase, under load on all cores."""
+    """Measures the CPU time of one request by phase, in ms, under load on all cores."""
     if not shutil.which("perf"):
         return {"skipped": "perf is missing: on Debian, as root, apt-get install linux-perf"}
     component, figures, seconds = named_guest(), {}, 5 if quick else 15
     for model, pictures in (("int8", "photograph"), ("int8", "phone"), ("cifar10", "thumbnail")):
-        work = Work(model, pictures)
+        work = Workload(model, pictures)
         figures[f"{model}, {pictures}"] = one(work, component, connections, seconds)
     write(figures, results(quick))
     return {f"{work}: {phase}, ms": ms for work, found in figures.items() for phase, ms in found["phases"].items()}
 
 
 def named_guest():
+    """Builds the function with symbol names, and returns its path."""
     source, target = ROOT / "target/guest/classify.wasm", SCRATCH / "classify-named.wasm"
     environment = os.environ | {"CARGO_PROFILE_GUEST_STRIP": "none"}
     subprocess.run([ROOT / "guest/build.sh", "classify"], env=environment, check=True, stderr=subprocess.DEVNULL)
@@ -66,21 +68,40 @@ def one(work, component, connections, seconds):
     data, code = SCRATCH / "perf.data", SCRATCH / "code"
     shutil.rmtree(code, ignore_errors=True)
     options = ["--load-model", work.folder.name, "--log", "warn", "--code-cache", code]
-    with server(options, app=classify_app(work.folder, component), models=work.folder.parent, program=WITH_SYMBOLS) as ours:
-        closed_loop(ours.port, Ask(work), connections, 2)
+    with server(
+        options, app=classify_app(work.folder, component), models=work.folder.parent, program=WITH_SYMBOLS
+    ) as ours:
+        closed_loop(ours.port, Requests(work), connections, 2)
         before, result = cpu(ours.pid), {}
-        load = threading.Thread(target=lambda: result.update(closed_loop(ours.port, Ask(work), connections, seconds + 1)))
+        load = threading.Thread(
+            target=lambda: result.update(closed_loop(ours.port, Requests(work), connections, seconds + 1))
+        )
         load.start()
         time.sleep(0.5)
-        # A clock, since virtual machines seldom have counters.
-        run("perf", "record", "--quiet", "-e", "cpu-clock", "-F", "1999", "-p", ours.pid, "-o", data, "--", "sleep", seconds)
+        # The CPU clock is sampled, because virtual machines rarely have hardware counters.
+        run(
+            "perf",
+            "record",
+            "--quiet",
+            "-e",
+            "cpu-clock",
+            "-F",
+            "1999",
+            "-p",
+            ours.pid,
+            "-o",
+            data,
+            "--",
+            "sleep",
+            seconds,
+        )
         load.join()
         each = (cpu(ours.pid) - before) * 1e3 / result["answers"]
     found = collections.Counter()
     for line in run("perf", "script", "-i", data, "-F", "ip,sym,dso").splitlines():
         match = re.match(r"\s*[0-9a-f]+ (.*) \((.*)\)$", line)
         if match:
-            found[(os.path.basename(match[2]), clean(match[1]))] += 1
+            found[(Path(match[2]).name, clean(match[1]))] += 1
     total = sum(found.values())
     phases, functions = collections.Counter(), collections.Counter()
     for (library, function), count in found.items():
@@ -88,9 +109,12 @@ def one(work, component, connections, seconds):
         phases[phase] += count
         functions[(phase, function)] += count
     say(f"{work.words}: {total} samples, {each:.2f} ms of CPU a request")
-    return {"cpu_ms": round(each, 3), "samples": total,
-            "phases": {name: round(count * each / total, 3) for name, count in phases.most_common()},
-            "functions": [(phase, function, count / total) for (phase, function), count in functions.most_common(40)]}
+    return {
+        "cpu_ms": round(each, 3),
+        "samples": total,
+        "phases": {name: round(count * each / total, 3) for name, count in phases.most_common()},
+        "functions": [(phase, function, count / total) for (phase, function), count in functions.most_common(40)],
+    }
 
 
 def kind(library):
@@ -98,29 +122,44 @@ def kind(library):
 
 
 def clean(symbol):
-    """Readable, without hashes and numbers: the names in wasm are mangled."""
+    """Demangles the name of a Rust function, and removes its hash."""
     symbol = re.sub(r"^wasm\[\d+\]::function\[\d+\](::)?", "", symbol) or "a function"
     if mangled := re.match(r"_ZN(.*?)E?$", symbol):
         rest, parts = mangled[1], []
         while length := re.match(r"\d+", rest):
             end = length.end() + int(length[0])
-            parts.append(rest[length.end():end])
+            parts.append(rest[length.end() : end])
             rest = rest[end:]
         symbol = "::".join(parts)
-        for short, sign in (("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("$RF$", "&"), ("$C$", ","), ("..", "::"), ("$u7b$", "{"), ("$u7d$", "}")):
+        for short, sign in (
+            ("$LT$", "<"),
+            ("$GT$", ">"),
+            ("$u20$", " "),
+            ("$RF$", "&"),
+            ("$C$", ","),
+            ("..", "::"),
+            ("$u7b$", "{"),
+            ("$u7d$", "}"),
+        ):
             symbol = symbol.replace(short, sign)
     return re.sub(r"::h[0-9a-f]{16}$", "", symbol)
 
 
 def write(figures, folder):
-    """profile.txt, and as profile.svg the first of them."""
+    """Writes profile.txt, and profile.svg of the first workload."""
     lines = []
     for name, found in figures.items():
         lines += [f"{name}: {found['cpu_ms']:.2f} ms of CPU a request, {found['samples']} samples"]
         lines += [f"  {ms:8.3f} ms  {phase}" for phase, ms in found["phases"].items()]
-        lines += ["  functions:", *(f"  {part:7.1%}  {phase:<18} {function[:100]}" for phase, function, part in found["functions"]), ""]
+        lines += [
+            "  functions:",
+            *(f"  {part:7.1%}  {phase:<18} {function[:100]}" for phase, function, part in found["functions"]),
+            "",
+        ]
     (folder / "profile.txt").write_text("\n".join(lines))
     name, found = next(iter(figures.items()))
-    inside = {phase: [(function, part * found["cpu_ms"]) for its, function, part in found["functions"] if its == phase]
-              for phase in found["phases"]}
+    inside = {
+        phase: [(function, part * found["cpu_ms"]) for its, function, part in found["functions"] if its == phase]
+        for phase in found["phases"]
+    }
     plot.icicle(folder / "profile.svg", f"{name}: {found['cpu_ms']:.1f} ms of CPU a request", found["phases"], inside)

@@ -1,8 +1,7 @@
-"""Makes the pictures that nobody gives away: bench/pictures.py FROM TO, in the Python that models/ pins.
+"""Makes a thumbnail and a phone's photograph: bench/pictures.py FROM TO, with the packages that models/ pins.
 
-A thumbnail, and what a phone takes: 12 megapixels, 4:2:0. The photograph is a small one enlarged, with the fine
-structure of others laid over it and a sensor's noise, so that its size and the work of decoding it are those of a
-real one.
+The photograph has 12 megapixels in 4:2:0. It is a small one enlarged, overlaid with the fine structure of others and
+with sensor noise, so that its size and the cost of decoding it are realistic.
 """
 
 import pathlib
@@ -20,7 +19,8 @@ def main(source, target):
     coffee = Image.open(source / "coffee.png").convert("RGB")
     thumbnail(coffee).save(target / "thumbnail.jpg", quality=85, subsampling="4:2:0")
     phone(coffee, [Image.open(source / name).convert("RGB") for name in TEXTURES]).save(
-        target / "phone.jpg", quality=90, subsampling="4:2:0")
+        target / "phone.jpg", quality=90, subsampling="4:2:0"
+    )
 
 
 def thumbnail(image):
@@ -31,14 +31,14 @@ def phone(image, textures):
     large = numpy.asarray(centre(image, SIZE[0] / SIZE[1]).resize(SIZE, Image.Resampling.BICUBIC)).astype(numpy.float32)
     random = numpy.random.Generator(numpy.random.PCG64(7))
     noise = Image.fromarray(random.integers(0, 256, (SIZE[1], SIZE[0]), dtype=numpy.uint8))
-    # Demosaicking blurs noise a little.
+    # A camera's demosaicking blurs the noise a little.
     large += fine(noise, 0, 0.6)[..., None] * 0.1
     large += fine(mosaic(textures), 3, 0) * 0.5
     return Image.fromarray(large.round().clip(0, 255).astype(numpy.uint8))
 
 
 def mosaic(textures):
-    """All of SIZE covered with the pictures, in turns."""
+    """Tiles an area of SIZE with the pictures, in turns."""
     ground, turn, y = Image.new("RGB", SIZE), 0, 0
     while y < SIZE[1]:
         x, tallest = 0, SIZE[1]
@@ -51,7 +51,7 @@ def mosaic(textures):
 
 
 def fine(image, coarser, blur):
-    """What is finer than so many pixels; around 0."""
+    """Returns the detail finer than `coarser` pixels, with a mean near 0; `blur` is applied first."""
     values = numpy.asarray(image.filter(ImageFilter.GaussianBlur(blur)) if blur else image).astype(numpy.float32)
     if not coarser:
         return values - 127.5

@@ -1,4 +1,4 @@
-"""What one request costs, and where its time goes."""
+"""Measures the cost of a single request, and its breakdown."""
 
 import contextlib
 import http.client
@@ -11,13 +11,13 @@ import sys
 from clients import get_loop
 from system import BENCHES, EXAMPLE, PICTURES, ROOT, TOOLS, app, free_ports, process, run, server
 
-# What host/src/wasm/engine.rs sets.
+# The same settings as in the host's own pool, which its wasm engine defines.
 POOL = "pooling-memory-keep-resident=2097152,pooling-table-keep-resident=65536,pooling-pagemap-scan=auto"
 PICTURE = PICTURES / "rocket.jpg"  # 640 x 427, baseline JPEG
 
 
-def instantiate(quick):
-    """Store, instance and dropping both, on one thread."""
+def instantiate(_quick):
+    """Measures creating and dropping store and instance, on one thread."""
     wasms = [ROOT / f"target/guest/{name}.wasm" for name in ("classify", "probe")]
     out = run(BENCHES["instantiate"], *wasms)
     rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
@@ -25,13 +25,13 @@ def instantiate(quick):
 
 
 def trivial(quick):
-    """Requests a second of a guest that says hello: ours, stock `wasmtime serve`, and that with our settings of the pool."""
+    """Measures a guest that says hello: in modelfn, in stock `wasmtime serve`, and in that with our pool settings."""
     probe = ROOT / "target/guest/probe.wasm"
     wasmtime = TOOLS / "wasmtime"
     if not wasmtime.exists():
         return {"skipped": "stock wasmtime is missing; run tests/setup.sh"}
     rounds, seconds = (3, 2) if quick else (5, 3)
-    ports = dict(zip(("stock", "stock, tuned"), free_ports(2)))
+    ports = dict(zip(("stock", "stock, tuned"), free_ports(2), strict=True))
     theirs = {name: [wasmtime, "serve", "-S", "cli,nn", "--addr", f"127.0.0.1:{port}"] for name, port in ports.items()}
     theirs["stock, tuned"] += ["-O", POOL]
     with contextlib.ExitStack() as stack:
@@ -39,7 +39,7 @@ def trivial(quick):
         for name, command in theirs.items():
             stack.enter_context(process([*command, probe], ports[name]))
         rates = {name: [] for name in sorted(ports)}
-        for name, port in ports.items():
+        for port in ports.values():
             get_loop(port, "/hello", 16, 1)
         for _ in range(rounds):
             for name, each in rates.items():
@@ -47,8 +47,8 @@ def trivial(quick):
     return {f"{name}, requests/s": round(statistics.median(each)) for name, each in rates.items()}
 
 
-def overhead(quick, requests=1000):
-    """Where the time of one `POST /classify` goes, one request at a time, by the server's own log."""
+def overhead(_quick, requests=1000):
+    """Breakdown of the time of one `POST /classify`, one request at a time, by the server's own log."""
     with server(EXAMPLE) as ours:
         timings = {}
         with socket.create_connection(("127.0.0.1", ours.port)) as connection:
@@ -64,13 +64,23 @@ def overhead(quick, requests=1000):
             row["overhead"] = row["whole request"] - row["decode"] - row["preprocess"] - row["engine"]
             row["around the engine"] = row["compute"] - row["engine"]
             rows.append(row)
-    rows = rows[len(rows) // 10:]
-    names = ("whole request", "decode", "preprocess", "engine", "overhead", "around the engine", "sandbox", "card", "postprocess")
+    rows = rows[len(rows) // 10 :]
+    names = (
+        "whole request",
+        "decode",
+        "preprocess",
+        "engine",
+        "overhead",
+        "around the engine",
+        "sandbox",
+        "card",
+        "postprocess",
+    )
     return {f"{name}, ms": round(statistics.median(row[name] for row in rows), 3) for name in names}
 
 
 def post(connection, body, expect=b'"class"'):
-    """One request, sent as one piece; returns the answer's headers."""
+    """Sends one request with a single write, and returns the response headers."""
     head = f"POST /classify HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     response = http.client.HTTPResponse(connection)

@@ -1,4 +1,4 @@
-"""What every measure needs: the programs, the machine, the server under test, processes and their memory."""
+"""Shared by all measures: building, the machine, the server under test, processes and their memory."""
 
 import contextlib
 import http.client
@@ -16,14 +16,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / "target/bench"
-# What images bring; and the same with its symbols, less optimised, for profiles.
+# The program as in the image, and a less optimised build with symbols, for profiles.
 MODELFN, WITH_SYMBOLS = ROOT / "target/dist/modelfn", ROOT / "target/release/modelfn"
 TOOLS = Path(os.environ.get("MODELFN_CACHE", Path.home() / ".cache/modelfn")) / "tools/bin"
 PICTURES = ROOT / "target/pictures"
 RUNTIME = next((ROOT / "target/lib").glob("libonnxruntime.so*"), None)
-# Where measures are kept: what is committed, and what --quick says.
+# Folders of results: those that are committed, and those of --quick.
 RESULTS, QUICK = ROOT / "bench/results", ROOT / "target/bench-quick"
-# Filled by build(): the benches of Cargo.toml, by name.
+# Executables of the Cargo benches by name; build() fills it.
 BENCHES = {}
 
 
@@ -33,9 +33,23 @@ def build():
     run("cargo", "build", "--profile", "dist", "--package", "modelfn")
     benches = ["--bench", "instantiate", "--bench", "load"]
     out = run("cargo", "test", "--release", "--workspace", *benches, "--no-run", "--message-format", "json")
-    # In one piece, as the function is: in many its loops are not inlined, and it would be no limit.
-    out += run("cargo", "rustc", "--release", "--package", "modelfn", "--bench", "native", "--message-format", "json", "--",
-               "-C", "codegen-units=1", "-C", "target-cpu=native")
+    # One codegen unit, as the function has: with several, loops are not inlined, and this would be no upper bound.
+    out += run(
+        "cargo",
+        "rustc",
+        "--release",
+        "--package",
+        "modelfn",
+        "--bench",
+        "native",
+        "--message-format",
+        "json",
+        "--",
+        "-C",
+        "codegen-units=1",
+        "-C",
+        "target-cpu=native",
+    )
     messages = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     BENCHES.update((m["target"]["name"], m["executable"]) for m in messages if m.get("executable"))
     run(ROOT / "guest/build.sh", "classify", "probe")
@@ -47,7 +61,7 @@ def build():
 # The model of spin.toml.
 EXAMPLE = ["--load-model", "efficientnet-lite0-int8"]
 
-# Built by models/build.py; a name is a folder of models/.
+# Arguments of models/build.py; a name without a slash is a folder of models/.
 MODELS = {
     "lite0": "efficientnet-lite0",
     "int8": "efficientnet-lite0-int8",
@@ -63,7 +77,7 @@ def folder(model):
 
 
 def variant(model, name, serving):
-    """A copy of a model, under another name and with this [serving], in target/bench/models/."""
+    """Copies a model to target/bench/models/ under another name, with another [serving] table."""
     source, target = folder(model), SCRATCH / "models" / name
     shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns("*.toml", "*.xml", "*.bin"))
     card = (source / "model.toml").read_text()
@@ -79,8 +93,8 @@ class Server:
     def __init__(self, process, port, admin):
         self.process, self.port, self.admin, self.log = process, port, admin, []
 
-    def connect(self, patience=30):
-        return connect(self.port, patience)
+    def connect(self, timeout=30):
+        return connect(self.port, timeout)
 
     @property
     def pid(self):
@@ -93,7 +107,7 @@ class Server:
         return cpu(self.pid)
 
     def metric(self, name):
-        """The sum of a metric over its labels."""
+        """Returns the sum of a metric over its labels."""
         connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=60)
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
@@ -102,18 +116,31 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True, patience=60, program=MODELFN):
+def server(arguments, *, app=ROOT / "spin.toml", models=ROOT / "models", wait=True, program=MODELFN):
     port, admin = free_ports(2)
     log_path = ROOT / "target/bench.log"
-    command = [program, "serve", "--app", app, "--models", models, "--log-format", "json",
-               "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}", *arguments]
-    with open(log_path, "w") as log:
+    command = [
+        program,
+        "serve",
+        "--app",
+        app,
+        "--models",
+        models,
+        "--log-format",
+        "json",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--admin-listen",
+        f"127.0.0.1:{admin}",
+        *arguments,
+    ]
+    with log_path.open("w") as log:
         process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=log)
         ours = Server(process, port, admin)
         try:
             if wait:
                 ours.connect().close()
-                wait_ready(port, patience)
+                wait_ready(port)
             yield ours
         finally:
             process.terminate()
@@ -123,7 +150,9 @@ def server(arguments, app=ROOT / "spin.toml", models=ROOT / "models", wait=True,
 
 @contextlib.contextmanager
 def process(command, port):
-    with subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as child:
         try:
             connect(port, 30).close()
             yield child
@@ -131,9 +160,9 @@ def process(command, port):
             child.terminate()
 
 
-def wait_ready(port, patience):
-    """The port is bound before models are loaded; the first answer is the sign that they are."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+def wait_ready(port):
+    """Waits for the first response: the port is bound before the models are loaded."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/")
         connection.getresponse().read()
@@ -142,8 +171,8 @@ def wait_ready(port, patience):
     connection.close()
 
 
-def connect(port, patience):
-    until = time.monotonic() + patience
+def connect(port, timeout):
+    until = time.monotonic() + timeout
     while True:
         try:
             connection = socket.create_connection(("127.0.0.1", port), 60)
@@ -156,16 +185,18 @@ def connect(port, patience):
 
 
 def classify_app(model, component=ROOT / "target/guest/classify.wasm"):
-    """A manifest in which classify.wasm has this folder's model."""
+    """Writes a manifest in which classify.wasm has the model of this folder, and returns its path."""
     path = app(component, SCRATCH / f"{model.name}.toml")
-    with open(path, "a") as manifest:
-        manifest.write(f'files = [{{ source = "{model}", destination = "/model" }}]\n'
-                       f'[component.bench.tool.modelfn]\nmodels = ["{model.name}"]\n')
+    with path.open("a") as manifest:
+        manifest.write(
+            f'files = [{{ source = "{model}", destination = "/model" }}]\n'
+            f'[component.bench.tool.modelfn]\nmodels = ["{model.name}"]\n'
+        )
     return path
 
 
 def load(port, *paths, bodies=(), headers=(), **options):
-    """One run of bench/load.rs: a result for each path."""
+    """Runs bench/load.rs, and returns a result for each path."""
     command = [BENCHES["load"], "--address", f"127.0.0.1:{port}"]
     many = [("path", paths), ("body", bodies), ("header", headers), *((key, [value]) for key, value in options.items())]
     command += [part for key, values in many for value in values for part in (f"--{key}", value)]
@@ -173,20 +204,21 @@ def load(port, *paths, bodies=(), headers=(), **options):
 
 
 def app(component, path=SCRATCH / "spin.toml"):
-    """A manifest with this component on all routes."""
+    """Writes a manifest with this component on all routes, and returns its path."""
     path.write_text(
         'spin_manifest_version = 2\napplication.name = "bench"\n[[trigger.http]]\nroute = "/..."\ncomponent = "bench"\n'
-        f'[component.bench]\nsource = "{component}"\n')
+        f'[component.bench]\nsource = "{component}"\n'
+    )
     return path
 
 
 def resident(pid):
-    """Megabytes of one process."""
+    """Returns the resident memory of one process in MB."""
     return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024 / 1e6
 
 
 def tree(pid):
-    """A process and all below it."""
+    """Returns the ids of a process and of all its descendants."""
     below = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -199,11 +231,13 @@ def tree(pid):
 
 
 def memory(pid):
-    """Megabytes of a process and all below it. A page that several share counts for each with its part (PSS), so that
-    the sum is what would be free if all ended."""
+    """Returns the memory of a process and its descendants in MB, as proportional set size (PSS).
+
+    PSS divides a shared page among the processes that share it, so that the sum is what would be freed if all ended.
+    """
     kilobytes = 0
     for each in tree(pid):
-        # One that ends meanwhile has none.
+        # The process may have ended meanwhile.
         with contextlib.suppress(OSError):
             found = re.search(r"(?m)^Pss:\s+(\d+) kB", Path(f"/proc/{each}/smaps_rollup").read_text())
             kilobytes += int(found[1]) if found else 0
@@ -211,7 +245,7 @@ def memory(pid):
 
 
 def cpu(pid):
-    """Seconds that a process and all below it computed so far, on all cores: what a busy neighbour changes little."""
+    """Returns the CPU time of a process and its descendants in seconds, which other load hardly affects."""
     ticks = 0
     for each in tree(pid):
         with contextlib.suppress(OSError):
@@ -221,54 +255,82 @@ def cpu(pid):
 
 
 def mappings(pid):
-    """Megabytes of one process (PSS) by what is mapped."""
+    """Returns the memory of one process (PSS, in MB) by the kind of mapping."""
     found, part = {}, None
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if head := re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)", line):
-            name = os.path.basename(head[1])
-            part = ("engine's library" if name.startswith("libonnxruntime") else "program" if name == "modelfn"
-                    else "function's code" if name.endswith(".cwasm") else "other libraries" if ".so" in name
-                    else "heap, stacks, sandboxes")
+            name = Path(head[1]).name
+            part = (
+                "engine's library"
+                if name.startswith("libonnxruntime")
+                else "program"
+                if name == "modelfn"
+                else "function's code"
+                if name.endswith(".cwasm")
+                else "other libraries"
+                if ".so" in name
+                else "heap, stacks, sandboxes"
+            )
         elif line.startswith("Pss:"):
             found[part] = found.get(part, 0) + int(line.split()[1]) * 1024 / 1e6
     return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
-class sampling:
-    """The most that `measure` gives, asked ten times a second."""
+class Peak:
+    """The largest value that `measure` has returned so far."""
 
     def __init__(self, measure):
-        self.measure, self.seen, self.over = measure, {"most": 0}, threading.Event()
+        self.measure, self.value = measure, 0
 
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.look)
-        self.thread.start()
-        return self.seen
+    def poll(self, stopping):
+        while not stopping.is_set():
+            self.value = max(self.value, self.measure())
+            stopping.wait(0.1)
 
-    def look(self):
-        while not self.over.is_set():
-            self.seen["most"] = max(self.seen["most"], self.measure())
-            self.over.wait(0.1)
 
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
+@contextlib.contextmanager
+def peak(measure):
+    """Samples a function ten times per second on a thread, and yields the Peak."""
+    found, stopping = Peak(measure), threading.Event()
+    thread = threading.Thread(target=found.poll, args=(stopping,))
+    thread.start()
+    try:
+        yield found
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def machine():
-    """What figures depend on, without what names this one machine."""
+    """Describes what figures depend on, without anything that identifies this machine."""
     cpu = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
-    # What this writes itself is no change.
-    changed = run("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results", ":!bench/*.svg", ":!bench/README.md")
+    # The results themselves do not make the tree dirty.
+    changed = run(
+        "git",
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        ":!bench/results",
+        ":!bench/*.svg",
+        ":!bench/README.md",
+    )
     flags = set(re.search(r"(?m)^(?:flags|Features)\s*: (.*)$", Path("/proc/cpuinfo").read_text())[1].split())
     system = platform.freedesktop_os_release()
     total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024 / 1e9
     return {
-        "cpu": cpu[1] if cpu else platform.machine(), "cores": os.cpu_count(), "memory_gb": round(total),
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(total),
         "features": sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm"}),
-        "virtual": "hypervisor" in flags, "kernel": re.match(r"[\d.]+", platform.release())[0], "system": system.get("PRETTY_NAME", "Linux"),
-        "python": platform.python_version(), "rustc": run("rustc", "--version").split()[1],
-        "engine": RUNTIME.name if RUNTIME else None, "commit": run("git", "rev-parse", "--short", "HEAD").strip() + ("-dirty" if changed else ""),
+        "virtual": "hypervisor" in flags,
+        "kernel": re.match(r"[\d.]+", platform.release())[0],
+        "system": system.get("PRETTY_NAME", "Linux"),
+        "python": platform.python_version(),
+        "rustc": run("rustc", "--version").split()[1],
+        "engine": RUNTIME.name if RUNTIME else None,
+        "commit": run("git", "rev-parse", "--short", "HEAD").strip() + ("-dirty" if changed else ""),
     }
 
 
@@ -277,7 +339,7 @@ def results(quick):
 
 
 def free_ports(count):
-    """All different."""
+    """Returns distinct free ports."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -286,7 +348,8 @@ def free_ports(count):
 
 
 def run(*command):
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    """Runs a command that must succeed, and returns its standard output."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{command[0]} failed")
     return done.stdout

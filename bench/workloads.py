@@ -1,56 +1,59 @@
-"""What is asked of every contender: a model, pictures, and the classes that are right."""
+"""The workloads of all contenders: a model, pictures, and the correct classes."""
 
 import os
 import subprocess
 import sys
 
+import wheels
 from system import PICTURES, ROOT, folder, say
 
-sys.path.insert(0, str(ROOT / "models"))
-import wheels
-
 MADE = ROOT / "target/bench-pictures"
-# Made by bench/pictures.py, whose packages are pinned: the bytes are the same everywhere.
+# SHA-256 of the pictures of bench/pictures.py, whose packages are pinned, so that the bytes are the same everywhere.
 DIGESTS = {
     "thumbnail.jpg": "10c3007b4451b880306da49248f863956b2d0d9c21c318543adac08952f51653",
     "phone.jpg": "4ba4c99b75fac97745e6f07f45e3da54b79579a33fcd5b21d8d6b72d0f6b4603",
 }
 COFFEE = "espresso"
-# By the name of a set: its words for people, and each picture with its class of ImageNet.
+# Sets of pictures by name: a description, and for each picture its class of ImageNet.
 SETS = {
     "thumbnail": ("thumbnail, 224 × 224", {MADE / "thumbnail.jpg": COFFEE}),
     "photograph": ("photograph, 640 × 427", {PICTURES / "rocket.jpg": "missile"}),
     "phone": ("photograph, 12 megapixels", {MADE / "phone.jpg": COFFEE}),
-    # What comes in a day: small ones, a PNG, a large one.
-    "mixed": ("eight of 13 kB to 3.2 MB, mixed", {
-        MADE / "thumbnail.jpg": COFFEE,
-        PICTURES / "rocket.jpg": "missile",
-        PICTURES / "imagenet_14_129.jpg": "spoonbill",
-        PICTURES / "imagenet_16_251.jpg": "dalmatian, coach dog, carriage dog",
-        PICTURES / "imagenet_11_630.jpg": "Loafer",
-        PICTURES / "coffee.png": COFFEE,
-        PICTURES / "chelsea.png": "tiger cat",
-        MADE / "phone.jpg": COFFEE,
-    }),
+    # A realistic mix of small pictures, a PNG and a large one.
+    "mixed": (
+        "eight of 13 kB to 3.2 MB, mixed",
+        {
+            MADE / "thumbnail.jpg": COFFEE,
+            PICTURES / "rocket.jpg": "missile",
+            PICTURES / "imagenet_14_129.jpg": "spoonbill",
+            PICTURES / "imagenet_16_251.jpg": "dalmatian, coach dog, carriage dog",
+            PICTURES / "imagenet_11_630.jpg": "Loafer",
+            PICTURES / "coffee.png": COFFEE,
+            PICTURES / "chelsea.png": "tiger cat",
+            MADE / "phone.jpg": COFFEE,
+        },
+    ),
 }
-# The other model's classes; it sees cars everywhere.
+# The classes that the CIFAR-10 model finds in the same pictures.
 CIFAR10 = {"thumbnail": "automobile", "photograph": "bird", "phone": "automobile"}
-# How many functions one process gets: of one file, and of a file each, which takes two seconds to compile.
+# Number of functions in one process: of the same file, and of a file each, which takes two seconds to compile.
 FUNCTIONS = {"same": 1000, "distinct": 100}
 MODEL_WORDS = {
-    "int8": "EfficientNet-Lite0 int8", "lite0": "EfficientNet-Lite0 float", "lite2": "EfficientNet-Lite2 float",
+    "int8": "EfficientNet-Lite0 int8",
+    "lite0": "EfficientNet-Lite0 float",
+    "lite2": "EfficientNet-Lite2 float",
     "cifar10": "CIFAR-10 CNN",
 }
 
 
-class Work:
-    """A model and the pictures that it gets."""
+class Workload:
+    """A model and its pictures."""
 
     def __init__(self, model, pictures):
         self.model, self.pictures, self.folder = model, pictures, folder(model)
         self.files = dict(SETS[pictures][1])
         if model == "cifar10":
-            self.files = {path: CIFAR10[pictures] for path in self.files}
+            self.files = dict.fromkeys(self.files, CIFAR10[pictures])
 
     @property
     def words(self):
@@ -58,7 +61,7 @@ class Work:
 
 
 def make_pictures():
-    """What SETS names and no package has."""
+    """Makes the pictures of SETS that no package contains."""
     if all(wheels.matches(MADE / name, sha256) for name, sha256 in DIGESTS.items()):
         return
     say("making pictures")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Prints the bill of materials of an image as CycloneDX 1.5: image/sbom.py OUT, where OUT is image/build.sh's.
+"""Prints the bill of materials of an image in CycloneDX 1.5: image/sbom.py OUT, the output folder of image/build.sh.
 
-It lists what is compiled into the program and the function (from cargo's own resolution), the inference
-engine (from its pin in models/build.py), the models (from their cards) and the libraries of Debian that were
-copied (from dpkg). Without a network it needs target/metadata.json, the output of `cargo metadata`.
+It lists the crates that are compiled into the program and the function (as cargo resolves them), the inference engine
+(as pinned in models/build.py), the models (by their cards) and the copied Debian libraries (as dpkg knows them). If
+target/metadata.json exists, it is read instead of calling `cargo metadata`, which may need a network.
 """
 
 import hashlib
@@ -37,15 +37,15 @@ def main():
 
 
 def metadata():
-    kept = ROOT / "target" / "metadata.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
+    saved = ROOT / "target" / "metadata.json"
+    if saved.exists():
+        return json.loads(saved.read_text())
     command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", MEMBERS["modelfn"]]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def crates(metadata):
-    """What is linked, that is without what only tests and builds use."""
+    """Returns the crates that are linked; dependencies of tests and build scripts are left out."""
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     packages = {package["id"]: package for package in metadata["packages"]}
     waiting = [package["id"] for package in metadata["packages"] if package["name"] in MEMBERS]
@@ -57,7 +57,7 @@ def crates(metadata):
         seen.add(name)
         for dependency in nodes[name]["deps"]:
             if any(kind["kind"] is None for kind in dependency["dep_kinds"]):
-                waiting.append(dependency["pkg"])
+                waiting.append(dependency["pkg"])  # noqa: PERF401 - the list is being consumed
     return [crate(packages[name]) for name in sorted(seen)]
 
 
@@ -67,7 +67,7 @@ def crate(package):
     if package["source"]:
         found["purl"] = reference
     if package["license"]:
-        # The old way to write OR.
+        # Before SPDX expressions, Cargo wrote "/" for OR.
         found["licenses"] = [{"expression": package["license"].replace("/", " OR ")}]
     return found
 
@@ -103,7 +103,10 @@ def models(out):
 
 
 def debian(out):
-    """The packages that own the copied files, or their places before Debian merged /lib into /usr/lib."""
+    """Yields the Debian packages that own the copied files.
+
+    dpkg may know a file by its path before Debian merged /lib into /usr/lib, so that path is looked up, too.
+    """
     owners = set()
     for file in sorted((out / "base").rglob("*")):
         path = "/" + str(file.relative_to(out / "base"))

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Prints an image's size by part: image/size.py ARCHIVE, where ARCHIVE is an OCI or docker archive.
 
-Sizes are in MB of 1,000,000 bytes: unpacked, and as registries keep layers: with gzip, or with zstd (level 19) where
-that program is here. ARCHIVE.sizes.json gets them in bytes.
+Sizes are in MB of 1,000,000 bytes: unpacked, and compressed as registries store layers, with gzip and with zstd (level
+19, if that program is installed). The sizes in bytes are written to ARCHIVE.sizes.json.
 """
 
 import gzip
@@ -28,7 +28,7 @@ def main():
 
 
 def layers(image):
-    """Name (what was copied) and uncompressed tar of each layer."""
+    """Yields for each layer the command that created it and its uncompressed tar."""
     manifest, config = describe(image)
     history = [entry["created_by"] for entry in config["history"] if not entry.get("empty_layer")]
     for made_by, member in zip(history, manifest, strict=True):
@@ -39,12 +39,16 @@ def layers(image):
 
 
 def describe(image):
+    """Returns the archive members that are layers, and the image's configuration."""
+
     def read(name):
         return json.load(image.extractfile(name))
 
+    def blob(digest):
+        return "blobs/" + digest.replace(":", "/")
+
     names = image.getnames()
     if "index.json" in names and "manifest.json" not in names:
-        blob = lambda digest: "blobs/" + digest.replace(":", "/")
         manifest = read(blob(read("index.json")["manifests"][0]["digest"]))
         return [blob(layer["digest"]) for layer in manifest["layers"]], read(blob(manifest["config"]["digest"]))
     manifest = read("manifest.json")[0]
@@ -52,7 +56,7 @@ def describe(image):
 
 
 def measure(made_by, data):
-    """The part's name is the folder of image/build.sh that the layer is a copy of."""
+    """Measures one layer, which is named after its two largest files."""
     with tarfile.open(fileobj=io.BytesIO(data)) as layer:
         files = [member for member in layer.getmembers() if member.isfile()]
     largest = sorted(files, key=lambda file: -file.size)[:2]

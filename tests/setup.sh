@@ -52,8 +52,8 @@ import wheels
 try:
     with contextlib.redirect_stdout(sys.stderr):
         packages = wheels.install(wheels.ROOT / sys.argv[1])
-except (wheels.Failure, OSError) as failure:
-    sys.exit(f"error: {failure}")
+except (wheels.BuildError, OSError) as error:
+    sys.exit(f"error: {error}")
 print(packages)
 PYTHON
 }

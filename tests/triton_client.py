@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Triton's own client against a server: triton_client.py ADDRESS MODEL=DATATYPE... echoes through each model."""
+"""Tests a server with Triton's own client: triton_client.py ADDRESS MODEL=DATATYPE..., where each model is an echo."""
 
 import sys
 
@@ -7,11 +7,11 @@ import numpy as np
 import tritonclient.http as http
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-# They have no JSON form.
+# Data types without a representation in JSON.
 HALVES = ("FP16", "BF16")
 
 
-def tensor(datatype, rows, binary=True):
+def tensor(datatype, rows, *, binary=True):
     sent = np.array(rows, dtype=triton_to_np_dtype(datatype))
     given = http.InferInput("x", list(sent.shape), datatype)
     given.set_data_from_numpy(sent, binary_data=binary)
@@ -19,12 +19,12 @@ def tensor(datatype, rows, binary=True):
 
 
 def echo(client, model, datatype, binary):
-    sent, given = tensor(datatype, [[1, 2, 3, 250]], binary)
+    sent, given = tensor(datatype, [[1, 2, 3, 250]], binary=binary)
     outputs = [http.InferRequestedOutput("y", binary_data=binary)]
     result = client.infer(model, [given], outputs=outputs, request_id="7", model_version="1")
     assert result.get_response()["id"] == "7", result.get_response()
-    for answer in (result, client.infer(model, [given])):
-        got = answer.as_numpy("y")
+    for response in (result, client.infer(model, [given])):
+        got = response.as_numpy("y")
         assert got.dtype == sent.dtype and np.array_equal(got, sent), (datatype, binary, got)
 
 
@@ -36,7 +36,7 @@ def classify(client, model, datatype, binary):
     assert list(got.shape) == [2, 2] and words == ["250:3", "3:2", "8:0", "7:1"], (datatype, binary, got)
 
 
-def count(client, model, calls):
+def check_statistics(client, model, calls):
     for statistics in (
         client.get_inference_statistics(model, "1"),
         client.get_inference_statistics(model),
@@ -51,7 +51,7 @@ def count(client, model, calls):
         assert sizes == {1: calls - 2, 2: 2}, one
 
 
-def refused(call, status, words):
+def assert_refused(call, status, words):
     try:
         call()
     except InferenceServerException as error:
@@ -78,12 +78,12 @@ def main():
             echo(client, model, datatype, binary)
         for binary in (False, True):
             classify(client, model, datatype, binary)
-        count(client, model, 2 * len(forms) + 2)
+        check_statistics(client, model, 2 * len(forms) + 2)
     assert not client.is_model_ready("nobody") and not client.is_model_ready(next(iter(models)), "2")
     _, wrong = tensor("FP32", [[1, 2, 3]])
-    refused(lambda: client.infer(next(iter(models)), [wrong]), "400", "'x'")
-    refused(lambda: client.get_model_metadata("nobody"), "404", "No model 'nobody'")
-    refused(lambda: client.get_inference_statistics("nobody"), "404", "No model 'nobody'")
+    assert_refused(lambda: client.infer(next(iter(models)), [wrong]), "400", "'x'")
+    assert_refused(lambda: client.get_model_metadata("nobody"), "404", "No model 'nobody'")
+    assert_refused(lambda: client.get_inference_statistics("nobody"), "404", "No model 'nobody'")
     print("ok")
 
 

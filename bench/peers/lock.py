@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Pins what a peer needs: bench/peers/lock.py [PEER ...]. Reads requirements.in, writes requirements.txt.
+"""Pins the packages of peers: bench/peers/lock.py [PEER ...] reads requirements.in and writes requirements.txt.
 
-The versions are those that pip finds for this Python; the sha256 are of the wheels for CPython 3.11 to 3.13 on Linux,
-x86_64 and aarch64, as far as there are any.
+pip resolves the versions for this Python. The SHA-256 are those of the wheels for CPython 3.11 to 3.13 on Linux, x86_64
+and aarch64, as far as they exist.
 """
 
 import json
@@ -33,16 +33,28 @@ def main():
                     hashes[name].update(sha256 for _, sha256, _ in found.values())
         lines = ["# Made by bench/peers/lock.py from requirements.in.\n"]
         for name, (version, _, _) in sorted(pins.items()):
-            lines.append(" \\\n".join([f"{name}=={version}", *(f"    --hash=sha256:{each}" for each in sorted(hashes[name]))]))
+            lines.append(
+                " \\\n".join([f"{name}=={version}", *(f"    --hash=sha256:{each}" for each in sorted(hashes[name]))])
+            )
             lines.append("\n")
         (HERE / peer / "requirements.txt").write_text("".join(lines))
         print(f"{peer}: {len(pins)} packages", flush=True)
 
 
-def resolve(arguments, missing_ok=False):
-    """What pip would install: name -> (version, sha256, address)."""
+def resolve(arguments, *, missing_ok=False):
+    """Returns what pip would install, as {name: (version, sha256, url)}."""
     with tempfile.NamedTemporaryFile() as report:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary", ":all:"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--dry-run",
+            "--ignore-installed",
+            "--only-binary",
+            ":all:",
+        ]
         done = subprocess.run([*command, "--report", report.name, *arguments], check=False, capture_output=missing_ok)
         if done.returncode:
             if missing_ok:

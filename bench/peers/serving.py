@@ -1,7 +1,7 @@
-"""What a careful engineer writes around ONNX Runtime in Python: the card, the picture, the answer. All peers share it.
+"""Image classification with ONNX Runtime in Python, which all Python peers share.
 
-As fast as Pillow and numpy make it: a large JPEG is decoded at a reduced size, only the crop is resized, and a
-model that takes bytes gets them as they are. The answer is that of guest/.
+It is written as fast as Pillow and numpy allow: a large JPEG is decoded at a reduced size, only the crop is resized,
+and a model that takes bytes gets the pixels without conversion. The response equals that of guest/.
 """
 
 import io
@@ -17,7 +17,7 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
 
 
 class Classifier:
-    """One model; as many threads may use it as like."""
+    """One model, which any number of threads may use."""
 
     def __init__(self, folder=None):
         folder = pathlib.Path(folder or os.environ["MODEL"])
@@ -32,24 +32,25 @@ class Classifier:
         self.mean, self.std = numpy.float32(pre["mean"]), numpy.float32(pre["std"])
         self.identity = self.bytes and not self.mean.any() and (self.std == 1).all()
         options = onnxruntime.SessionOptions()
-        # A process a core computes on its own core; more threads would fight over it.
+        # Each worker process computes on one core; more threads would compete for it.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(
-            folder / card["graph"]["file"], options, providers=["CPUExecutionProvider"])
+            folder / card["graph"]["file"], options, providers=["CPUExecutionProvider"]
+        )
         self.input, self.output = card["inputs"][0]["name"], card["outputs"][0]["name"]
 
     def classify(self, picture):
-        """The answer to the bytes of one picture."""
-        return self.answer(self.scores(self.tensor(Image.open(io.BytesIO(picture))))[0])
+        """Classifies the bytes of one picture, and returns the response."""
+        return self.response(self.scores(self.tensor(Image.open(io.BytesIO(picture))))[0])
 
     def classify_many(self, pictures):
-        """The answers to several opened pictures, of one computation."""
-        return [self.answer(row) for row in self.scores(numpy.concatenate([self.tensor(each) for each in pictures]))]
+        """Classifies several opened pictures in one batch."""
+        return [self.response(row) for row in self.scores(numpy.concatenate([self.tensor(each) for each in pictures]))]
 
     def tensor(self, image):
         width, height = image.size
         wide, high = self.box(width, height)
-        # Pillow decodes a JPEG at 1/2, 1/4 or 1/8 where no pixel that is needed is lost.
+        # Pillow decodes a JPEG at 1/2, 1/4 or 1/8 where that loses no resolution.
         image.draft("RGB", (-(-width * self.size[0] // int(wide)), -(-height * self.size[1] // int(high))))
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode != "RGB":
@@ -69,7 +70,7 @@ class Classifier:
         return numpy.ascontiguousarray(pixels[None])
 
     def box(self, width, height):
-        """Width and height of the centred part that the network looks at."""
+        """Returns width and height of the centred crop."""
         aspect = self.size[0] / self.size[1]
         wide, high = (height * aspect, height) if width > height * aspect else (width, width / aspect)
         return min(wide * self.crop, width), min(high * self.crop, height)
@@ -77,12 +78,14 @@ class Classifier:
     def scores(self, tensor):
         return self.session.run([self.output], {self.input: tensor})[0]
 
-    def answer(self, scores):
+    def response(self, scores):
         if self.softmax:
             scores = numpy.exp(scores - scores.max())
             scores /= scores.sum()
         best = numpy.argpartition(-scores, self.top_k - 1)[: self.top_k]
         best = best[numpy.argsort(-scores[best], kind="stable")]
         predictions = [
-            {"class": self.labels[index], "index": index, "probability": float(scores[index])} for index in best.tolist()]
+            {"class": self.labels[index], "index": index, "probability": float(scores[index])}
+            for index in best.tolist()
+        ]
         return {"class": predictions[0]["class"], "model": self.name, "predictions": predictions}

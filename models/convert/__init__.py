@@ -1,5 +1,6 @@
-"""Published weights -> ONNX with numpy and onnx but without any framework; ONNX -> int8 and OpenVINO IR.
+"""Converts published weights to ONNX without any training framework, and ONNX to int8 and to OpenVINO IR.
 
-Each converter is a module with `convert(weights, card)`: the path of the published file and the
-model's card, to an `onnx.ModelProto`; one that quantizes is also given a folder of pictures. The card decides names and shapes; the weights decide the rest.
+Each converter is a module with `convert(weights, card)`, which takes the path of the published file and the parsed
+model.toml and returns an `onnx.ModelProto`; a converter that quantizes takes a folder of calibration pictures, too.
+The card determines names and shapes, the weights everything else. `openvino_ir` writes files instead.
 """

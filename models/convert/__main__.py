@@ -1,7 +1,7 @@
-"""`python3 -S -m convert CONVERTER WEIGHTS CARD OUTPUT [PICTURES]`: what models/build.py runs in a child process.
+"""`python3 -S -m convert CONVERTER WEIGHTS CARD OUTPUT [PICTURES]`, which models/build.py runs in a child process.
 
-A child with -S sees the standard library and the pinned packages, and none of the user's: the same
-input gives the same bytes on every machine, which is what lets the card pin the result.
+With -S the child sees the standard library and the pinned packages, but no package of the user. The same input
+therefore gives the same bytes on every machine, so that the card can pin the SHA-256 of the output.
 """
 
 import importlib
@@ -18,7 +18,7 @@ def main():
         module.convert(weights, output)
         return
 
-    import onnx
+    import onnx  # noqa: PLC0415 - the conversion to OpenVINO IR does without it
 
     model = module.convert(weights, card, *pictures)
     onnx.checker.check_model(model, full_check=True)

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite, any variant: a PyTorch state dict (converted from TensorFlow's weights) -> ONNX.
+"""Converts EfficientNet-Lite, in any variant, from a PyTorch state dict (made from TensorFlow's weights) to ONNX.
 
-Channels, kernels and the number of blocks are read off the weights, the picture's size off the card.
-What neither tells is written down here: the stride of each stage, ReLU6, the epsilon of the batch
-normalisation, and TensorFlow's "SAME" padding, which is not symmetric.
+The weights determine channels, kernels and the number of blocks; the card determines the picture's size. What neither
+contains is defined here: the stride of each stage, ReLU6, the epsilon of the batch normalization, and the asymmetric
+"SAME" padding of TensorFlow.
 """
 
 import re
@@ -12,7 +12,7 @@ import numpy
 from . import torch_pickle
 from .graph import Graph
 
-# The first block of each stage strides; a stage is told by its number of output channels.
+# Stride of the first block of each stage. A new stage starts where the number of output channels changes.
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STEM_STRIDE = 2
 BATCH_NORM_EPSILON = 1e-3
@@ -30,7 +30,7 @@ def convert(weights, card):
         opens_stage = outputs != channels
         stage += opens_stage
         y = x
-        # Only the first block of all does without an expansion.
+        # The first block of the network has no expansion.
         if prefix + "_expand_conv.weight" in tensors:
             y = net.conv(prefix + "_expand_conv", prefix + "_bn0", y)
         stride = STAGE_STRIDES[stage] if opens_stage else 1
@@ -52,7 +52,7 @@ def _count_blocks(tensors):
 
 
 class _Net:
-    """The graph so far, and the size of the picture at its end, which the padding depends on."""
+    """The graph under construction, with the (height, width) of its latest output, which the padding depends on."""
 
     def __init__(self, card, tensors):
         self.graph = Graph(card)
@@ -64,8 +64,8 @@ class _Net:
         self.unused.discard(name)
         return self.tensors[name]
 
-    def conv(self, name, norm, x, stride=1, depthwise=False, relu6=True):
-        """A convolution with the batch normalisation that follows it folded into its weights."""
+    def conv(self, name, norm, x, *, stride=1, depthwise=False, relu6=True):
+        """Adds a convolution; the batch normalization that follows it is folded into its weights."""
         kernel = self.take(name + ".weight").astype(numpy.float64)
         gamma, beta, mean, variance = (
             self.take(f"{norm}.{part}").astype(numpy.float64)
@@ -92,9 +92,9 @@ class _Net:
         return self.graph.node("Clip", [x, *bounds], name + ".relu6")
 
     def same_padding(self, kernel, stride):
-        """TensorFlow's "SAME": as little as gives ceil(size / stride), and an odd pixel goes to the end."""
+        """TensorFlow's "SAME": the least padding that gives ceil(size / stride); an odd pixel goes to the end."""
         outputs = [-(-size // stride) for size in self.size]
-        pads = [max((o - 1) * stride + k - size, 0) for o, k, size in zip(outputs, kernel, self.size)]
+        pads = [max((o - 1) * stride + k - size, 0) for o, k, size in zip(outputs, kernel, self.size, strict=True)]
         self.size = outputs
         return [pad // 2 for pad in pads] + [pad - pad // 2 for pad in pads]
 

@@ -1,7 +1,7 @@
-"""A plain Keras CNN (a `Sequential` in an .h5 file) -> ONNX, layer by layer as its own config says.
+"""Converts a Keras CNN (a `Sequential` in an .h5 file) to ONNX, layer by layer as its configuration describes.
 
-Keras works on NHWC and ONNX on NCHW, so the picture is transposed once at the start and once before
-it is flattened. A layer or a setting that is not handled is an error, never a guess.
+Keras computes in NHWC and ONNX in NCHW, so the picture is transposed once at the start and once before it is
+flattened. A layer or a setting that is not supported is an error.
 """
 
 import json
@@ -39,7 +39,7 @@ def _conv(graph, x, settings, weights):
 
 
 def _batch_norm(graph, x, settings, weights):
-    # It stays a layer of its own: it follows a ReLU here, so no convolution can take it in.
+    # It remains a layer of its own: it follows a ReLU, so it can't be folded into a convolution.
     _expect(settings, axis=[3], center=True, scale=True)
     name = settings["name"]
     parts = ("gamma", "beta", "moving_mean", "moving_variance")

@@ -1,7 +1,7 @@
-"""ONNX -> OpenVINO IR (model.xml and model.bin), for hosts that serve OpenVINO graphs.
+"""Converts ONNX to OpenVINO IR (model.xml and model.bin), for hosts that serve OpenVINO graphs.
 
-The weights stay float32, so that both files compute the same numbers. `read_model` is used rather than
-`convert_model`: it is the same front end, and it sends no usage statistics.
+The weights stay float32, so that both formats compute the same numbers. `read_model` is used instead of
+`convert_model` because it has the same front end and sends no usage statistics.
 """
 
 import pathlib

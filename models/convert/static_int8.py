@@ -1,12 +1,13 @@
-"""A float graph -> the same in int8: QDQ, activations u8, weights s8 for each channel; ReLU6 becomes a range.
+"""Quantizes a float graph to int8 in QDQ format: u8 activations, s8 weights with a scale per channel.
 
-The graph takes the pixels as they are, U8 in NHWC: a pixel is a quantized value of scale 1 / std and zero point
-mean, so that the float card's normalisation costs nothing, and a tensor a quarter of the bytes.
+ReLU6 becomes the range of the quantized value. The graph takes raw pixels, U8 in NHWC: a pixel is a quantized value of
+scale 1 / std and zero point mean, so the normalization of the float card costs nothing, and the input tensor has a
+quarter of the bytes.
 
-The ranges of the activations are what calibration pictures give. An engine's float results differ in their
-last bits from one processor to another, and so would the scales: each end of a range is moved outwards to the
-next of a few values. One that lies so near to such a value that those bits could decide is an error, so that
-the bytes are the same everywhere or there are none.
+The ranges of the activations are measured with calibration pictures. Float results differ in their last bits from one
+processor to another, and the scales would differ, too. Therefore each end of a range is rounded outwards to a coarse
+logarithmic grid, and an end that lies so near to a grid point that those bits could matter is an error. So the output
+has the same bytes on every machine, or there is none.
 """
 
 import itertools
@@ -22,11 +23,11 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from PIL import Image
 
-# A range end is a power of 2 ** (1 / STEPS): at most 9 % are lost, an eighth of a bit.
+# Range ends are powers of 2 ** (1 / STEPS), which widens a range by at most 9 %: an eighth of a bit of precision.
 STEPS = 8
-# Of a step. Float32 results of different kernels differ by 1e-5 or less.
+# Least distance from a grid point, in steps. Float32 results of different kernels differ by 1e-5 or less.
 LEAST_MARGIN = 1e-3
-# Looked at: the card's own crop, and the corners at these parts of the largest square.
+# Besides the card's own crop, the four corners are measured, at these fractions of the largest square.
 CORNERS = (0.875, 0.5)
 
 
@@ -42,7 +43,7 @@ def convert(source, card, pictures):
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
-        # A range of 7 bits is for processors whose sum of two products saturates (before VNNI), at a cost to all.
+        # Weights of 7 bits avoid the saturation of 16-bit sums before VNNI, but cost accuracy everywhere.
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
@@ -60,35 +61,41 @@ def convert(source, card, pictures):
 
 
 def _take_pixels(graph, recipe, end):
-    """Puts U8 pixels in the place of the quantized float input."""
+    """Replaces the float input and its quantization by an input of U8 pixels."""
     if (end["dtype"], end["shape"]) != ("U8", [-1, *reversed(recipe["size"]), 3]):
         raise ValueError(f"the card's input must be U8 in NHWC, the size that of the float model: {end}")
     if any(len(set(recipe[key])) > 1 for key in ("mean", "std")) or not recipe["mean"][0].is_integer():
         raise ValueError("only a mean and a std that all channels share, the mean an integer, become a quantization")
-    first = next(node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == graph.input[0].name)
+    first = next(
+        node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == graph.input[0].name
+    )
     values = {tensor.name: tensor for tensor in graph.initializer}
     scale, zero = (values[name] for name in first.input[1:])
     scale.CopyFrom(onnx.numpy_helper.from_array(numpy.float32(1 / recipe["std"][0]), scale.name))
     zero.CopyFrom(onnx.numpy_helper.from_array(numpy.uint8(recipe["mean"][0]), zero.name))
-    graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info(end["name"], onnx.TensorProto.UINT8, ["N", *end["shape"][1:]]))
+    graph.input[0].CopyFrom(
+        onnx.helper.make_tensor_value_info(end["name"], onnx.TensorProto.UINT8, ["N", *end["shape"][1:]])
+    )
     to_nchw = onnx.helper.make_node("Transpose", [end["name"]], list(first.output), name="to_nchw", perm=[0, 3, 1, 2])
     first.CopyFrom(to_nchw)
 
 
 def _measure(model, tensors, card, pictures):
-    """The least and the greatest value of each tensor over all crops of all pictures."""
+    """Returns the (min, max) of each tensor over all crops of all pictures."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     inner = [name for name in tensors if name not in (card["inputs"][0]["name"], card["outputs"][0]["name"])]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
     options = onnxruntime.SessionOptions()
-    # One thread adds in one order. Nothing is fused, so that all tensors are there.
+    # A single thread makes the order of additions deterministic. Without fusion every tensor exists.
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    ranges = {name: (0.0, 0.0) for name in tensors}
+    ranges = dict.fromkeys(tensors, (0.0, 0.0))
     for batch in _crops(card, sorted(pathlib.Path(pictures).iterdir())):
-        values = dict(zip([output.name for output in probe.graph.output], session.run(None, {tensors[0]: batch})))
+        values = dict(
+            zip([output.name for output in probe.graph.output], session.run(None, {tensors[0]: batch}), strict=True)
+        )
         values[tensors[0]] = batch
         for name, (low, high) in ranges.items():
             ranges[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
@@ -96,10 +103,10 @@ def _measure(model, tensors, card, pictures):
 
 
 def _crops(card, files):
-    """Each picture as the card says, and its corners, some of them mirrored."""
+    """Yields a tensor for each picture's crop as the card defines it, and for its corners, half of them mirrored."""
     for file in files:
-        with Image.open(file) as picture:
-            picture = picture.convert("RGB")
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
         width, height = picture.size
         side = min(width, height) * card["preprocessing"]["crop"]
         yield _tensor(card, picture, ((width - side) / 2, (height - side) / 2, side))
@@ -112,7 +119,7 @@ def _crops(card, files):
 def _tensor(card, picture, square):
     recipe = card["preprocessing"]
     if (recipe["layout"], recipe["color"], recipe["filter"]) != ("NCHW", "RGB", "bicubic"):
-        raise ValueError("only NCHW, RGB and bicubic are written here; add what the card says")
+        raise ValueError("only NCHW, RGB and bicubic are implemented here; add what the card says")
     left, top, side = square
     box = left, top, left + side, top + side
     pixels = numpy.asarray(picture.resize(recipe["size"], Image.Resampling.BICUBIC, box), numpy.float32)
@@ -121,7 +128,7 @@ def _tensor(card, picture, square):
 
 
 def _clip_bounds(model):
-    """What each Clip leaves; the quantizer drops the Clip and lets the range do its work."""
+    """Returns the (min, max) of each Clip's output. The quantizer removes the Clip, since the range does its work."""
     scalars = (tensor for tensor in model.graph.initializer if math.prod(tensor.dims) == 1)
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor).item() for tensor in scalars}
     clips = (node for node in model.graph.node if node.op_type == "Clip")
@@ -129,13 +136,13 @@ def _clip_bounds(model):
 
 
 def _input_bounds(card):
-    """Of black and white."""
+    """Returns the normalized values of a black and of a white pixel."""
     mean, deviation = (numpy.asarray(card["preprocessing"][key], numpy.float32) for key in ("mean", "std"))
     return float(((0 - mean) / deviation).min()), float(((255 - mean) / deviation).max())
 
 
 def _outwards(name, ends, bounds):
-    """The range with both ends on the grid, or where a known bound is reached, there."""
+    """Rounds both ends of a range outwards to the grid; an end that equals a known bound stays there."""
     low, high = (end if end in bounds else math.copysign(_next_step(name, abs(end)), end) for end in ends)
     return TensorData(lowest=numpy.float32(max(low, bounds[0])), highest=numpy.float32(min(high, bounds[1])))
 

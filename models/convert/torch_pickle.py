@@ -1,14 +1,14 @@
-"""Reads the tensors of an old-format PyTorch file (.pth before PyTorch 1.6), without PyTorch.
+"""Reads the tensors of a PyTorch file in the format before PyTorch 1.6 (.pth), without PyTorch.
 
-The file is four pickles (magic number, version, machine, the state dict), a pickled list of storage
-keys, and then the storages: an int64 length and the raw numbers of each. Tensors are views into
-storages, and converted TensorFlow weights are views that are not contiguous: strides count.
+The file consists of four pickles (magic number, version, machine, state dict), a pickled list of storage keys, and
+the storages, each an int64 length followed by the raw numbers. Tensors are views into storages; the views of converted
+TensorFlow weights are not contiguous, so strides matter.
 
-A pickle can name any function for the reader to call, so only the four names a state dict needs are
-known here; any other is an error.
+A pickle can make its reader call any function, so only the four names that a state dict needs are accepted.
 """
 
 import collections
+import pathlib
 import pickle
 
 import numpy
@@ -47,8 +47,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read(path):
-    """{name: array} in the file's order."""
-    with open(path, "rb") as file:
+    """Returns {name: array} in the order of the file."""
+    with pathlib.Path(path).open("rb") as file:
         if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != VERSION:
             raise ValueError(f"{path} is not a PyTorch file of the old format")
         if not _Unpickler(file).load()["little_endian"]:
@@ -66,7 +66,7 @@ def read(path):
 
 
 def _tensor(view, storage):
-    last = view.offset + sum((size - 1) * stride for size, stride in zip(view.shape, view.strides))
+    last = view.offset + sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
     if view.offset < 0 or min(view.strides, default=0) < 0 or last >= storage.size:
         raise ValueError("a tensor reaches outside its storage")
     strides = [stride * storage.itemsize for stride in view.strides]

@@ -1,6 +1,6 @@
-"""A cluster of one node on this machine: Kubernetes 1.20.2, etcd, and the tests' containerd.
+"""A Kubernetes 1.20.2 cluster of one node on this machine, with etcd and the tests' containerd.
 
-build-kubernetes.sh tells where it comes from.
+See build-kubernetes.sh for the origin of its programs.
 """
 
 import json
@@ -13,7 +13,7 @@ CACHE = pathlib.Path(os.environ.get("MODELFN_CACHE", pathlib.Path.home() / ".cac
 BINARIES = CACHE / "kubernetes-1.20.2"
 NODE = "10.99.0.1"
 SERVER = f"https://{NODE}:6443"
-TOKEN = "test-only"
+TOKEN = "test-only"  # noqa: S105 - the API server exists in the tests' network namespace only
 
 KUBECONFIG = f"""
 apiVersion: v1
@@ -36,7 +36,7 @@ failSwapOn: false
 syncFrequency: 10s
 readOnlyPort: 0
 resolvConf: ""
-# As if there were all the room in the world: what else this machine does is not these tests' business.
+# Almost no reserve, so that other programs on this machine do not make the kubelet evict the tests' pods.
 evictionHard: {{memory.available: 50Mi, nodefs.available: 1Mi, nodefs.inodesFree: "1", imagefs.available: 1Mi}}
 imageGCHighThresholdPercent: 100
 volumePluginDir: {root}/plugins
@@ -49,7 +49,7 @@ mode: iptables
 clusterCIDR: 10.88.0.0/16
 hostnameOverride: node
 clientConnection: {{kubeconfig: {root}/kubeconfig}}
-# Leave the machine's connection tracking as it is.
+# Do not change the machine's connection tracking.
 conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}
 """
 
@@ -77,7 +77,7 @@ class Cluster:
             "--service-cluster-ip-range=10.96.0.0/16",
             f"--advertise-address={NODE}",
             f"--cert-dir={root}/certificates",
-            # There is no name server in here.
+            # The tests' network namespace has no name server.
             "--kubelet-preferred-address-types=InternalIP",
             f"--token-auth-file={root}/tokens.csv",
             "--authorization-mode=RBAC",
@@ -129,7 +129,7 @@ class Cluster:
 
 
 def make_cgroups(name):
-    """The pods' cgroups are below one of the run's own, so that they can be found and removed."""
+    """Creates a parent cgroup for this run's pods, so that all their cgroups can be found and removed."""
     for controller in CGROUPS.iterdir():
         if controller.is_dir() and not controller.is_symlink():
             folder = controller / name

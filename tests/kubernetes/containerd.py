@@ -1,4 +1,4 @@
-"""A containerd of the tests' own, with runc, and the images in it."""
+"""A separate containerd with runc for the tests, and its images."""
 
 import pathlib
 import re
@@ -14,7 +14,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   address = "{socket}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:1"
-  # Not everybody who is root may lower a score.
+  # Lowering an OOM score needs a capability that root in a container may lack.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -23,7 +23,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
-    # A second name, as an overlay's handler would be.
+    # A second handler, such as a RuntimeClass of an overlay would name.
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sandboxed]
       runtime_type = "io.containerd.runc.v2"
 """
@@ -40,7 +40,7 @@ PAUSE = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
 
 
 class Containerd:
-    """The daemon, and `ctr` for it."""
+    """The daemon, and its command line `ctr`."""
 
     def __init__(self, root):
         self.root = root
@@ -56,15 +56,15 @@ class Containerd:
         return run("ctr", "--address", self.socket, "--namespace", namespace, *arguments, **options)
 
     def import_image(self, archive, name):
-        """Also known as `name`, whatever the archive calls it."""
+        """Imports an archive and tags the image with `name`, whatever its name is in the archive."""
         printed = self.ctr("images", "import", archive)
-        (found,) = set(re.findall(r"unpacking (\S+)", printed)) or {name}
-        if found != name:
-            self.ctr("images", "tag", "--force", found, name)
+        (imported,) = set(re.findall(r"unpacking (\S+)", printed)) or {name}
+        if imported != name:
+            self.ctr("images", "tag", "--force", imported, name)
         return name
 
     def import_pause(self):
-        """The process that holds a pod's namespaces: the smallest image that there can be."""
+        """Builds and imports the image of the pause process, which holds a pod's namespaces."""
         folder = self.root / "pause"
         folder.mkdir()
         (folder / "pause.c").write_text(PAUSE)
@@ -80,7 +80,7 @@ class Containerd:
 
 
 def main_process(containerd, task, namespace):
-    """The host's id of a container's first process."""
+    """Returns the host's process id of a container's first process."""
     for line in containerd.ctr("tasks", "ls", namespace=namespace).splitlines():
         words = line.split()
         if words and words[0] == task:
@@ -89,7 +89,7 @@ def main_process(containerd, task, namespace):
 
 
 def status(pid):
-    """/proc/PID/status of every thread."""
+    """Returns /proc/PID/status of every thread, as dictionaries."""
     threads = sorted(pathlib.Path(f"/proc/{pid}/task").iterdir())
     lines = [(thread / "status").read_text().splitlines() for thread in threads]
     return [dict(line.split(":\t", 1) for line in thread if ":\t" in line) for thread in lines]

@@ -1,4 +1,4 @@
-"""The Deployment on a real cluster: applied, updated, broken, healed and scaled, under load."""
+"""Tests of the Deployment on a real cluster: it is applied, updated, broken, repaired and scaled under load."""
 
 import base64
 import hashlib
@@ -11,13 +11,14 @@ import urllib.error
 import urllib.request
 
 import yaml
+
 from load import Load
 from manifests import CUSTOM, K8S, ROOT, one
 from report import say
 from sandbox import until
 
 PICTURE = (ROOT / "target/pictures/imagenet_00_243.jpg").read_bytes()
-# Kubernetes 1.20 knows them by older versions only: their schemas are checked in manifests.py.
+# Kubernetes 1.20 has only older API versions of these; manifests.py checks their schemas.
 NEWER = {"HorizontalPodAutoscaler", "PodDisruptionBudget"}
 SELECT = "app.kubernetes.io/name=modelfn"
 
@@ -40,8 +41,8 @@ def test_the_runtime_class_decides_how_it_runs(context):
     assert json.loads(context.containerd.ctr("containers", "info", name))["Runtime"]["Name"] == "io.containerd.runc.v2"
 
 
-def test_the_overhead_is_what_a_pod_costs(context):
-    """Beside the container: its pause process, and the shim, which is outside of the pod's cgroup."""
+def test_the_overhead_is_what_a_pod_costs(_):
+    """A pod costs its pause process and the shim, which runs outside the pod's cgroup."""
     shims = {}
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         arguments = (process / "cmdline").read_bytes().split(b"\0")
@@ -69,9 +70,11 @@ def test_an_unknown_handler_keeps_pods_from_starting(context):
         context.kubectl("apply", "--filename", "-", input=json.dumps(thing))
     try:
         until(
-            "an event tells of the handler",
-            lambda: 'no runtime for "nosuch" is configured'
-            in context.kubectl("get", "events", "--field-selector", "reason=FailedCreatePodSandBox"),
+            "an event names the handler",
+            lambda: (
+                'no runtime for "nosuch" is configured'
+                in context.kubectl("get", "events", "--field-selector", "reason=FailedCreatePodSandBox")
+            ),
         )
     finally:
         context.kubectl("delete", "pod/nosuch", "runtimeclass/nosuch", "--grace-period=0", "--force")
@@ -88,21 +91,21 @@ def test_a_rolling_update_under_load_loses_nothing(context):
         load.reach(50)
         before = the_pod(context)["metadata"]["name"]
         context.kubectl("rollout", "restart", "deployment/modelfn")
-        context.kubectl("rollout", "status", "deployment/modelfn", "--timeout=120s")
-        until("the old pod is gone", lambda: before not in context.kubectl("get", "pods"), 90)
+        await_rollout(context, "deployment")
+        await_end_of_pod(context, before)
         load.reach(max(500, load.sent() + 50))
-    say(f"{load.sent()} requests, {len(load.lost)} lost: {dict(load.answers)}")
+    say(f"{load.sent()} requests, {len(load.lost)} lost: {dict(load.responses)}")
     load.check()
 
 
 def test_a_change_of_the_card_is_a_rolling_update(context):
-    """The way an operator does it: edit, apply -k. The new card is in force, nothing is lost."""
+    """Changes the card as an operator does, by an edit and `apply -k`; no request is lost."""
     before = the_pod(context)["metadata"]["name"]
     changed = overlay_with_card(context, "changed", lambda card: card.replace("queue_size = 64", "queue_size = 65"))
     with Load(address(context), PICTURE) as load:
         context.kubectl("apply", "--kustomize", changed)
-        context.kubectl("rollout", "status", "deployment/modelfn", "--timeout=120s")
-        until("the old pod is gone", lambda: before not in context.kubectl("get", "pods"), 90)
+        await_rollout(context, "deployment")
+        await_end_of_pod(context, before)
     load.check()
 
 
@@ -113,8 +116,7 @@ def test_a_bad_model_never_takes_the_old_pod_down(context):
         context.kubectl("apply", "--kustomize", broken)
         until("a new pod fails", lambda: restarts(context) > 0, 90)
         load.reach(load.sent() + 50)
-        context.kubectl("rollout", "undo", "deployment/modelfn")
-        context.kubectl("rollout", "status", "deployment/modelfn", "--timeout=120s")
+        undo_rollout(context)
     load.check()
 
 
@@ -124,8 +126,7 @@ def test_a_bad_image_never_takes_the_old_pod_down(context):
         failed = ("ErrImage", "ImagePull")
         until("an image can't be had", lambda: any(why.startswith(failed) for why in waiting(context)), 90)
         load.reach(load.sent() + 50)
-        context.kubectl("rollout", "undo", "deployment/modelfn")
-        context.kubectl("rollout", "status", "deployment/modelfn", "--timeout=120s")
+        undo_rollout(context)
     load.check()
 
 
@@ -150,12 +151,13 @@ def test_scaling_up_and_down_under_load_loses_nothing(context):
 
 
 def test_the_keys_overlay_asks_for_keys_and_takes_new_ones(context):
-    """A change of the Secret reaches the pod without a restart."""
-    def ask(key):
+    """The pod takes the keys of a changed Secret without a restart."""
+
+    def status_with_key(key):
         request = urllib.request.Request(f"http://{address(context)}/classify", PICTURE, {"X-API-Key": key})
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the scheme is written above
+                return response.status
         except urllib.error.HTTPError as error:
             return error.code
 
@@ -166,26 +168,25 @@ def test_the_keys_overlay_asks_for_keys_and_takes_new_ones(context):
         context.kubectl("apply", "--filename", "-", input=json.dumps(secret))
 
     give_keys("alice")
-    apply_overlay(context, "api-keys", replicas=1, kind="Deployment", wanted={"Deployment"})
-    context.kubectl("rollout", "status", "deployment/modelfn", "--timeout=120s")
+    apply_overlay(context, "api-keys", workload="Deployment", kinds={"Deployment"})
+    await_rollout(context, "deployment")
     until("the old pod is gone", lambda: len(pods(context)) == 1, 90)
     before = the_pod(context)
-    assert [ask(""), ask(key_of("bob")), ask(key_of("alice"))] == [401, 401, 200]
+    assert [status_with_key(""), status_with_key(key_of("bob")), status_with_key(key_of("alice"))] == [401, 401, 200]
     give_keys("alice", "bob")
-    until("the new key is taken", lambda: ask(key_of("bob")) == 200, 180)
+    until("the new key is taken", lambda: status_with_key(key_of("bob")) == 200, 180)
     assert the_pod(context)["metadata"]["uid"] == before["metadata"]["uid"] and restarts(context) == 0
-    context.kubectl("rollout", "undo", "deployment/modelfn")
-    context.kubectl("rollout", "status", "deployment/modelfn", "--timeout=120s")
+    undo_rollout(context)
 
 
 def test_the_cache_overlay_compiles_once(context):
-    """Code is kept on the pod's volume: compiled at its first start, found at its second."""
+    """Compiled code is stored on the pod's volume: the first start compiles, the second one does not."""
     volume = context.root / "cache-volume"
     volume.mkdir(mode=0o777)
     volume.chmod(0o777)
     context.kubectl("apply", "--filename", "-", input=json.dumps(persistent_volume("cache", volume, "ReadWriteOnce")))
-    apply_overlay(context, "cache", replicas=1, kind="StatefulSet", wanted={"StatefulSet", "Service"})
-    context.kubectl("rollout", "status", "statefulset/modelfn", "--timeout=120s")
+    apply_overlay(context, "cache", workload="StatefulSet", kinds={"StatefulSet", "Service"})
+    await_rollout(context, "statefulset")
     assert "compiling" in context.kubectl("logs", "modelfn-0")
     context.kubectl("delete", "pod", "modelfn-0")
     until("it is back", lambda: "modelfn-0" in [p["metadata"]["name"] for p in ready_pods(context)], 90)
@@ -195,9 +196,9 @@ def test_the_cache_overlay_compiles_once(context):
 
 
 def test_every_overlay_is_taken_by_the_api_server(context):
-    """By its own validation, without keeping anything.
+    """The API server's own validation accepts every overlay (`--dry-run=server`).
 
-    Custom resources are left out: this old server, built with a Go so much newer, dies of any.
+    Custom resources are left out, because this old server, built with a much newer Go, crashes on them.
     """
     namespace = one(context.overlays["base"], "Namespace")
     context.kubectl("apply", "--filename", "-", input=json.dumps(namespace))
@@ -206,23 +207,34 @@ def test_every_overlay_is_taken_by_the_api_server(context):
         text = yaml.safe_dump_all(known)
         printed = context.kubectl("apply", "--dry-run=server", "--filename", "-", input=text)
         assert len(printed.splitlines()) == len(known), f"{overlay}: {printed}"
-        without = ", ".join(sorted((NEWER | CUSTOM) & kinds(objects))) or "none"
+        without = ", ".join(sorted((NEWER | CUSTOM) & kinds_of(objects))) or "none"
         say(f"{overlay}: {len(known)} of {len(objects)} objects, without {without}")
 
 
-def apply_overlay(context, name, replicas, kind, wanted):
-    """An overlay's objects of some kinds, with the local image and fewer replicas."""
-    objects = [thing for thing in context.overlays[name] if thing["kind"] in wanted]
-    for thing in objects:
-        if thing["kind"] == kind:
-            thing = thing["spec"]
-            thing["replicas"] = replicas
-            thing["template"]["spec"]["containers"][0]["image"] = "docker.io/library/modelfn:0.1.0"
+def await_rollout(context, workload):
+    context.kubectl("rollout", "status", f"{workload}/modelfn", "--timeout=120s")
+
+
+def undo_rollout(context):
+    context.kubectl("rollout", "undo", "deployment/modelfn")
+    await_rollout(context, "deployment")
+
+
+def await_end_of_pod(context, name):
+    until("the old pod is gone", lambda: name not in context.kubectl("get", "pods"), 90)
+
+
+def apply_overlay(context, name, *, workload, kinds):
+    """Applies an overlay's objects of some kinds; its workload gets the local image and one replica."""
+    objects = [thing for thing in context.overlays[name] if thing["kind"] in kinds]
+    spec = one(objects, workload)["spec"]
+    spec["replicas"] = 1
+    spec["template"]["spec"]["containers"][0]["image"] = "docker.io/library/modelfn:0.1.0"
     context.kubectl("apply", "--filename", "-", input=yaml.safe_dump_all(objects))
 
 
 def overlay_with_card(context, name, change):
-    """A copy of the manifests with another card; returns its overlay for one node."""
+    """Copies the manifests with a changed card, and returns the copy's overlay for one node."""
     copy = context.root / f"k8s-{name}"
     shutil.copytree(K8S, copy)
     card = copy / "base/cards/efficientnet-lite0-int8.toml"
@@ -246,7 +258,7 @@ def persistent_volume(name, folder, mode):
     }
 
 
-def kinds(objects):
+def kinds_of(objects):
     return {thing["kind"] for thing in objects}
 
 

@@ -1,11 +1,13 @@
-"""The image itself: what is in it, how it runs under containerd and runc, and how large it is."""
+"""Tests of the container image: its contents, its size, and how it runs under containerd and runc."""
 
 import contextlib
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
+import tarfile
 import time
 import urllib.request
 
@@ -20,7 +22,7 @@ ARCHIVE = ROOT / "target/image/modelfn-0.1.0.tar"
 ENGINE_ARCHIVE = ROOT / "target/image/modelfn-0.1.0-engine.tar"
 BUILD = ROOT / "image/build.sh"
 MEMORY = 768 << 20  # as in k8s/base/deployment.yaml
-# With zstd layers, of 1,000,000 bytes. README.md says what each of them is.
+# Bound of the image with zstd layers, in MB of 1,000,000 bytes. README.md lists its parts.
 MOST_MEGABYTES = 22
 
 
@@ -37,7 +39,7 @@ def test_dockerfile_is_clean(context):
 
 
 def test_build_context_is_whole_and_small(context):
-    """What `docker build .` sends is all that cargo wants to know of, and nothing that was built here."""
+    """The build context has every file that cargo reads, and no build output."""
     (context.root / "Context").write_text("FROM scratch\nCOPY . /src\n")
     run("buildah", "build", "--quiet", "--file", context.root / "Context", "--tag", "localhost/context", ROOT)
     container = run("buildah", "from", "--pull-never", "localhost/context").strip()
@@ -54,7 +56,7 @@ def test_build_context_is_whole_and_small(context):
 
 
 def test_structure(context):
-    """No shell, no Python; user, entry point and signal as said. The tool wants docker's kind of archive."""
+    """The image has no shell and no Python; user, entry point and signal are right. The tool needs a docker archive."""
     for archive, config in [(ARCHIVE, "full"), (ENGINE_ARCHIVE, "engine")]:
         docker = context.root / f"{config}.docker.tar"
         run("buildah", "pull", "--quiet", f"oci-archive:{archive}")
@@ -69,14 +71,16 @@ def test_bill_of_materials_lists_every_part(context):
     with mounted(context) as root:
         bom = json.loads((root / "usr/share/doc/modelfn/sbom.cdx.json").read_text())
     names = {component["name"] for component in bom["components"]}
-    assert {"modelfn", "classify", "wasmtime", "hyper", "onnxruntime", "efficientnet-lite0-int8", "libc6"} <= names, names
+    assert {"modelfn", "classify", "wasmtime", "hyper", "onnxruntime", "efficientnet-lite0-int8", "libc6"} <= names, (
+        names
+    )
     assert "reqwest" not in names, "what only tests use is not in the image"
     without = [c["name"] for c in bom["components"] if "purl" not in c and c["type"] == "library"]
     assert sorted(without) == ["classify", "modelfn"], without
 
 
 def test_nobody_but_root_can_write_its_files(context):
-    """So that compiled code in it can be trusted, whoever the program runs as."""
+    """The program trusts compiled code by its ownership, whichever user it runs as."""
     with mounted(context) as root:
         paths = [root, *root.rglob("*")]
         assert len(paths) > 30, paths
@@ -106,7 +110,7 @@ def test_answers_a_picture_as_nobody_in_a_read_only_root(context):
 
 
 def test_starts_within_a_second(context):
-    """At best of a few, since the machine may be busy with something else."""
+    """The best of up to eight starts counts, since the machine may be busy with something else."""
     times = []
     while len(times) < 8 and not (times and min(times) <= 1.0):
         n = len(times)
@@ -123,7 +127,7 @@ def test_code_is_not_compiled_at_start(context):
 
 
 def test_code_is_compiled_where_the_image_has_none(context):
-    """As on a processor without the baseline: slower, but it works, also with nowhere to write."""
+    """As on a processor without the baseline features, it compiles and starts, even with no writable cache."""
     with Container(context, "compiles", env={"MODELFN_CODE_CACHE": "/nowhere"}) as container:
         seconds = container.ready()
         assert "compiling" in container.log()
@@ -147,8 +151,11 @@ def test_a_termination_signal_drains_and_ends_with_0(context):
 def test_engine_image_takes_models_from_a_volume(context):
     name = NAME + "-engine"
     models = context.root / "volume"
-    source = ROOT / "models/efficientnet-lite0-int8"
-    run("install", "-D", "-m", "644", "-t", models / "efficientnet-lite0-int8", *source.glob("*.t*"), source / "model.onnx")
+    source, target = ROOT / "models/efficientnet-lite0-int8", models / "efficientnet-lite0-int8"
+    target.mkdir(parents=True)
+    for file in [*source.glob("*.t*"), source / "model.onnx"]:
+        shutil.copyfile(file, target / file.name)
+        (target / file.name).chmod(0o644)
     with Container(context, "volume", image=name, mounts={models: "/models"}) as container:
         container.ready()
         assert container.classify() == "espresso"
@@ -158,9 +165,7 @@ def test_engine_image_takes_models_from_a_volume(context):
 
 
 def image_name(archive):
-    """As buildah knows it after a pull."""
-    import tarfile
-
+    """Returns the name under which buildah knows the archive's image after a pull."""
     with tarfile.open(archive) as image:
         (entry,) = json.load(image.extractfile("index.json"))["manifests"]
     return entry["annotations"]["org.opencontainers.image.ref.name"]
@@ -168,7 +173,7 @@ def image_name(archive):
 
 @contextlib.contextmanager
 def mounted(context):
-    """The image's file tree."""
+    """Mounts the image's root file system."""
     target = context.root / "mounted"
     target.mkdir(exist_ok=True)
     import_for_tests(context, NAME)
@@ -180,7 +185,7 @@ def mounted(context):
 
 
 def import_for_tests(context, name):
-    """Into a namespace of containerd's that the kubelet does not look at."""
+    """Imports an image into a containerd namespace that the kubelet does not manage."""
     ctr, where = context.containerd.ctr, "image-tests"
     if name not in ctr("images", "ls", "--quiet", namespace=where).split():
         archive = ENGINE_ARCHIVE if name.endswith("-engine") else ARCHIVE
@@ -191,15 +196,16 @@ def import_for_tests(context, name):
 
 
 class Container:
-    """One container under runc, in the host's network, as strict as the Deployment's."""
+    """One container under runc, in the host's network, with the restrictions of the Deployment."""
 
-    def __init__(self, context, name, image=NAME, memory=MEMORY, env=None, mounts=None):
+    def __init__(self, context, name, *, image=NAME, memory=MEMORY, env=None, mounts=None):
         self.context, self.name, self.namespace = context, name, "image-tests"
         self.file = context.root / f"{name}.log"
         import_for_tests(context, image)
         command = ["ctr", "--address", context.containerd.socket, "--namespace", self.namespace, "run", "--rm"]
         command += ["--read-only", "--net-host", "--seccomp", "--memory-limit", str(memory)]
-        # Root's are the default; of a user that is not root none is left, but the set to gain them from is.
+        # containerd gives the default capabilities of root. Another user has none of them effective, but could regain
+        # them from the bounding set.
         for capability in DEFAULT_CAPABILITIES:
             command += ["--cap-drop", capability]
         command += ["--cgroup", f"/{context.root.name}/{name}"]
@@ -228,11 +234,12 @@ class Container:
         return until("the task runs", lambda: runtime.main_process(self.context.containerd, self.name, self.namespace))
 
     def ready(self):
-        """Waits, and returns how long its first process has existed then, in seconds."""
+        """Waits until it is ready, and returns the age of its first process in seconds."""
+
         def answers():
             assert self.process.poll() is None, self.log()
-            with urllib.request.urlopen("http://127.0.0.1:8081/readyz", timeout=2) as answer:
-                return answer.status == 200
+            with urllib.request.urlopen("http://127.0.0.1:8081/readyz", timeout=2) as response:
+                return response.status == 200
 
         until(f"{self.name} is ready", answers)
         ticks = int(pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
@@ -240,8 +247,8 @@ class Container:
 
     def classify(self):
         request = urllib.request.Request("http://127.0.0.1:8080/classify", PICTURE.read_bytes())
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)["class"]
+        with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310 - the scheme is written above
+            return json.load(response)["class"]
 
     def memory(self):
         group = pathlib.Path("/sys/fs/cgroup/memory", self.context.root.name, self.name)

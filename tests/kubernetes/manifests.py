@@ -1,4 +1,4 @@
-"""The manifests as text: every overlay is valid, safe by a scanner's and by our own rules, and adds up."""
+"""Tests of the manifests as text: every overlay is valid, secure by a scanner's and our own rules, and consistent."""
 
 import json
 import pathlib
@@ -6,18 +6,21 @@ import re
 import shutil
 import tomllib
 
+import kubernetes_validate
+import yaml
+
 from report import say
 from sandbox import run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 K8S = ROOT / "k8s"
-# The oldest release that the manifests promise, and the newest one whose schemas the checker has.
+# The oldest release that the manifests support, and the newest one whose schemas the validator has.
 RELEASES = ("1.32", "1.37")
-# Resources of others, for which the checker has no schema; test_custom_resources_lead_to_what_is_there looks at them.
+# Custom resources, for which the validator has no schema; test_custom_resources_lead_to_what_is_there checks them.
 CUSTOM = {"ServiceMonitor", "ScaledObject", "ServingRuntime", "InferenceService"}
-# The pause process and the shim are no part of a container's limit; what the program takes before any request is.
+# Memory of the program without requests. The pause process and the shim do not count towards a container's limit.
 PROGRAM = 256 << 20
-# The scanner's rules that are not kept, and why.
+# Rules of the scanner that are waived, with the reasons.
 WAIVED = {
     "CKV_K8S_15": "tags are versions, never given twice; a pod must start where the registry is away",
     "CKV_K8S_43": "images are named by tag in the base: the digest is known after a push, and set by kustomize",
@@ -25,8 +28,6 @@ WAIVED = {
 
 
 def test_every_overlay_builds_and_is_valid(context):
-    import kubernetes_validate
-
     for overlay, objects in context.overlays.items():
         assert objects, overlay
         for thing in objects:
@@ -41,9 +42,7 @@ def test_every_overlay_builds_and_is_valid(context):
 
 
 def test_the_validator_finds_a_planted_error(context):
-    """A check that can't fail would say nothing."""
-    import kubernetes_validate
-
+    """A misspelt key fails, which shows that the validation is strict."""
     deployment = json.loads(json.dumps(one(context.overlays["base"], "Deployment")))
     deployment["spec"]["template"]["spec"]["containers"][0]["livenessProb"] = {}
     try:
@@ -63,7 +62,7 @@ def test_scanner_finds_nothing(context):
 
 
 def test_drain_ends_before_the_grace_period(context):
-    """Shutdown delay, drain and a second for the rest fit, or the kubelet would kill requests in flight."""
+    """Shutdown delay, drain and a second of reserve fit into the grace period, so no request is killed."""
     for overlay, pod in pods(context):
         env = environment(pod)
         total = seconds(env["MODELFN_SHUTDOWN_DELAY"]) + seconds(env["MODELFN_DRAIN_TIMEOUT"])
@@ -88,7 +87,7 @@ def test_requests_fit_the_memory_limit(context):
 
 
 def test_pods_are_restricted(context):
-    """The security profile that the namespace demands, spelled out: Kubernetes 1.20 can't check it yet."""
+    """Pods meet the namespace's "restricted" security profile, which Kubernetes 1.20 can't enforce yet."""
     for overlay, pod in pods(context):
         outer, (container,) = pod.get("securityContext", {}), pod["containers"]
         inner = container["securityContext"]
@@ -102,7 +101,7 @@ def test_pods_are_restricted(context):
 
 
 def test_names_lead_to_what_is_there(context):
-    """Selectors find the pods, ports have the names that are used, probes ask paths that exist."""
+    """Selectors match the pods, ports have the names that are used, and the server has the paths of the probes."""
     for overlay, objects in context.overlays.items():
         if overlay == "kserve":
             continue
@@ -126,7 +125,7 @@ def test_names_lead_to_what_is_there(context):
 
 
 def test_custom_resources_lead_to_what_is_there(context):
-    """What they name exists: ports, labels, workloads, a metric, a runtime."""
+    """Ports, labels, workloads, metrics and runtimes that custom resources name exist."""
     monitor = one(context.overlays["monitoring"], "ServiceMonitor")["spec"]
     services = [thing for thing in context.overlays["monitoring"] if thing["kind"] == "Service"]
     (watched,) = [s for s in services if monitor["selector"]["matchLabels"].items() <= s["metadata"]["labels"].items()]
@@ -169,9 +168,7 @@ def test_the_image_and_the_repository_serve_the_same_application(_):
 
 
 def load_overlays(root):
-    """The objects of each overlay as kustomize makes them, as text and parsed, by the overlay's name."""
-    import yaml
-
+    """Renders each overlay with kustomize; returns the text and the parsed objects, by the overlay's name."""
     copy = root / "k8s"
     shutil.copytree(K8S, copy)
     (copy / "overlays/api-keys/keys").write_text("# no keys\n")
@@ -186,13 +183,13 @@ def one(objects, kind):
 
 
 def pods(context):
-    """Each overlay's pod."""
+    """Yields the name and the pod spec of each overlay."""
     for overlay, objects in context.overlays.items():
         for thing in objects:
             if thing["kind"] in ("Deployment", "StatefulSet"):
                 yield overlay, thing["spec"]["template"]["spec"]
             if thing["kind"] == "ServingRuntime":
-                # KServe's own grace period is Kubernetes' default.
+                # KServe leaves the grace period at the default of Kubernetes.
                 yield overlay, thing["spec"]
 
 

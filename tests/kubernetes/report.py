@@ -1,4 +1,4 @@
-"""Runs tests one after the other, and tells of each."""
+"""Runs tests one after the other and reports each result."""
 
 import time
 import traceback
@@ -10,7 +10,7 @@ class Report:
         self.passed, self.failed = 0, []
 
     def tests(self, module):
-        """The functions of `module` named `test_…` that are wanted, in the order they stand there."""
+        """Returns the selected `test_…` functions of a module by name, in the order of their definition."""
         found = {f"{module.__name__}.{n[5:]}": test for n, test in vars(module).items() if n.startswith("test_")}
         return {n: test for n, test in found.items() if not self.wanted or any(word in n for word in self.wanted)}
 
@@ -30,7 +30,7 @@ class Report:
             print(f"ok      {name}  {time.monotonic() - started:.1f} s", flush=True)
 
     def end(self):
-        """The exit status. The last line is the one that CI reads."""
+        """Prints the summary, whose last line CI reads, and returns the exit status."""
         for name in self.failed:
             print(f"failed: {name}")
         print(f"{self.passed} passed, {len(self.failed)} failed", flush=True)
@@ -38,5 +38,5 @@ class Report:
 
 
 def say(text):
-    """A measured figure, or progress."""
+    """Prints a measured figure or progress."""
     print(f"        {text}", flush=True)

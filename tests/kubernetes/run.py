@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Tests of the image and of k8s/ on the real things: containerd with runc, and a Kubernetes cluster of one node.
+"""Tests the image and k8s/ on a real containerd with runc, and on a real Kubernetes cluster of one node.
 
-usage: tests/kubernetes/run.py [WORD...]     only tests whose name has one of the words
-
-Needs root, and what tests/kubernetes/setup.sh gets: `make test-kubernetes` runs both. All daemons run in
-namespaces of their own, and nothing stays behind.
+This needs root and what tests/kubernetes/setup.sh installs; `make test-kubernetes` runs both. All daemons run in
+namespaces of their own, and nothing of them remains afterwards.
 """
 
+import argparse
 import os
 import pathlib
 import sys
@@ -24,7 +23,7 @@ from report import Report, say
 
 
 class Context:
-    """What tests share."""
+    """What all tests share: rendered manifests, checkers, and, once they run, containerd and the cluster."""
 
     def __init__(self, root):
         import manifests
@@ -45,18 +44,27 @@ class Context:
         return self.cluster.get(*arguments, **options)
 
 
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="run only tests whose name contains one of the words")
+    return parser.parse_args()
+
+
 def main():
+    arguments = parse()
     if os.geteuid() != 0 or not CHECKERS.exists():
         sys.exit("run tests/kubernetes/setup.sh first, and be root: these tests make namespaces and cgroups")
     scratch = sandbox.inside()
     if scratch is None:
-        sys.exit(sandbox.enter([__file__, *sys.argv[1:]], ROOT / f"target/kubernetes-test-{os.getpid()}"))
+        sys.exit(sandbox.enter([__file__, *arguments.words], ROOT / f"target/kubernetes-test-{os.getpid()}"))
     os.environ["CONTAINERS_STORAGE_CONF"] = str(ROOT / "target/image/storage.conf")
     os.environ["BUILDAH_ISOLATION"] = "chroot"
-    sys.exit(run_all(scratch))
+    sys.exit(run_all(scratch, arguments.words))
 
 
-def run_all(scratch):
+def run_all(scratch, words):
+    # These modules import packages of CHECKERS, which only setup.sh installs.
+    # ruff: noqa: PLC0415
     import cluster
     import containerd
     import deployment
@@ -64,7 +72,7 @@ def run_all(scratch):
     import manifests
     import runtimeclass
 
-    report, context = Report(sys.argv[1:]), Context(scratch)
+    report, context = Report(words), Context(scratch)
     report.run(manifests, context)
     sandbox.prepare()
     context.containerd = containerd.Containerd(scratch)
@@ -79,7 +87,7 @@ def run_all(scratch):
             say(f"a cluster of one node, ready after {time.monotonic() - started:.0f} s")
             report.run(deployment, context)
     except (AssertionError, SystemExit) as error:
-        report.failed.append(f"could not go on: {error}")
+        report.failed.append(f"could not continue: {error}")
     finally:
         show_logs(scratch, report)
         if context.cluster:
@@ -89,7 +97,7 @@ def run_all(scratch):
 
 
 def show_logs(scratch, report):
-    """What the daemons said last, where something failed."""
+    """Prints the ends of the daemons' logs if a test failed."""
     for log in sorted(scratch.glob("*.log")) if report.failed else ():
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}")
 

@@ -1,23 +1,23 @@
-"""RuntimeClass at its lowest: the handler that the kubelet asks the container runtime for, over its own protocol."""
+"""Tests of the handlers behind RuntimeClass, over the Container Runtime Interface that the kubelet uses."""
 
 import sys
+from pathlib import Path
 
 import grpc
-from sandbox import run
 
-from pathlib import Path
+from sandbox import run
 
 
 def test_a_configured_handler_runs_a_pod(context):
     for handler in ("", "runc", "sandboxed"):
         pod = run_pod(context, handler)
         try:
-            status = client(context, "PodSandboxStatus", pod).status
+            status = call(context, "PodSandboxStatus", pod).status
             assert status.state == 0, f"not ready with handler {handler!r}"
             assert status.runtime_handler == handler
         finally:
-            client(context, "StopPodSandbox", pod)
-            client(context, "RemovePodSandbox", pod)
+            call(context, "StopPodSandbox", pod)
+            call(context, "RemovePodSandbox", pod)
 
 
 def test_an_unknown_handler_is_refused(context):
@@ -26,7 +26,7 @@ def test_an_unknown_handler_is_refused(context):
     except grpc.RpcError as error:
         assert 'no runtime for "nosuch" is configured' in error.details(), error.details()
     else:
-        raise AssertionError("a pod was made with a handler that nobody configured")
+        raise AssertionError("a pod was created with a handler that is not configured")
 
 
 def run_pod(context, handler):
@@ -37,29 +37,29 @@ def run_pod(context, handler):
         linux=messages.LinuxPodSandboxConfig(cgroup_parent=f"/{context.root.name}/cri"),
     )
     request = messages.RunPodSandboxRequest(config=config, runtime_handler=handler)
-    return messages.PodSandboxId(pod_sandbox_id=client(context, "RunPodSandbox", request).pod_sandbox_id)
+    return messages.PodSandboxId(pod_sandbox_id=call(context, "RunPodSandbox", request).pod_sandbox_id)
 
 
-def client(context, method, request):
+def call(context, method, request):
     messages = protocol(context)
-    (call,) = [m for m in messages.DESCRIPTOR.services_by_name["RuntimeService"].methods if m.name == method]
-    answer = getattr(messages, call.output_type.name)
+    (described,) = [m for m in messages.DESCRIPTOR.services_by_name["RuntimeService"].methods if m.name == method]
+    response = getattr(messages, described.output_type.name)
     with grpc.insecure_channel(f"unix://{context.containerd.socket}") as channel:
-        ask = channel.unary_unary(
+        send = channel.unary_unary(
             f"/runtime.v1.RuntimeService/{method}",
             request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=answer.FromString,
+            response_deserializer=response.FromString,
         )
-        return ask(request, timeout=60)
+        return send(request, timeout=60)
 
 
 def protocol(context):
-    """cri.proto as Python, compiled once a run."""
+    """Returns cri.proto as a Python module, which is compiled once per run."""
     if str(context.root) not in sys.path:
         here = Path(__file__).parent
         command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={here}", f"--python_out={context.root}"]
         run(*command, here / "cri.proto", env=context.python_environment)
         sys.path.append(str(context.root))
-    import cri_pb2
+    import cri_pb2  # noqa: PLC0415 - generated just before
 
     return cri_pb2

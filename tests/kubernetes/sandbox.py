@@ -1,8 +1,8 @@
-"""Where the tests' daemons live: namespaces of their own, which take everything along when they end.
+"""Namespaces for the tests' daemons, with which processes, mounts and network devices disappear.
 
-The runner starts itself again under `unshare` with a network, mount and process namespace. In there, nothing
-reaches another machine, mounts are private, and all processes end with the first one. Outside, only folders
-and cgroups are left, which `cleaned` removes.
+The runner starts itself again under `unshare` with its own network, mount and process namespace. Inside, no other
+machine can be reached, mounts are private, and all processes end with the first one. Only folders and cgroups remain
+outside, and `cleaned` removes them.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 
 def enter(arguments, scratch):
-    """Runs this script again inside, and returns its exit status."""
+    """Runs this script again inside new namespaces, and returns its exit status."""
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command += ["--propagation", "private", sys.executable, *arguments]
-    # An end from outside cleans up, too; what a harder one left, the next run does.
+    # SIGTERM cleans up, too; after SIGKILL the next run does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for left in scratch.parent.glob(scratch.name.rsplit("-", 1)[0] + "-*"):
         if not pathlib.Path("/proc", left.name.rsplit("-", 1)[1]).exists():
@@ -32,7 +32,7 @@ def enter(arguments, scratch):
 
 
 def inside():
-    """The scratch folder, if this is the process inside."""
+    """Returns the scratch folder if this process runs inside the namespaces."""
     return pathlib.Path(os.environ[INSIDE]) if INSIDE in os.environ else None
 
 
@@ -52,21 +52,21 @@ def remove(scratch):
 
 
 def remove_cgroups(name):
-    """Those that the container runtimes left, leaves first."""
+    """Removes the cgroups that the container runtimes left, children before parents."""
     for controller in CGROUPS.iterdir():
         root = controller / name
         if root.is_dir():
             for folder, _, _ in os.walk(root, topdown=False):
                 with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+                    pathlib.Path(folder).rmdir()
 
 
 def prepare():
-    """What the daemons expect of a machine: a loopback, an address, a /run of their own, shared mounts."""
+    """Sets up what the daemons expect: a loopback device, a node address, an empty /run, and shared mounts."""
     run("mount", "--make-rshared", "/")
     run("mount", "-t", "tmpfs", "tmpfs", "/run")
     run("ip", "link", "set", "lo", "up")
-    # The node's address: there is no way out of this namespace.
+    # The node's address is on a virtual device, since nothing leads out of this namespace.
     run("ip", "link", "add", "node0", "type", "veth", "peer", "name", "node1")
     run("ip", "link", "set", "node1", "up")
     run("ip", "addr", "add", "10.99.0.1/24", "dev", "node0")
@@ -76,7 +76,7 @@ def prepare():
 
 
 def run(*command, **options):
-    """Runs a command that must succeed, and returns what it printed."""
+    """Runs a command that must succeed, and returns its standard output."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     done = subprocess.run([str(word) for word in command], check=False, **options)
     if done.returncode != 0:
@@ -86,7 +86,7 @@ def run(*command, **options):
 
 
 def until(what, condition, seconds=60):
-    """Waits until `condition` gives something true, and returns it."""
+    """Waits until `condition` returns something true, and returns that."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -101,7 +101,7 @@ def until(what, condition, seconds=60):
 
 
 class Daemon:
-    """A process with a log file, ended by its id."""
+    """A child process with a log file."""
 
     def __init__(self, log, *command, **options):
         self.name = pathlib.Path(command[0]).name

@@ -1,10 +1,13 @@
-"""BentoML with adaptive batching, as https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html has it."""
+"""BentoML with adaptive batching.
+
+https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html describes it.
+"""
 
 import os
 
-import bentoml
 from PIL.Image import Image
 
+import bentoml
 from serving import Classifier
 
 

@@ -1,13 +1,16 @@
-"""FastAPI. What computes runs in its pool of threads, as https://fastapi.tiangolo.com/async/ has it; no more of them than
-help a process that computes on one core (https://starlette.dev/threadpool/): with the default of 40 it was slower."""
+"""FastAPI, which computes in its thread pool as https://fastapi.tiangolo.com/async/ recommends.
+
+The pool has two threads, since each process computes on one core (https://starlette.dev/threadpool/); the default of 40
+was slower.
+"""
 
 import contextlib
 
 import anyio.to_thread
-from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
+from fastapi import FastAPI, Request
 from serving import Classifier
 
 

@@ -1,7 +1,6 @@
-"""Flask."""
+"""Flask, which calls the model in the worker thread of the request."""
 
 from flask import Flask, request
-
 from serving import Classifier
 
 app = Flask(__name__)

@@ -1,9 +1,9 @@
-"""MLServer with a runtime of one's own, as https://docs.seldon.ai/mlserver/user-guide/custom has it."""
+"""MLServer with a custom runtime, as https://docs.seldon.ai/mlserver/user-guide/custom describes it."""
+
+from mlserver.handlers import custom_handler
 
 from fastapi import Body
 from mlserver import MLModel
-from mlserver.handlers import custom_handler
-
 from serving import Classifier
 
 
