@@ -119,7 +119,7 @@ def test_names_lead_to_what_is_there(context):
                 target = thing["spec"]["scaleTargetRef"]
                 assert (target["kind"], target["name"]) == (workload["kind"], workload["metadata"]["name"]), overlay
         assert pod["spec"]["runtimeClassName"] == one(objects, "RuntimeClass")["metadata"]["name"], overlay
-        admin = (ROOT / "host/src/server/admin.rs").read_text()
+        admin = (ROOT / "host/server/src/admin.rs").read_text()
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert f'"{container[probe]["httpGet"]["path"]}"' in admin, overlay
 
@@ -135,7 +135,7 @@ def test_custom_resources_lead_to_what_is_there(context):
     scaled = one(keda, "ScaledObject")["spec"]
     assert scaled["scaleTargetRef"]["name"] == one(keda, "Deployment")["metadata"]["name"]
     assert not [thing for thing in keda if thing["kind"] == "HorizontalPodAutoscaler"], "KEDA makes its own"
-    metrics = "".join(file.read_text() for file in (ROOT / "host/src").rglob("*.rs"))
+    metrics = "".join(file.read_text() for file in (ROOT / "host").rglob("*.rs"))
     assert "modelfn_queue_depth" in scaled["triggers"][0]["metadata"]["query"] and '"modelfn_queue_depth"' in metrics
 
     kserve = context.overlays["kserve"]
