@@ -1,4 +1,4 @@
-//! The ConnectionActivity Inference Protocol, version 2, over REST: the same models and queues as the functions', without a
+//! The Open Inference Protocol, version 2, over REST: the same models and queues as the functions', without a
 //! function between.
 //!
 //! - `GET /v2`, `/v2/health/live`, `/v2/health/ready`, `/v2/models`, `/v2/models/stats`

@@ -19,7 +19,7 @@ use modelfn_wasm::function::InvokeError;
 /// When a client that was shed should come back.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The most bytes of what a client of the ConnectionActivity Inference Protocol is told: some of it may be the client's own.
+/// The most bytes of what a client of the Open Inference Protocol is told: some of it may be the client's own.
 const MAX_DETAIL: usize = 2048;
 
 /// What can go wrong with a request before and around the guest.
@@ -79,8 +79,8 @@ pub enum Problem {
     /// The guest gave no answer.
     #[error(transparent)]
     Invoke(#[from] InvokeError),
-    /// The ConnectionActivity Inference Protocol has no such path.
-    #[error("the ConnectionActivity Inference Protocol has no {0}")]
+    /// The Open Inference Protocol has no such path.
+    #[error("the Open Inference Protocol has no {0}")]
     NoEndpoint(String),
     /// The path is right, the method is not. Has the right ones.
     #[error("this path wants one of these methods: {0}")]
@@ -123,7 +123,7 @@ impl Problem {
         self.with_headers(respond(status, "application/problem+json", &document))
     }
 
-    /// The answer for a client that speaks the ConnectionActivity Inference Protocol.
+    /// The answer for a client that speaks the Open Inference Protocol.
     pub fn inference_response(&self) -> Response<Full<Bytes>> {
         let (status, _, mut detail) = self.reaction();
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));

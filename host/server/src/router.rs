@@ -39,7 +39,7 @@ pub enum Target {
         /// What of it needs no API key.
         public: Arc<[PublicRoute]>,
     },
-    /// A model itself, without a function: the ConnectionActivity Inference Protocol.
+    /// A model itself, without a function: the Open Inference Protocol.
     Inference,
     /// Always the same.
     Static(StaticResponse),

@@ -30,7 +30,7 @@ const MAX_HEAD: usize = 64 << 10;
 /// What connections may take of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// ConnectionActivity at the same time.
+    /// Connections that may be open at the same time.
     pub connections: usize,
     /// For a request's head.
     pub header_timeout: Duration,

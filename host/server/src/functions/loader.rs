@@ -273,7 +273,7 @@ fn load_app(manifest: &Path) -> Result<App> {
 fn check_routes(app: &App) -> Result<()> {
     let taken = app.routes.iter().map(|(route, _)| route.to_string()).find(|route| oip::has(route));
     taken.map_or(Ok(()), |route| {
-        anyhow::bail!("route \"{route}\": /v2 is the ConnectionActivity Inference Protocol's; choose another")
+        anyhow::bail!("route \"{route}\": /v2 is the Open Inference Protocol's; choose another")
     })
 }
 
