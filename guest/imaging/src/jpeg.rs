@@ -29,8 +29,8 @@ struct Header<'a> {
     /// In the order of the file.
     quantization: [Option<[u16; 64]>; 4],
     /// Huffman tables: class and number in one byte, codes of each length, values.
-    codes: Vec<(u8, [u8; 16], &'a [u8])>,
-    /// Units between two restart markers; 0: there are none.
+    huffman_tables: Vec<(u8, [u8; 16], &'a [u8])>,
+    /// MCUs between two restart markers; 0 where there are none.
     restart_interval: u16,
     /// Whether the first scan has all components, and all of each.
     is_whole: bool,
@@ -55,8 +55,10 @@ struct Component {
     sampling: (u8, u8),
     /// Number of its quantization table.
     quantization: u8,
-    /// Numbers of its Huffman tables, of the first coefficients and of the others.
-    tables: (u8, u8),
+    /// Number of its Huffman table for DC coefficients.
+    dc_table: u8,
+    /// Number of its Huffman table for AC coefficients.
+    ac_table: u8,
 }
 
 /// Decodes a JPEG, as much of it and as large as `window` needs.
@@ -110,7 +112,7 @@ impl<'a> Header<'a> {
             components: vec![],
             orientation: Orientation::NoTransforms,
             quantization: [None; 4],
-            codes: vec![],
+            huffman_tables: vec![],
             restart_interval: 0,
             is_whole: false,
             is_ycc: true,
@@ -129,14 +131,14 @@ impl<'a> Header<'a> {
             let segment = file.get(at + 3..at + 1 + length)?;
             at += 1 + length;
             match marker {
-                0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => header.frame(marker, segment)?,
-                0xC4 => header.huffman(segment),
-                0xDB => header.quantize(segment),
+                0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => header.frame_header(marker, segment)?,
+                0xC4 => header.huffman_segment(segment),
+                0xDB => header.quantization_tables(segment),
                 0xDD => header.restart_interval = segment.first_chunk().map_or(0, |&bytes| u16::from_be_bytes(bytes)),
                 0xE1 => header.exif(segment),
                 0xEE => header.adobe(segment),
                 0xDA => {
-                    header.first_scan(segment);
+                    header.scan_header(segment);
                     header.scan = at;
                     return (!header.components.is_empty()).then_some(header);
                 }
@@ -146,7 +148,7 @@ impl<'a> Header<'a> {
     }
 
     /// `None` for a frame cut short, and for a second one: which of the two a decoder would obey is anyone's guess.
-    fn frame(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
+    fn frame_header(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
         if !self.components.is_empty() {
             return None;
         }
@@ -165,24 +167,25 @@ impl<'a> Header<'a> {
                 id,
                 sampling: (sampling >> 4, sampling & 0x0F),
                 quantization,
-                tables: (0, 0),
+                dc_table: 0,
+                ac_table: 0,
             })
             .collect();
         (self.components.len() == usize::from(count)).then_some(())
     }
 
     /// Takes the tables as far as they are whole.
-    fn huffman(&mut self, mut segment: &'a [u8]) {
+    fn huffman_segment(&mut self, mut segment: &'a [u8]) {
         while let Some((&[id, ref counts @ ..], rest)) = segment.split_first_chunk::<17>() {
             let total = counts.iter().map(|&count| usize::from(count)).sum();
             let Some((values, rest)) = rest.split_at_checked(total) else { return };
-            self.codes.push((id, *counts, values));
+            self.huffman_tables.push((id, *counts, values));
             segment = rest;
         }
     }
 
     /// Takes the tables as far as they are whole: of bytes, or of two bytes each.
-    fn quantize(&mut self, mut segment: &[u8]) {
+    fn quantization_tables(&mut self, mut segment: &[u8]) {
         while let Some((&id, rest)) = segment.split_first() {
             let wide = id >> 4 != 0;
             let Some((values, rest)) = rest.split_at_checked(if wide { 128 } else { 64 }) else { return };
@@ -203,14 +206,14 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// Adobe's word for which colors they are: 0 is none that were converted.
+    /// Adobe's APP14 segment: transform 0 says that the colors are not YCbCr.
     fn adobe(&mut self, segment: &[u8]) {
         if segment.starts_with(b"Adobe") && segment.get(11) == Some(&0) {
             self.is_ycc = false;
         }
     }
 
-    fn first_scan(&mut self, segment: &[u8]) {
+    fn scan_header(&mut self, segment: &[u8]) {
         let Some((&count, rest)) = segment.split_first() else { return };
         let (selectors, _) = rest.as_chunks::<2>();
         let count = usize::from(count);
@@ -218,7 +221,7 @@ impl<'a> Header<'a> {
         self.is_whole = count == named.len() && rest.get(2 * count..) == Some(&[0, 63, 0]);
         for (component, &[id, tables]) in named {
             self.is_whole &= component.id == id;
-            component.tables = (tables >> 4, tables & 0x0F);
+            (component.dc_table, component.ac_table) = (tables >> 4, tables & 0x0F);
         }
         self.is_whole &= count == self.components.len();
         self.is_ycc &= !self.components.iter().map(|component| component.id).eq(*b"RGB");
@@ -229,7 +232,9 @@ impl<'a> Header<'a> {
         (u32::from(self.size.0), u32::from(self.size.1))
     }
 
-    /// Whether it is of the usual kind: gray, or luma and two differences of color, in one scan.
+    /// What the fast path (`jpeg/baseline.rs`) takes: Huffman-coded sequential DCT of 8 bits a sample (SOF0, SOF1), gray
+    /// or YCbCr, in one scan that interleaves all components and holds all coefficients. The fast path itself declines
+    /// sampling factors that do not divide the largest ones, and undefined tables. The rest is for library decoders.
     fn is_baseline(&self) -> bool {
         let colors = self.components.len() == 1 || (self.components.len() == 3 && self.is_ycc);
         self.process == Process::Sequential && self.is_whole && colors && self.size.0 > 0 && self.size.1 > 0
@@ -245,21 +250,21 @@ impl<'a> Header<'a> {
         let channels = if self.components.len() == 1 { 1 } else { 3 };
         let pixels = u64::from(width) * u64::from(height) * channels;
         match self.process {
-            Process::Progressive => pixels + self.coefficients() * size_of::<i16>() as u64,
+            Process::Progressive => pixels + self.coefficient_count() * size_of::<i16>() as u64,
             _ => pixels,
         }
     }
 
-    fn coefficients(&self) -> u64 {
+    fn coefficient_count(&self) -> u64 {
         let side = |length: u16, factor: u8| u64::from(length).div_ceil(8 * u64::from(factor.max(1)));
-        let (widest, tallest) = self.most_sampling();
-        let units = side(self.size.0, widest) * side(self.size.1, tallest);
+        let (widest, tallest) = self.max_sampling();
+        let mcus = side(self.size.0, widest) * side(self.size.1, tallest);
         let blocks = |component: &Component| u64::from(component.sampling.0) * u64::from(component.sampling.1);
-        units * self.components.iter().map(blocks).sum::<u64>() * 64
+        mcus * self.components.iter().map(blocks).sum::<u64>() * 64
     }
 
     /// The largest sampling factor, horizontally and vertically.
-    fn most_sampling(&self) -> (u8, u8) {
+    fn max_sampling(&self) -> (u8, u8) {
         let of = |factor: fn(&Component) -> u8| self.components.iter().map(factor).max().unwrap_or(1);
         (of(|component| component.sampling.0), of(|component| component.sampling.1))
     }

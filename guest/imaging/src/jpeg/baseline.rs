@@ -5,26 +5,26 @@
 //! has it, in planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are
 //! left.
 
-use super::bits::{Bits, Codes, ENDS_EARLY};
+use super::bits::{BitReader, Codes, ENDS_EARLY};
 use super::idct::{self, Block, Reduced};
-use super::table::{Broken, Tables};
+use super::table::{Broken, HuffmanTables};
 use super::{Component, Header, damaged};
 use crate::error::Error;
 use crate::library::check_size;
 use crate::types::{CropBox, Plane, Window};
 
-/// The places of a block's coefficients in the order of the file (T.81 figure A.6), for [`Block`].
-const PLACES: [u8; 64] = places();
+/// The zigzag sequence (T.81 figure A.6): where the n-th coefficient of the file stands in a [`Block`].
+const ZIGZAG: [u8; 64] = zigzag();
 
 /// Bytes of a scan from which on making [`super::table::Skips`] takes less time than they save.
 const SKIPS_PAY: usize = 32 << 10;
 
 /// One component: how its blocks are coded, which of them matter, and what became of them.
 struct Channel<'a> {
-    /// Blocks of a unit, across and down.
+    /// Blocks of an MCU, across and down.
     blocks: (usize, usize),
     codes: Codes<'a>,
-    /// By place in a [`Block`].
+    /// In the order of a [`Block`].
     quantization: [i16; 64],
     /// Samples a side that a block becomes.
     side: usize,
@@ -32,8 +32,8 @@ struct Channel<'a> {
     columns: std::ops::Range<usize>,
     rows: std::ops::Range<usize>,
     plane: Plane,
-    /// The last block's first coefficient.
-    before: i32,
+    /// DC coefficient of the component's previous block (T.81 F.1.1.5.1).
+    dc_predictor: i32,
 }
 
 /// Cosines, made once.
@@ -51,25 +51,25 @@ fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) ->
     if !header.is_baseline() {
         return Ok(None);
     }
-    let tables = Tables::of(header, with_skips);
+    let tables = HuffmanTables::of(header, with_skips);
     let Some(mut channels) = channels(header, &tables, window) else { return Ok(None) };
     let bytes = |channel: &Channel<'_>| channel.plane.width * channel.plane.height;
     check_size(header.dimensions(), channels.iter().map(|channel| bytes(channel) as u64).sum())?;
-    let units = units(header);
+    let mcus = mcus(header);
     let blocks: usize = channels.iter().map(|channel| channel.blocks.0 * channel.blocks.1).sum();
     // A block has two codes or more, of a bit or more.
-    if body.len() < units.0 * units.1 * blocks / 4 {
+    if body.len() < mcus.0 * mcus.1 * blocks / 4 {
         return Err(damaged(ENDS_EARLY));
     }
     for channel in &mut channels {
         channel.plane.samples = vec![0; bytes(channel)];
     }
-    scan(body, units, header.restart_interval, &mut channels).map_err(damaged)?;
+    scan(body, mcus, header.restart_interval, &mut channels).map_err(damaged)?;
     Ok(Some(channels.into_iter().map(|channel| channel.plane).collect()))
 }
 
-fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> Option<Vec<Channel<'a>>> {
-    let (widest, tallest) = header.most_sampling();
+fn channels<'a>(header: &'a Header<'_>, tables: &'a HuffmanTables, window: Window) -> Option<Vec<Channel<'a>>> {
+    let (widest, tallest) = header.max_sampling();
     let window = window.as_stored(header.orientation);
     let size = header.dimensions();
     let channel = |component: &Component| {
@@ -92,11 +92,11 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> O
         Some(Channel {
             blocks: if header.components.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) },
             codes: Codes {
-                first: tables.first.get(usize::from(component.tables.0))?.as_deref()?,
-                others: tables.others.get(usize::from(component.tables.1))?.as_deref()?,
-                skips: tables.skips.get(usize::from(component.tables.1))?.as_deref(),
+                dc: tables.dc.get(usize::from(component.dc_table))?.as_deref()?,
+                ac: tables.ac.get(usize::from(component.ac_table))?.as_deref()?,
+                skips: tables.skips.get(usize::from(component.ac_table))?.as_deref(),
             },
-            quantization: by_place(quantization),
+            quantization: dezigzag(quantization),
             side,
             columns,
             rows,
@@ -106,17 +106,17 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a Tables, window: Window) -> O
                 height,
                 crop: CropBox { left: crop.left - left as f64, top: crop.top - top as f64, ..crop },
             },
-            before: 0,
+            dc_predictor: 0,
         })
     };
     header.components.iter().map(channel).collect()
 }
 
-/// What multiplies each coefficient of a [`Block`].
-fn by_place(in_file: &[u16; 64]) -> [i16; 64] {
+/// Quantization values of each coefficient, reordered from zigzag order to that of a [`Block`].
+fn dezigzag(in_file: &[u16; 64]) -> [i16; 64] {
     let mut values = [0; 64];
-    for (&place, &value) in PLACES.iter().zip(in_file) {
-        values[usize::from(place)] = value as i16;
+    for (&index, &value) in ZIGZAG.iter().zip(in_file) {
+        values[usize::from(index)] = value as i16;
     }
     values
 }
@@ -128,9 +128,10 @@ fn span(start: f64, length: f64, margin: f64, (side, samples): (usize, u32)) -> 
     (from..end.div_ceil(side), from * side, end - from * side)
 }
 
-/// Units of the scan, across and down. Where it has one component, a unit is a block, whatever its factors say.
-fn units(header: &Header<'_>) -> (usize, usize) {
-    let (widest, tallest) = if header.components.len() == 1 { (1, 1) } else { header.most_sampling() };
+/// MCUs of the scan, across and down. In a scan of one component an MCU is one block, whatever the sampling factors
+/// (T.81 A.2.2).
+fn mcus(header: &Header<'_>) -> (usize, usize) {
+    let (widest, tallest) = if header.components.len() == 1 { (1, 1) } else { header.max_sampling() };
     let side = |length: u16, factor: u8| usize::from(length).div_ceil(8 * usize::from(factor));
     (side(header.size.0, widest), side(header.size.1, tallest))
 }
@@ -142,21 +143,21 @@ fn units(header: &Header<'_>) -> (usize, usize) {
 #[inline(never)]
 fn scan(
     body: &[u8],
-    (units, rows): (usize, usize),
+    (mcus, rows): (usize, usize),
     restart_interval: u16,
     channels: &mut [Channel<'_>],
 ) -> Result<(), Broken> {
     let last = channels.iter().map(|channel| channel.rows.end.div_ceil(channel.blocks.1)).max();
     let rows = rows.min(last.unwrap_or(rows));
     let cosines = Cosines { two: Reduced::new(), four: Reduced::new() };
-    let mut bits = Bits::new(body);
+    let mut bits = BitReader::new(body);
     let interval = usize::from(restart_interval);
     let mut done = 0;
     for y in 0..rows {
-        for x in 0..units {
+        for x in 0..mcus {
             if interval > 0 && done > 0 && done % interval == 0 {
                 bits.restart(((done / interval - 1) % 8) as u8)?;
-                channels.iter_mut().for_each(|channel| channel.before = 0);
+                channels.iter_mut().for_each(|channel| channel.dc_predictor = 0);
             }
             done += 1;
             for channel in &mut *channels {
@@ -175,15 +176,20 @@ fn scan(
 
 impl Channel<'_> {
     #[inline(always)]
-    fn block(&mut self, bits: &mut Bits<'_>, (column, row): (usize, usize), cosines: &Cosines) -> Result<(), Broken> {
+    fn block(
+        &mut self,
+        bits: &mut BitReader<'_>,
+        (column, row): (usize, usize),
+        cosines: &Cosines,
+    ) -> Result<(), Broken> {
         let matters = self.columns.contains(&column) && self.rows.contains(&row);
         let at = matters.then(|| (column - self.columns.start, row - self.rows.start));
         match self.codes {
-            Codes { first, others, skips: Some(skips) } if !matters || self.side == 1 => {
-                self.before = self.before.wrapping_add(bits.skip(first, others, skips)?);
+            Codes { dc, ac, skips: Some(skips) } if !matters || self.side == 1 => {
+                self.dc_predictor = self.dc_predictor.wrapping_add(bits.skip(dc, ac, skips)?);
                 if let Some(at) = at {
-                    let first = (self.before as i16).wrapping_mul(self.quantization[0]);
-                    self.put(at, &[[idct::flat(first)]]);
+                    let dc = (self.dc_predictor as i16).wrapping_mul(self.quantization[0]);
+                    self.put(at, &[[idct::flat(dc)]]);
                 }
                 Ok(())
             }
@@ -191,19 +197,19 @@ impl Channel<'_> {
         }
     }
 
-    /// Reads a block that becomes samples, unless it has no place.
+    /// Decodes a block and writes its samples at block column and row `at`; `None` is outside of the window.
     ///
     /// A function of its own, that compilers find registers for.
     #[inline(never)]
-    fn read(&mut self, bits: &mut Bits<'_>, at: Option<(usize, usize)>, cosines: &Cosines) -> Result<(), Broken> {
+    fn read(&mut self, bits: &mut BitReader<'_>, at: Option<(usize, usize)>, cosines: &Cosines) -> Result<(), Broken> {
         let mut block: Block = [0; 64];
         let mut flat = true;
-        let difference = bits.block(self.codes, last(self.side), |place, value| {
-            block[usize::from(PLACES[place as usize & 63]) & 63] = value as i16;
+        let difference = bits.block(self.codes, last_coefficient(self.side), |index, value| {
+            block[usize::from(ZIGZAG[index as usize & 63]) & 63] = value as i16;
             flat = false;
         })?;
-        self.before = self.before.wrapping_add(difference);
-        block[0] = self.before as i16;
+        self.dc_predictor = self.dc_predictor.wrapping_add(difference);
+        block[0] = self.dc_predictor as i16;
         let Some(at) = at else { return Ok(()) };
         if flat || self.side == 1 {
             self.fill(at, idct::flat(block[0].wrapping_mul(self.quantization[0])));
@@ -243,8 +249,8 @@ impl Channel<'_> {
     }
 }
 
-/// The place in the file of the last coefficient that a block of `side` samples a side is made of.
-fn last(side: usize) -> u32 {
+/// Zigzag index of the last coefficient that a block of `side` samples a side is made of.
+fn last_coefficient(side: usize) -> u32 {
     match side {
         1 => 0,
         2 => 4,
@@ -254,11 +260,11 @@ fn last(side: usize) -> u32 {
 }
 
 /// Along the diagonals, there and back.
-const fn places() -> [u8; 64] {
-    let mut places = [0; 64];
+const fn zigzag() -> [u8; 64] {
+    let mut order = [0; 64];
     let (mut u, mut v, mut n) = (0u8, 0u8, 0);
     while n < 64 {
-        places[n] = u * 8 + v;
+        order[n] = u * 8 + v;
         n += 1;
         if (u + v) % 2 == 0 {
             if u == 7 {
@@ -278,7 +284,7 @@ const fn places() -> [u8; 64] {
             v += 1;
         }
     }
-    places
+    order
 }
 
 #[cfg(test)]

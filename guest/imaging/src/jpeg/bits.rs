@@ -2,11 +2,11 @@
 //!
 //! Pure. By ITU-T T.81: F.2.2 (blocks), B.1.1.5 (stuffed bytes and markers). What codes mean is in `table.rs`.
 
-use super::table::{Broken, END, Entry, LOOK, MAX_CODE, MAX_SKIP, PART, Skips, Table, extend, places};
+use super::table::{Broken, END, Entry, HuffmanTable, LOOK, MAX_CODE, MAX_SKIP, PART, Skips, advance, extend};
 
 /// Longest code with its bits.
 const MAX_SYMBOL: u32 = MAX_CODE + 15;
-/// Looks into a [`Table`], and into [`Skips`], that what a refill brings suffices for.
+/// Looks into a [`HuffmanTable`], and into [`Skips`], that what a refill brings suffices for.
 const LOOKS: u32 = 4;
 const SKIPPING_LOOKS: u32 = 2;
 
@@ -16,9 +16,9 @@ const TOO_MANY: Broken = "a block of more than 64 coefficients";
 /// How a component's blocks are coded.
 #[derive(Clone, Copy)]
 pub(super) struct Codes<'a> {
-    pub(super) first: &'a Table,
-    pub(super) others: &'a Table,
-    /// Of `others`, where there is enough to skip.
+    pub(super) dc: &'a HuffmanTable,
+    pub(super) ac: &'a HuffmanTable,
+    /// Of `ac`; `None` where so little is skipped that making the table does not pay.
     pub(super) skips: Option<&'a Skips>,
 }
 
@@ -26,17 +26,18 @@ pub(super) struct Codes<'a> {
 ///
 /// Small, and handed about by value, so that compilers keep it in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Bits<'a> {
+pub(super) struct BitReader<'a> {
     data: &'a [u8],
     at: usize,
-    /// The next bits, the first of them the highest. Behind `count` of them may be more, that are read again.
+    /// The next `count` bits, the first of them in the highest bit. Bits below them may be set already; they are read
+    /// again by the next refill.
     buffer: u64,
     count: u32,
-    /// Zero bits that stand in `buffer` for what is behind the end.
+    /// Zero bits in `buffer` that stand for data behind the end.
     padding: u32,
 }
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
     /// `data` starts behind the scan's header.
     pub(super) fn new(data: &'a [u8]) -> Self {
         Self { data, at: 0, buffer: 0, count: 0, padding: 0 }
@@ -104,11 +105,11 @@ impl<'a> Bits<'a> {
 
     /// Symbol and value of the next code.
     #[inline(always)]
-    fn next(&mut self, table: &Table) -> Result<(u8, i32), Broken> {
+    fn next(&mut self, table: &HuffmanTable) -> Result<(u8, i32), Broken> {
         self.refill::<MAX_SYMBOL>();
         let entry = table.look[self.look()];
         self.consume(entry.taken());
-        if entry.places() != PART {
+        if entry.advance() != PART {
             return Ok((entry.symbol(), entry.value()));
         }
         let symbol = if entry.taken() != 0 {
@@ -125,97 +126,97 @@ impl<'a> Bits<'a> {
         Ok((symbol, extend(bits as u32, size)))
     }
 
-    /// Reads one block (T.81 F.2.2): tells `each` place, in the order of the file, and value of the coefficients
-    /// behind the first: all that are not 0 and, where codes can be skipped, not behind `last`. Returns the
-    /// difference of the first to that of the block before.
+    /// Reads one block (T.81 F.2.2). Calls `each` with zigzag index and value of the AC coefficients that are not 0; those
+    /// behind index `last` are skipped where `codes` has a table for skipping. Returns the difference of the DC
+    /// coefficient to its predictor.
     #[inline(always)]
     pub(super) fn block(&mut self, codes: Codes<'_>, last: u32, mut each: impl FnMut(u32, i32)) -> Result<i32, Broken> {
         let mut bits = *self;
-        let difference = bits.first(codes.first)?;
+        let difference = bits.dc_difference(codes.dc)?;
         let last = if codes.skips.is_some() { last } else { 63 };
-        let mut place = 0;
-        while place < last {
+        let mut index = 0;
+        while index < last {
             bits.refill::<{ LOOKS * LOOK }>();
             for _ in 0..LOOKS {
-                let entry: Entry = codes.others.look[bits.look()];
-                let next = place + entry.places();
+                let entry: Entry = codes.ac.look[bits.look()];
+                let next = index + entry.advance();
                 if next < 63 {
                     bits.consume(entry.taken());
-                    place = next;
-                    each(place, entry.value());
+                    index = next;
+                    each(index, entry.value());
                     continue;
                 }
                 if next >= END {
                     bits.consume(entry.taken());
-                    place = next;
+                    index = next;
                     break;
                 }
-                let (next, value) = bits.perhaps_last(codes.others, place)?;
-                place = next;
-                if place <= 63 {
-                    each(place, value);
+                let (next, value) = bits.perhaps_last(codes.ac, index)?;
+                index = next;
+                if index <= 63 {
+                    each(index, value);
                 }
                 break;
             }
         }
         if let Some(skips) = codes.skips
-            && place < 63
+            && index < 63
         {
-            bits.rest(codes.others, skips, place)?;
+            bits.skip_ac(codes.ac, skips, index)?;
         }
         *self = bits;
         Ok(difference)
     }
 
-    /// Reads one block of which no coefficient but the first matters; its difference as above.
+    /// Reads one block of which only the DC coefficient matters. Returns its difference, as [`BitReader::block`].
     ///
     /// A function of its own, that compilers find registers for.
     #[inline(never)]
-    pub(super) fn skip(&mut self, first: &Table, others: &Table, skips: &Skips) -> Result<i32, Broken> {
+    pub(super) fn skip(&mut self, dc: &HuffmanTable, ac: &HuffmanTable, skips: &Skips) -> Result<i32, Broken> {
         let mut bits = *self;
-        let difference = bits.first(first)?;
-        bits.rest(others, skips, 0)?;
+        let difference = bits.dc_difference(dc)?;
+        bits.skip_ac(ac, skips, 0)?;
         *self = bits;
         Ok(difference)
     }
 
     #[inline(always)]
-    fn first(&mut self, table: &Table) -> Result<i32, Broken> {
+    fn dc_difference(&mut self, table: &HuffmanTable) -> Result<i32, Broken> {
         let (symbol, difference) = self.next(table)?;
         // Its code has a size and no zeros before it; sizes above 11 are for samples of more than 8 bits.
         if symbol > 11 { Err("a coefficient out of range") } else { Ok(difference) }
     }
 
-    /// Goes behind the block that is at `place`.
+    /// Goes behind the block that is at `index`.
     #[inline(always)]
-    fn rest(&mut self, others: &Table, skips: &Skips, mut place: u32) -> Result<(), Broken> {
-        while place < 63 {
+    fn skip_ac(&mut self, ac: &HuffmanTable, skips: &Skips, mut index: u32) -> Result<(), Broken> {
+        while index < 63 {
             self.refill::<{ SKIPPING_LOOKS * MAX_SKIP }>();
             for _ in 0..SKIPPING_LOOKS {
                 let (taken, further) = skips.at(self.look());
-                let next = place + further;
+                let next = index + further;
                 if next < 63 {
                     self.consume(taken);
-                    place = next;
+                    index = next;
                     continue;
                 }
                 if (END..END + 63).contains(&next) && further >= END {
                     self.consume(taken);
                     return Ok(());
                 }
-                (place, _) = self.perhaps_last(others, place)?;
+                (index, _) = self.perhaps_last(ac, index)?;
                 break;
             }
         }
         Ok(())
     }
 
-    /// A symbol that may be the last of a block: where it leads from `place`, behind 63 at the end, and its value.
+    /// A symbol that may be the last of a block: where it leads from `index`, behind 63 at the end, and its value.
     #[inline(always)]
-    fn perhaps_last(&mut self, table: &Table, place: u32) -> Result<(u32, i32), Broken> {
+    fn perhaps_last(&mut self, table: &HuffmanTable, index: u32) -> Result<(u32, i32), Broken> {
         let (symbol, value) = self.next(table)?;
-        let place = place + places(symbol);
-        if (64..END).contains(&place) { Err(TOO_MANY) } else { Ok((place, value)) }
+        let index = index + advance(symbol);
+        if (64..END).contains(&index) { Err(TOO_MANY) } else { Ok((index, value)) }
     }
 
     /// Fails where more bits were taken than there are.

@@ -38,14 +38,14 @@ pub(crate) struct Encoder {
 pub(crate) type Code = ([u8; 16], Vec<u8>);
 
 /// Codes of the sizes 0 to 11, of 4 bits each.
-pub(crate) fn first_code() -> Code {
+pub(crate) fn dc_code() -> Code {
     let mut counts = [0; 16];
     counts[3] = 12;
     (counts, (0..12).collect())
 }
 
 /// Codes of all 256 symbols: of small sizes and few zeros short ones, of the others up to 16 bits.
-pub(crate) fn others_code() -> Code {
+pub(crate) fn ac_code() -> Code {
     let mut values: Vec<u8> = (0..=255).collect();
     values.sort_by_key(|&symbol| (symbol & 0x0F) + 2 * (symbol >> 4));
     let mut counts = [0; 16];
@@ -134,8 +134,8 @@ impl Encoder {
             frame.extend([*id, h << 4 | v, 0]);
         }
         writer.segment(0xC0, &frame);
-        let (first, others) = (first_code(), others_code());
-        for (id, (counts, values)) in [(0x00, &first), (0x10, &others)] {
+        let (dc, ac) = (dc_code(), ac_code());
+        for (id, (counts, values)) in [(0x00, &dc), (0x10, &ac)] {
             writer.segment(0xC4, &[&[id][..], counts, values].concat());
         }
         if self.restart_interval > 0 {
@@ -145,7 +145,7 @@ impl Encoder {
             let named = scan.iter().flat_map(|&component| [self.ids[component], 0]);
             let head: Vec<u8> = std::iter::once(scan.len() as u8).chain(named).chain([0, 63, 0]).collect();
             writer.segment(0xDA, &head);
-            self.scan(&mut writer, scan, (&first, &others), &color);
+            self.scan(&mut writer, scan, (&dc, &ac), &color);
         }
         writer.file.extend([0xFF, 0xD9]);
         writer.file
@@ -155,13 +155,13 @@ impl Encoder {
         &self,
         writer: &mut Writer,
         scan: &[usize],
-        (first, others): (&Code, &Code),
+        (dc, ac): (&Code, &Code),
         color: &impl Fn(usize, f64, f64) -> f64,
     ) {
         let most_h = usize::from(self.sampling.iter().map(|s| s.0).max().unwrap());
         let most_v = usize::from(self.sampling.iter().map(|s| s.1).max().unwrap());
         let (width, height) = (usize::from(self.size.0), usize::from(self.size.1));
-        let (units, rows) = match scan {
+        let (mcus, rows) = match scan {
             &[alone] => {
                 let (h, v) = self.sampling[alone];
                 let side =
@@ -170,20 +170,20 @@ impl Encoder {
             }
             _ => (width.div_ceil(8 * most_h), height.div_ceil(8 * most_v)),
         };
-        let mut before = [0; 3];
-        for unit in 0..units * rows {
+        let mut dc_predictors = [0; 3];
+        for mcu in 0..mcus * rows {
             let interval = usize::from(self.restart_interval);
-            if interval > 0 && unit > 0 && unit % interval == 0 {
+            if interval > 0 && mcu > 0 && mcu % interval == 0 {
                 writer.pad();
-                writer.file.extend([0xFF, 0xD0 + ((unit / interval - 1) % 8) as u8]);
-                before = [0; 3];
+                writer.file.extend([0xFF, 0xD0 + ((mcu / interval - 1) % 8) as u8]);
+                dc_predictors = [0; 3];
             }
             for &component in scan {
                 let (h, v) = self.sampling[component];
                 let (across, down) = (most_h / usize::from(h), most_v / usize::from(v));
                 let (h, v) = if scan.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) };
                 for n in 0..h * v {
-                    let (left, top) = ((unit % units * h + n % h) * 8, (unit / units * v + n / h) * 8);
+                    let (left, top) = ((mcu % mcus * h + n % h) * 8, (mcu / mcus * v + n / h) * 8);
                     let samples = |x: usize, y: usize| {
                         let place = |at: usize, part: usize, length: usize| {
                             let last = length.div_ceil(part) - 1;
@@ -192,8 +192,8 @@ impl Encoder {
                         color(component, place(left + x, across, width), place(top + y, down, height))
                     };
                     let block = forward(samples, f64::from(self.quantization));
-                    writer.value(first, 0, block[0] - before[component]);
-                    before[component] = block[0];
+                    writer.value(dc, 0, block[0] - dc_predictors[component]);
+                    dc_predictors[component] = block[0];
                     let mut zeros = 0;
                     for &value in &block[1..] {
                         if value == 0 {
@@ -201,14 +201,14 @@ impl Encoder {
                             continue;
                         }
                         while zeros > 15 {
-                            writer.symbol(others, 0xF0);
+                            writer.symbol(ac, 0xF0);
                             zeros -= 16;
                         }
-                        writer.value(others, zeros, value);
+                        writer.value(ac, zeros, value);
                         zeros = 0;
                     }
                     if zeros > 0 {
-                        writer.symbol(others, 0x00);
+                        writer.symbol(ac, 0x00);
                     }
                 }
             }

@@ -169,10 +169,10 @@ impl<const SIDE: usize> Reduced<SIDE> {
     }
 }
 
-/// The one sample of a block of which only the first coefficient matters.
+/// The one sample of a block that is reduced to its DC coefficient.
 #[inline(always)]
-pub(super) fn flat(first: i16) -> u8 {
-    sample((i32::from(first) + 4) >> 3)
+pub(super) fn flat(dc: i16) -> u8 {
+    sample((i32::from(dc) + 4) >> 3)
 }
 
 /// From around 0 to 0..=255.

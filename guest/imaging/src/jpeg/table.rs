@@ -4,7 +4,7 @@
 
 use super::Header;
 
-/// Bits of a look into a table.
+/// BitReader of a look into a table.
 pub(super) const LOOK: u32 = 11;
 
 /// Longest code.
@@ -19,34 +19,34 @@ pub(super) const NO_CODE: Broken = "a code that its tables don't have";
 pub(super) type Broken = &'static str;
 
 /// Huffman tables by class and number.
-pub(super) struct Tables {
-    pub(super) first: [Option<Box<Table>>; 4],
-    pub(super) others: [Option<Box<Table>>; 4],
-    /// Of `others`.
+pub(super) struct HuffmanTables {
+    pub(super) dc: [Option<Box<HuffmanTable>>; 4],
+    pub(super) ac: [Option<Box<HuffmanTable>>; 4],
+    /// Of `ac`.
     pub(super) skips: [Option<Box<Skips>>; 4],
 }
 
-impl Tables {
+impl HuffmanTables {
     /// Those that the scan names; the last definition of each counts.
     pub(super) fn of(header: &Header<'_>, with_skips: bool) -> Self {
         let find = |class: u8, number: usize| {
             let id = class << 4 | number as u8;
             let used =
-                header.components.iter().any(|c| if class == 0 { c.tables.0 } else { c.tables.1 } == number as u8);
-            let (_, counts, values) = header.codes.iter().rfind(|code| used && code.0 == id)?;
-            Table::new(counts, values)
+                header.components.iter().any(|c| if class == 0 { c.dc_table } else { c.ac_table } == number as u8);
+            let (_, counts, values) = header.huffman_tables.iter().rfind(|code| used && code.0 == id)?;
+            HuffmanTable::new(counts, values)
         };
-        let others: [_; 4] = std::array::from_fn(|number| find(1, number));
+        let ac: [_; 4] = std::array::from_fn(|number| find(1, number));
         Self {
-            first: std::array::from_fn(|number| find(0, number)),
-            skips: others.each_ref().map(|table| table.as_deref().filter(|_| with_skips).map(Skips::of)),
-            others,
+            dc: std::array::from_fn(|number| find(0, number)),
+            skips: ac.each_ref().map(|table| table.as_deref().filter(|_| with_skips).map(Skips::of)),
+            ac,
         }
     }
 }
 
 /// A Huffman table (T.81 C.2), made for looking up.
-pub(super) struct Table {
+pub(super) struct HuffmanTable {
     /// For each `LOOK` bits: what they start with.
     pub(super) look: [Entry; 1 << LOOK],
     /// One above the last code of each length, left-aligned in 16 bits; 0 where there is none.
@@ -71,8 +71,8 @@ pub(super) const END: u32 = 128;
 impl Entry {
     const NONE: Self = Self(PART << 13);
 
-    fn new(taken: u32, symbol: u8, places: u32, value: i32) -> Self {
-        Self(taken | u32::from(symbol) << 5 | places << 13 | (value as u32) << 21)
+    fn new(taken: u32, symbol: u8, advance: u32, value: i32) -> Self {
+        Self(taken | u32::from(symbol) << 5 | advance << 13 | (value as u32) << 21)
     }
 
     #[inline(always)]
@@ -80,12 +80,12 @@ impl Entry {
         self.0 & 0x1F
     }
 
-    /// Bits of the code, and of code and value; 0 where the code is longer than a look.
+    /// BitReader of the code, and of code and value; 0 where the code is longer than a look.
     fn lengths(self) -> (u32, u32) {
         let size = u32::from(self.symbol() & 0x0F);
         match self.taken() {
             0 => (0, 0),
-            code if self.places() == PART => (code, code + size),
+            code if self.advance() == PART => (code, code + size),
             whole => (whole - size, whole),
         }
     }
@@ -96,7 +96,7 @@ impl Entry {
     }
 
     #[inline(always)]
-    pub(super) fn places(self) -> u32 {
+    pub(super) fn advance(self) -> u32 {
         self.0 >> 13 & 0xFF
     }
 
@@ -108,12 +108,12 @@ impl Entry {
 
 /// By how many places a symbol goes on.
 #[inline(always)]
-pub(super) fn places(symbol: u8) -> u32 {
+pub(super) fn advance(symbol: u8) -> u32 {
     // Sixteen zeros are no end.
     if symbol & 0x0F == 0 && symbol < 0xF0 { END } else { u32::from(symbol >> 4) + 1 }
 }
 
-impl Table {
+impl HuffmanTable {
     /// From a DHT segment's counts and values; `None` where they are no code.
     pub(super) fn new(counts: &[u8; 16], values: &[u8]) -> Option<Box<Self>> {
         let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
@@ -147,7 +147,7 @@ impl Table {
         for rest in 0..1u32 << free {
             self.look[((code << free) | rest) as usize] = if size <= free {
                 let value = extend(rest >> (free - size), size);
-                Entry::new(length + size, symbol, places(symbol), value)
+                Entry::new(length + size, symbol, advance(symbol), value)
             } else {
                 Entry::new(length, symbol, PART, 0)
             };
@@ -179,14 +179,14 @@ pub(super) fn extend(bits: u32, size: u32) -> i32 {
 pub(super) struct Skips([u16; 1 << LOOK]);
 
 impl Skips {
-    pub(super) fn of(table: &Table) -> Box<Self> {
+    pub(super) fn of(table: &HuffmanTable) -> Box<Self> {
         let mut skips = Box::new(Self([0; 1 << LOOK]));
         for (bits, skip) in skips.0.iter_mut().enumerate() {
             let (mut taken, mut further) = (0, 0);
             while taken < LOOK && further < END {
                 let entry = table.look[(bits << taken) & ((1 << LOOK) - 1)];
                 let (code, whole) = entry.lengths();
-                let next = further + places(entry.symbol());
+                let next = further + advance(entry.symbol());
                 if code == 0 || taken + code > LOOK || next % END > 62 {
                     break;
                 }
@@ -200,7 +200,7 @@ impl Skips {
         skips
     }
 
-    /// Bits taken, and places.
+    /// BitReader taken, and places.
     #[inline(always)]
     pub(super) fn at(&self, look: usize) -> (u32, u32) {
         let skip = u32::from(self.0[look]);

@@ -90,9 +90,9 @@ fn windows((width, height): (u16, u16)) -> [Window; 5] {
 #[test]
 fn places_go_there_and_back_along_the_diagonals() {
     // T.81 figure A.6, by columns.
-    assert_eq!(PLACES[..10], [0, 8, 1, 2, 9, 16, 24, 17, 10, 3]);
-    assert_eq!(PLACES[60..], [61, 62, 55, 63]);
-    let mut sorted = PLACES;
+    assert_eq!(ZIGZAG[..10], [0, 8, 1, 2, 9, 16, 24, 17, 10, 3]);
+    assert_eq!(ZIGZAG[60..], [61, 62, 55, 63]);
+    let mut sorted = ZIGZAG;
     sorted.sort();
     assert_eq!(sorted, std::array::from_fn(|n| n as u8));
 }

@@ -1,9 +1,9 @@
 use super::*;
-use crate::jpeg::encoder::{Random, first_code, others_code};
+use crate::jpeg::encoder::{Random, ac_code, dc_code};
 use crate::jpeg::table::NO_CODE;
 
-fn table((counts, values): &(impl AsRef<[u8]>, impl AsRef<[u8]>)) -> Option<Table> {
-    Table::new(counts.as_ref().try_into().unwrap(), values.as_ref()).map(|table| *table)
+fn table((counts, values): &(impl AsRef<[u8]>, impl AsRef<[u8]>)) -> Option<HuffmanTable> {
+    HuffmanTable::new(counts.as_ref().try_into().unwrap(), values.as_ref()).map(|table| *table)
 }
 
 /// Counts of the lengths that are named.
@@ -21,33 +21,33 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 /// The block in `data`: the difference, and places with their values.
-fn block(bits: &mut Bits<'_>, first: &Table, others: &Table) -> Result<(i32, Vec<(u32, i32)>), Broken> {
-    part_of_block(bits, Codes { first, others, skips: None }, 63)
+fn block(bits: &mut BitReader<'_>, dc: &HuffmanTable, ac: &HuffmanTable) -> Result<(i32, Vec<(u32, i32)>), Broken> {
+    part_of_block(bits, Codes { dc, ac, skips: None }, 63)
 }
 
-/// The same up to place `last`.
-fn part_of_block(bits: &mut Bits<'_>, codes: Codes<'_>, last: u32) -> Result<(i32, Vec<(u32, i32)>), Broken> {
+/// The same up to index `last`.
+fn part_of_block(bits: &mut BitReader<'_>, codes: Codes<'_>, last: u32) -> Result<(i32, Vec<(u32, i32)>), Broken> {
     let mut values = vec![];
-    let difference = bits.block(codes, last, |place, value| values.push((place, value)))?;
-    values.retain(|&(place, value)| place <= last && value != 0);
+    let difference = bits.block(codes, last, |index, value| values.push((index, value)))?;
+    values.retain(|&(index, value)| index <= last && value != 0);
     Ok((difference, values))
 }
 
 /// 0: no difference. 10: a difference of one bit. 110: of 11 bits. 1110: of 12, which is too many.
-fn first() -> Table {
+fn dc() -> HuffmanTable {
     table(&(counts([(1, 1), (2, 1), (3, 1), (4, 1)]), [0, 1, 11, 12])).unwrap()
 }
 
 /// 0: end of block. 10: one bit. 110: 15 zeros and one bit. 1110: sixteen zeros. And of 16 bits: 15 bits, and two
 /// zeros before them.
-fn others() -> Table {
+fn ac() -> HuffmanTable {
     table(&(counts([(1, 1), (2, 1), (3, 1), (4, 1), (16, 2)]), [0x00, 0x01, 0xF1, 0xF0, 0x0F, 0x2F])).unwrap()
 }
 
 #[test]
 fn tables_that_are_no_code_are_refused() {
     assert!(table(&([0; 16], [])).is_some());
-    assert!(table(&first_code()).is_some() && table(&others_code()).is_some());
+    assert!(table(&dc_code()).is_some() && table(&ac_code()).is_some());
     // Three codes of one bit; one too many of two.
     assert!(table(&(counts([(1, 3)]), [0; 3])).is_none());
     assert!(table(&(counts([(1, 1), (2, 3)]), [0; 4])).is_none());
@@ -66,16 +66,11 @@ fn every_code_is_found() {
     // Of two lengths, short and long; of all; and with one of all ones, which the standard forbids and files have.
     let mut ladder = [1; 16];
     ladder[15] = 2;
-    let lengths = [
-        counts([(8, 255), (9, 1)]),
-        counts([(9, 200), (16, 56)]),
-        others_code().0,
-        counts([(7, 100), (8, 56)]),
-        ladder,
-    ];
+    let lengths =
+        [counts([(8, 255), (9, 1)]), counts([(9, 200), (16, 56)]), ac_code().0, counts([(7, 100), (8, 56)]), ladder];
     for counts in lengths {
         let values: Vec<u8> = (0..=255).rev().collect();
-        let table = Table::new(&counts, &values).unwrap();
+        let table = HuffmanTable::new(&counts, &values).unwrap();
         let (mut code, mut index) = (0u32, 0);
         for (length, &count) in (1..).zip(&counts) {
             for _ in 0..count {
@@ -87,7 +82,7 @@ fn every_code_is_found() {
                     let value_text = format!("{value:0width$b}", width = size as usize);
                     let text = if size == 0 { text } else { text + &value_text };
                     let data = bytes(&text);
-                    let mut bits = Bits::new(&data);
+                    let mut bits = BitReader::new(&data);
                     assert_eq!(bits.next(&table), Ok((symbol, extend(value, size))), "{text}");
                     assert!(bits.check().is_ok());
                 }
@@ -110,35 +105,35 @@ fn values_are_those_of_the_standard() {
 
 #[test]
 fn a_block_is_read() {
-    let (first, others) = (first(), others());
+    let (dc, ac) = (dc(), ac());
     let data = bytes("10 1  10 0  110 1  1110  1111000000000000 100000000000001  1111000000000001 000000000000000 0");
-    let mut bits = Bits::new(&data);
+    let mut bits = BitReader::new(&data);
     let values = vec![(1, -1), (17, 1), (34, 16385), (37, -32767)];
-    assert_eq!(block(&mut bits, &first, &others), Ok((1, values)));
+    assert_eq!(block(&mut bits, &dc, &ac), Ok((1, values)));
     assert!(bits.check().is_ok());
     let data = bytes("110 00000000000 0");
-    assert_eq!(block(&mut Bits::new(&data), &first, &others), Ok((-2047, vec![])));
-    assert_eq!(block(&mut Bits::new(&bytes("1110")), &first, &others), Err("a coefficient out of range"));
+    assert_eq!(block(&mut BitReader::new(&data), &dc, &ac), Ok((-2047, vec![])));
+    assert_eq!(block(&mut BitReader::new(&bytes("1110")), &dc, &ac), Err("a coefficient out of range"));
 }
 
 #[test]
 fn a_block_ends_with_its_last_coefficient() {
-    let (first, others) = (first(), others());
+    let (dc, ac) = (dc(), ac());
     // 48 zeros, and at 63 or one further: a coefficient behind 14 or 15 zeros.
     let zeros = "0 1110 1110 1110";
     for rest in ["10 1 ".repeat(15), "10 1 ".repeat(16)] {
         let data = bytes(&format!("{zeros} {rest} 10 0 0"));
-        let mut bits = Bits::new(&data);
-        let (_, values) = block(&mut bits, &first, &others).unwrap();
-        assert_eq!(values, (49..=63).map(|place| (place, 1)).collect::<Vec<_>>());
+        let mut bits = BitReader::new(&data);
+        let (_, values) = block(&mut bits, &dc, &ac).unwrap();
+        assert_eq!(values, (49..=63).map(|index| (index, 1)).collect::<Vec<_>>());
     }
     for too_far in ["1110", "110 1"] {
         let data = bytes(&format!("{zeros} {too_far} 0 0 0"));
-        assert_eq!(block(&mut Bits::new(&data), &first, &others), Err(TOO_MANY), "{too_far}");
+        assert_eq!(block(&mut BitReader::new(&data), &dc, &ac), Err(TOO_MANY), "{too_far}");
     }
     // Sixteen zeros may be the last.
     let data = bytes(&format!("0 {} 1110", "10 1 ".repeat(47)));
-    assert_eq!(block(&mut Bits::new(&data), &first, &others).unwrap().1.len(), 47);
+    assert_eq!(block(&mut BitReader::new(&data), &dc, &ac).unwrap().1.len(), 47);
 }
 
 /// All that is told of random bits, of which some are too many for a block, or no code.
@@ -147,30 +142,27 @@ fn what_is_skipped_is_as_long_as_what_is_read() {
     let mut ladder = [1; 16];
     ladder[15] = 2;
     let ladder = table(&(ladder, [0x01, 0x00, 0x02, 0x11, 0xF0, 0x21, 0x03, 0xF1, 0x0A, 0x50, 5, 6, 7, 8, 9, 15, 14]));
-    let all = [(first(), others()), (table(&first_code()).unwrap(), table(&others_code()).unwrap())];
+    let all = [(dc(), ac()), (table(&dc_code()).unwrap(), table(&ac_code()).unwrap())];
     let mut random = Random(8);
     let (mut whole, mut broken) = (0, std::collections::HashSet::new());
-    for (first, others) in all.iter().chain([&(first(), ladder.unwrap())]) {
-        let skips = Skips::of(others);
-        let codes = Codes { first, others, skips: Some(&*skips) };
+    for (dc, ac) in all.iter().chain([&(dc(), ladder.unwrap())]) {
+        let skips = Skips::of(ac);
+        let codes = Codes { dc, ac, skips: Some(&*skips) };
         for _ in 0..2000 {
             // Ones are end and errors, zeros are none.
             let ones = 1 + random.below(7);
             let text: String = (0..2000).map(|_| if random.below(8) < ones { '1' } else { '0' }).collect();
             let data = bytes(&text);
-            let start = Bits::new(&data);
-            let mut others_ = [(start, 0), (start, 4), (start, 24), (start, 63)];
+            let start = BitReader::new(&data);
+            let mut partial = [(start, 0), (start, 4), (start, 24), (start, 63)];
             let (mut read, mut skipped) = (start, start);
             while read.check().is_ok() {
-                let want = block(&mut read, first, others);
-                assert_eq!(
-                    skipped.skip(first, others, &skips),
-                    want.as_ref().map(|want| want.0).map_err(|error| *error)
-                );
+                let want = block(&mut read, dc, ac);
+                assert_eq!(skipped.skip(dc, ac, &skips), want.as_ref().map(|want| want.0).map_err(|error| *error));
                 assert_eq!(skipped.check(), read.check());
-                for (bits, last) in &mut others_ {
+                for (bits, last) in &mut partial {
                     let want = want.clone().map(|(difference, mut values)| {
-                        values.retain(|(place, _)| place <= last);
+                        values.retain(|(index, _)| index <= last);
                         (difference, values)
                     });
                     assert_eq!(part_of_block(bits, codes, *last), want, "{last}");
@@ -193,16 +185,16 @@ fn a_code_that_is_not_in_the_table_is_an_error() {
     let empty = table(&([0; 16], [])).unwrap();
     let short = table(&(counts([(2, 1), (12, 1)]), [0, 1])).unwrap();
     for data in [&b""[..], &[0; 20], &[0xAA; 20], &[0xFF; 20]] {
-        assert_eq!(Bits::new(data).next(&empty), Err(NO_CODE));
+        assert_eq!(BitReader::new(data).next(&empty), Err(NO_CODE));
     }
-    assert_eq!(Bits::new(&bytes("00")).next(&short), Ok((0, 0)));
-    assert_eq!(Bits::new(&bytes("010000000000 1")).next(&short), Ok((1, 1)));
-    assert_eq!(Bits::new(&bytes("010000000001")).next(&short), Err(NO_CODE));
-    assert_eq!(Bits::new(&bytes("1111111111111111")).next(&short), Err(NO_CODE));
+    assert_eq!(BitReader::new(&bytes("00")).next(&short), Ok((0, 0)));
+    assert_eq!(BitReader::new(&bytes("010000000000 1")).next(&short), Ok((1, 1)));
+    assert_eq!(BitReader::new(&bytes("010000000001")).next(&short), Err(NO_CODE));
+    assert_eq!(BitReader::new(&bytes("1111111111111111")).next(&short), Err(NO_CODE));
 }
 
 /// Symbols of a byte each.
-fn plain() -> Table {
+fn plain() -> HuffmanTable {
     table(&(counts([(8, 255), (9, 1)]), (0..=255).map(|value: u8| value & 0xF0).collect::<Vec<_>>())).unwrap()
 }
 
@@ -216,7 +208,7 @@ fn stuffed_bytes_are_one() {
         let mut text: String = codes.iter().map(|code| format!("{code:08b}")).collect();
         text.insert_str(random.below(codes.len() + 1) * 8, "111111110");
         let data = bytes(&text);
-        let mut bits = Bits::new(&data);
+        let mut bits = BitReader::new(&data);
         let read: Vec<u8> = (0..=length).map(|_| bits.next(&table).unwrap().0).collect();
         assert_eq!(
             read.iter().filter(|&&symbol| symbol == 0xF0).count(),
@@ -232,7 +224,7 @@ fn bits_behind_the_end_are_noticed() {
     for end in [&b""[..], b"\xFF", b"\xFF\xD9", b"\xFF\xD9aaaaaaaaaaaaaaaa", b"\xFF\xFF\xD0aaaaaaaa"] {
         for length in 0..20 {
             let data = [&vec![0x55; length], end].concat();
-            let mut bits = Bits::new(&data);
+            let mut bits = BitReader::new(&data);
             for _ in 0..length {
                 assert_eq!(bits.next(&table), Ok((0x50, 0)));
                 assert!(bits.check().is_ok(), "{length} {end:?}");
@@ -252,8 +244,8 @@ fn restart_markers_are_obeyed() {
         for fill in 0..12 {
             let part = vec![0x55; length];
             let data = [&part, &vec![0xFF; fill][..], &[0xFF, 0xD3], &part].concat();
-            let mut bits = Bits::new(&data);
-            let read = |bits: &mut Bits<'_>| {
+            let mut bits = BitReader::new(&data);
+            let read = |bits: &mut BitReader<'_>| {
                 (0..length).for_each(|_| assert_eq!(bits.next(&table), Ok((0x50, 0))));
             };
             read(&mut bits);
@@ -267,11 +259,11 @@ fn restart_markers_are_obeyed() {
     // Not where there are bytes left, and not where bits were taken that are not there.
     for left in 0..20 {
         let data = [&vec![0x55; left + 1][..], &[0xFF, 0xD0]].concat();
-        let mut bits = Bits::new(&data);
+        let mut bits = BitReader::new(&data);
         bits.next(&table).unwrap();
         assert_eq!(bits.restart(0).is_ok(), left == 0, "{left}");
     }
-    let mut bits = Bits::new(&[0xFF, 0xD0]);
+    let mut bits = BitReader::new(&[0xFF, 0xD0]);
     bits.next(&table).unwrap();
     assert_eq!(bits.restart(0), Err(ENDS_EARLY));
 }
