@@ -15,7 +15,9 @@ use clap::Parser;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use modelfn_nn::card::{CARD_FILE, Card, Color, Filter, Layout, Preprocessing};
+use modelfn_card::classification::Postprocessing;
+use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
+use modelfn_card::{CARD_FILE, Card};
 use modelfn_nn::tensor::DType;
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
@@ -48,6 +50,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 struct Task {
     card: Card,
+    preprocessing: Preprocessing,
     labels: Vec<String>,
     pictures: Vec<(Vec<u8>, String)>,
     environment: Environment,
@@ -103,8 +106,9 @@ fn main() -> Result<(), Failure> {
 impl Task {
     fn read(args: &Args) -> Result<Self, Failure> {
         let name = args.model.file_name().ok_or("--model must be a folder")?.to_string_lossy().into_owned();
-        let card = Card::parse(&name, &std::fs::read_to_string(args.model.join(CARD_FILE))?)?;
-        let labels = card.postprocessing.as_ref().ok_or("the card has no [postprocessing]")?.labels.clone();
+        let card = Card::parse_in_folder(&std::fs::read_to_string(args.model.join(CARD_FILE))?, &name)?;
+        let preprocessing = Preprocessing::find(&card)?.ok_or("the card has no [preprocessing]")?;
+        let labels = Postprocessing::find(&card)?.ok_or("the card has no [postprocessing]")?.labels;
         let labels = std::fs::read_to_string(args.model.join(labels))?.lines().map(str::to_owned).collect();
         let pictures = args.pictures.iter().map(|picture| {
             let (file, class) = picture.split_once('=').ok_or("--picture is FILE=CLASS")?;
@@ -112,7 +116,7 @@ impl Task {
         });
         let pictures = pictures.collect::<Result<_, _>>()?;
         let environment = ort::init_from(&args.onnxruntime)?.with_name("native").with_telemetry(false).build()?;
-        Ok(Task { graph: args.model.join(&card.graph.file), card, labels, pictures, environment })
+        Ok(Task { graph: args.model.join(&card.graph.file), card, preprocessing, labels, pictures, environment })
     }
 
     /// Classifies until `ends`; what is done before `counts_from` is not counted.
@@ -140,14 +144,14 @@ impl Task {
         session: &mut Session,
         resizer: &mut Resizer,
     ) -> Result<Laps, Failure> {
-        let preprocessing = self.card.preprocessing.as_ref().ok_or("the card has no [preprocessing]")?;
+        let preprocessing = &self.preprocessing;
         let (input, output) = (&self.card.inputs[0], &self.card.outputs[0]);
         let began = Instant::now();
         let pixels = image::ImageReader::new(Cursor::new(picture)).with_guessed_format()?.decode()?.into_rgb8();
         let decoded = Instant::now();
         let small = scale(&pixels, preprocessing, resizer)?;
         let scaled = Instant::now();
-        let [width, height] = preprocessing.size.map(|side| side as usize);
+        let (width, height) = (preprocessing.size.0 as usize, preprocessing.size.1 as usize);
         let shape = match preprocessing.layout {
             Layout::Nchw => [1, 3, height, width],
             Layout::Nhwc => [1, height, width, 3],
@@ -201,7 +205,7 @@ fn open_session(environment: &Environment, graph: &Path) -> ort::Result<Session>
 /// The centred window at the network's size.
 fn scale(pixels: &image::RgbImage, card: &Preprocessing, resizer: &mut Resizer) -> Result<Vec<u8>, Failure> {
     let (width, height) = (f64::from(pixels.width()), f64::from(pixels.height()));
-    let aspect = f64::from(card.size[0]) / f64::from(card.size[1]);
+    let aspect = f64::from(card.size.0) / f64::from(card.size.1);
     let (wide, high) = if width > height * aspect { (height * aspect, height) } else { (width, width / aspect) };
     let (wide, high) = ((wide * card.crop).min(width), (high * card.crop).min(height));
     let filter = match card.filter {
@@ -215,8 +219,8 @@ fn scale(pixels: &image::RgbImage, card: &Preprocessing, resizer: &mut Resizer) 
         high,
     );
     let source = TypedImageRef::<U8x3>::from_buffer(pixels.width(), pixels.height(), pixels.as_raw())?;
-    let mut small = vec![0; card.size[0] as usize * card.size[1] as usize * 3];
-    let mut target = TypedImage::<U8x3>::from_buffer(card.size[0], card.size[1], &mut small)?;
+    let mut small = vec![0; card.size.0 as usize * card.size.1 as usize * 3];
+    let mut target = TypedImage::<U8x3>::from_buffer(card.size.0, card.size.1, &mut small)?;
     resizer.resize_typed(&source, &mut target, &options)?;
     drop(target);
     Ok(small)

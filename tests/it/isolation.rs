@@ -146,9 +146,18 @@ async fn an_answer_that_was_finished_is_whole_whatever_the_guest_does_then() {
         }
     }
     server.wait_for_in_flight(|n| n < 0.5).await;
-    let failed =
-        server.log().iter().filter(|line| line.contains("failed after the head of its answer was sent")).count();
-    assert_eq!(failed, 4, "each of the guests failed once");
+    let failures = || {
+        let lines = server.log();
+        lines.iter().filter(|line| line.contains("failed after the head of its answer was sent")).count()
+    };
+    // The log's lines arrive a little later than the metric.
+    for _ in 0..400 {
+        if failures() >= 4 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(failures(), 4, "each of the guests failed once");
     assert_well(&server).await;
 }
 

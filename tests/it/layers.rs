@@ -12,10 +12,10 @@ use crate::harness::root;
 const ARROW: &[(&str, &[&str])] = &[
     ("host/telemetry", &[]),
     ("host/artifact", &[]),
-    ("host/nn", &["modelfn-artifact", "modelfn-telemetry"]),
+    ("host/nn", &["modelfn-artifact", "modelfn-card", "modelfn-telemetry"]),
     ("host/wasm", &["modelfn-artifact", "modelfn-nn", "modelfn-telemetry"]),
     ("host/server", &["modelfn-artifact", "modelfn-nn", "modelfn-telemetry", "modelfn-wasm"]),
-    ("host/plan", &["modelfn-nn"]),
+    ("host/plan", &["modelfn-card", "modelfn-nn"]),
     ("host/cli", &["modelfn-nn", "modelfn-plan", "modelfn-server", "modelfn-telemetry", "modelfn-wasm"]),
 ];
 

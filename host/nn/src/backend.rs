@@ -9,6 +9,8 @@ pub mod onnx;
 
 use std::num::NonZeroUsize;
 
+pub use modelfn_card::{Engine, Target};
+
 use super::tensor::{Signature, Tensors};
 use super::weights::Weights;
 
@@ -61,27 +63,6 @@ pub trait Graph: Send {
     ///
     /// The engine failed; the graph stays usable.
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError>;
-}
-
-/// The engines that a model card may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    /// ONNX Runtime.
-    Onnx,
-    /// No engine at all: sums its input, on command waits or fails. For tests.
-    Fake,
-}
-
-/// Where a graph runs, by wasi-nn's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are wasi-nn's own")]
-pub enum Target {
-    #[default]
-    Cpu,
-    Gpu,
-    Tpu,
 }
 
 /// How to load a graph.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::backend::{self, Backend};
-use super::card::Card;
 use super::registry::{ModelVersion, RegistryError};
 use super::weights::Weights;
 use modelfn_artifact::digest::sha256_hex;
+use modelfn_card::Card;
 
 /// What is in the folder of the version that would be served.
 pub struct ModelFiles {

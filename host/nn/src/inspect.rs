@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::Path;
 
 use super::backend::{self, Backend, LoadOptions};
-use super::card::Card;
 use super::registry::{ModelVersion, RegistryError};
 use super::tensor::{Signature, TensorSpec};
 use modelfn_artifact::digest::sha256_hex;
+use modelfn_card::Card;
+use modelfn_card::classification::Postprocessing;
+use modelfn_card::image::Preprocessing;
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -43,7 +45,7 @@ pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Resu
     let backend = backend::find(backends, card.graph.engine).map_err(load_error)?;
     let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
     let signature = backend.load(&graph, &options).map_err(load_error)?.signature().clone();
-    let mut disagreements = card.disagreements(&signature, labels.as_deref());
+    let mut disagreements = card.disagreements(&signature, labels.as_ref());
     disagreements.extend(digest);
     Ok(Inspection { version, card, graph_bytes: graph.len(), signature, disagreements })
 }
@@ -69,8 +71,8 @@ impl fmt::Display for Inspection {
         )?;
         tensors(f, "inputs", &signature.inputs)?;
         tensors(f, "outputs", &signature.outputs)?;
-        if let Some(p) = &card.preprocessing {
-            let [width, height] = p.size;
+        if let Ok(Some(p)) = Preprocessing::find(card) {
+            let (width, height) = p.size;
             row(
                 f,
                 "picture",
@@ -84,7 +86,7 @@ impl fmt::Display for Inspection {
             )?;
             row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
         }
-        if let Some(p) = &card.postprocessing {
+        if let Ok(Some(p)) = Postprocessing::find(card) {
             row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
         }
         if disagreements.is_empty() {

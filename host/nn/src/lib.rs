@@ -5,8 +5,6 @@
 
 pub mod tensor;
 
-pub mod card;
-
 pub mod registry;
 
 pub mod model;

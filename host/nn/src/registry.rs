@@ -20,9 +20,9 @@ use modelfn_telemetry::metrics::Metrics;
 
 use super::backend::{self, Backend, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, Limits, OnBatch};
-use super::card::CARD_FILE;
 use super::model::Model;
 pub(super) use model_version::ModelVersion;
+use modelfn_card::{CARD_FILE, CardError};
 
 /// Every model of this host, by name, and the engines that can load more.
 pub struct Registry {
@@ -68,7 +68,7 @@ pub enum RegistryError {
     #[error("model '{name}': {} is missing; weights are produced, not committed: run `make models` or see the card's source", path.display())]
     NoGraph { name: String, path: PathBuf },
     #[error("model '{name}': {CARD_FILE}: {reason}")]
-    Card { name: String, reason: String },
+    Card { name: String, reason: CardError },
     #[error("model '{name}': {} has sha256 {actual}, the card says {expected}; delete the file and run `make models` again", path.display())]
     Digest { name: String, path: PathBuf, expected: String, actual: String },
     #[error("model '{name}': card and graph disagree: {reason}; `modelfn model inspect {name}` shows both")]

@@ -3,9 +3,8 @@
 //! Data is row-major and in native (little-endian) byte order, as wasi-nn and the Open Inference Protocol
 //! send it. Bytes are shared, never copied, when a tensor is cloned.
 
-use std::fmt;
-
 use bytes::Bytes;
+pub use modelfn_card::{DType, Signature, TensorSpec, TypeNames};
 
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;
@@ -67,105 +66,9 @@ impl Tensor {
     }
 }
 
-/// The type of a tensor's elements: those of wasi-nn 0.2.0-rc-2024-10-28.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[expect(missing_docs, reason = "the names are the field's own")]
-pub enum DType {
-    Fp16,
-    Bf16,
-    Fp32,
-    Fp64,
-    U8,
-    I32,
-    I64,
-}
-
-impl DType {
-    /// Bytes of one element.
-    pub fn size(self) -> usize {
-        match self {
-            DType::U8 => 1,
-            DType::Fp16 | DType::Bf16 => 2,
-            DType::Fp32 | DType::I32 => 4,
-            DType::Fp64 | DType::I64 => 8,
-        }
-    }
-}
-
-/// What somebody calls the element types. Cards and guests use wasi-nn's words; other protocols have their own.
-pub type TypeWords = fn(DType) -> &'static str;
-
-impl DType {
-    /// wasi-nn's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            DType::Fp16 => "FP16",
-            DType::Bf16 => "BF16",
-            DType::Fp32 => "FP32",
-            DType::Fp64 => "FP64",
-            DType::U8 => "U8",
-            DType::I32 => "I32",
-            DType::I64 => "I64",
-        }
-    }
-}
-
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-/// What a graph says, or a card promises, of one of its inputs or outputs.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TensorSpec {
-    /// The name the graph knows it by.
-    pub name: String,
-    /// The element type.
-    pub dtype: DType,
-    /// Sizes of the axes, outermost first; -1 is an axis of any size.
-    pub shape: Vec<i64>,
-}
-
-impl TensorSpec {
-    /// Whether a tensor of this type and shape may stand here.
-    pub fn admits(&self, dtype: DType, shape: &[usize]) -> bool {
-        self.dtype == dtype
-            && self.shape.len() == shape.len()
-            && self.shape.iter().zip(shape).all(|(&want, &have)| want < 0 || usize::try_from(want) == Ok(have))
-    }
-
-    /// Name, type and shape, for people.
-    pub fn describe(&self, words: TypeWords) -> String {
-        format!("'{}' {} {:?}", self.name, words(self.dtype), self.shape)
-    }
-
-    /// The smallest real shape: each variable axis becomes 1.
-    pub fn smallest_shape(&self) -> Vec<usize> {
-        self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(1)).collect()
-    }
-}
-
-impl fmt::Display for TensorSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.describe(DType::word))
-    }
-}
-
-/// The inputs and outputs of a graph, in the graph's order.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Signature {
-    /// What `compute` takes.
-    pub inputs: Vec<TensorSpec>,
-    /// What `compute` returns.
-    pub outputs: Vec<TensorSpec>,
-}
-
 /// A tensor whose data does not fit its shape.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", self.describe(DType::word))]
+#[error("{}", self.describe(DType::name))]
 pub struct WrongLength {
     dtype: DType,
     shape: Vec<usize>,
@@ -175,10 +78,10 @@ pub struct WrongLength {
 
 impl WrongLength {
     /// What is wrong, for people.
-    pub fn describe(&self, words: TypeWords) -> String {
+    pub fn describe(&self, names: TypeNames) -> String {
         let WrongLength { dtype, shape, expected, actual } = self;
         let expected = expected.map_or_else(|| "more bytes than can be addressed".to_owned(), |n| format!("{n} bytes"));
-        format!("a {} tensor of shape {shape:?} has {expected}, but the data is {actual} bytes", words(*dtype))
+        format!("a {} tensor of shape {shape:?} has {expected}, but the data is {actual} bytes", names(*dtype))
     }
 }
 
@@ -208,15 +111,5 @@ mod tests {
     fn a_scalar_has_one_element_and_an_empty_axis_none() {
         assert!(Tensor::new(DType::U8, vec![], vec![7].into()).is_ok());
         assert!(Tensor::new(DType::U8, vec![4, 0], Bytes::new()).is_ok());
-    }
-
-    #[test]
-    fn a_spec_admits_any_size_only_where_it_says_so() {
-        let spec = TensorSpec { name: "input".into(), dtype: DType::Fp32, shape: vec![-1, 3] };
-        assert!(spec.admits(DType::Fp32, &[8, 3]));
-        assert!(!spec.admits(DType::Fp32, &[8, 4]));
-        assert!(!spec.admits(DType::Fp32, &[3]));
-        assert!(!spec.admits(DType::U8, &[8, 3]));
-        assert_eq!(spec.smallest_shape(), [1, 3]);
     }
 }

@@ -17,7 +17,7 @@ use super::machine::Stretch;
 use super::request::{self, Described};
 use super::server::{Deployment, Server};
 use super::settings::ServerDefaults;
-use modelfn_nn::card::Card;
+use modelfn_card::Card;
 
 /// Batches whose throughput is compared.
 const BATCHES: [usize; 4] = [1, 2, 4, 8];

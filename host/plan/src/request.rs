@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::client::Request;
-use modelfn_nn::card::Card;
+use modelfn_card::Card;
 use modelfn_nn::tensor::{DType, TensorSpec};
 
 /// A request and what it is, in words.

@@ -17,7 +17,7 @@ use super::client::{Client, Request};
 use super::load::{self, Load, Seen};
 use super::machine;
 use super::settings::ServerDefaults;
-use modelfn_nn::card::{CARD_FILE, Card};
+use modelfn_card::{CARD_FILE, Card};
 
 /// The longest that a server may take to be ready.
 const START: Duration = Duration::from_secs(120);

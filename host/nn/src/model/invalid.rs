@@ -1,8 +1,8 @@
-//! Inputs that don't fit a model, and how to say so in the words of whoever sent them.
+//! Inputs that don't fit a model, and how to say so in the names of whoever sent them.
 
 use std::fmt;
 
-use crate::tensor::{DType, TensorSpec, TypeWords};
+use crate::tensor::{DType, TensorSpec, TypeNames};
 
 /// What is wrong with a computation's inputs.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub enum InvalidInput {
 
 impl InvalidInput {
     /// A sentence that names the tensor, what it is and what it should be.
-    pub fn describe(&self, words: TypeWords) -> String {
-        let list = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.describe(words)).collect::<Vec<_>>().join(", ");
+    pub fn describe(&self, names: TypeNames) -> String {
+        let list = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.describe(names)).collect::<Vec<_>>().join(", ");
         match self {
             InvalidInput::NotEachOnce { model, inputs, given } => {
                 let given = given.join(", ");
@@ -49,7 +49,7 @@ impl InvalidInput {
                 format!("model '{model}' has no input '{name}'; it has: {}", list(inputs))
             }
             InvalidInput::Misfit { dtype, shape, wanted } => {
-                let (name, dtype, wanted) = (&wanted.name, words(*dtype), wanted.describe(words));
+                let (name, dtype, wanted) = (&wanted.name, names(*dtype), wanted.describe(names));
                 format!("input '{name}' is {dtype} {shape:?}; the model wants {wanted}")
             }
         }
@@ -58,7 +58,7 @@ impl InvalidInput {
 
 impl fmt::Display for InvalidInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.describe(DType::word))
+        f.write_str(&self.describe(DType::name))
     }
 }
 

@@ -11,10 +11,11 @@ use super::versions::{self, Version};
 use super::{Engines, RegistryError, model_names, unknown};
 use crate::backend::{self, Backend, Graph, LoadError, LoadOptions};
 use crate::batcher::{Batcher, Limits};
-use crate::card::{CARD_FILE, Card};
 use crate::model::{Model, ModelSource};
 use crate::tensor::{Tensor, Tensors};
 use modelfn_artifact::digest::sha256_hex;
+use modelfn_card::classification::Postprocessing;
+use modelfn_card::{CARD_FILE, Card, Labels};
 
 /// The files of the version that is to be served; nothing is loaded yet.
 pub(crate) struct ModelVersion {
@@ -23,7 +24,7 @@ pub(crate) struct ModelVersion {
     pub(crate) folder: PathBuf,
     pub(crate) card: Card,
     card_text: String,
-    pub(crate) labels: Option<String>,
+    pub(crate) labels: Option<Labels>,
 }
 
 impl ModelVersion {
@@ -41,10 +42,12 @@ impl ModelVersion {
         let Version { folder, number: version } = versions::served(&models.join(name))
             .map_err(|reason| RegistryError::Versions { name: name.to_owned(), reason })?;
         let card_text = read_text(name, &folder.join(CARD_FILE))?;
-        let card =
-            Card::parse(name, &card_text).map_err(|reason| RegistryError::Card { name: name.to_owned(), reason })?;
-        let labels = card.postprocessing.as_ref().map(|post| read_text(name, &folder.join(&post.labels)));
-        let labels = labels.transpose()?;
+        let card = Card::parse_in_folder(&card_text, name)
+            .map_err(|reason| RegistryError::Card { name: name.to_owned(), reason })?;
+        let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason };
+        let postprocessing = Postprocessing::find(&card).map_err(card_error)?;
+        let labels = postprocessing.map(|table| read_text(name, &folder.join(&table.labels))).transpose()?;
+        let labels = labels.map(Labels::new);
         Ok(ModelVersion { name: name.to_owned(), version, folder, card, card_text, labels })
     }
 
@@ -102,7 +105,7 @@ impl ModelVersion {
         let mut graph = backend.load(graph, &options).map_err(|e| self.failed(e))?;
         warm(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: name.clone(), reason })?;
         let signature = graph.signature().clone();
-        let disagreements = card.disagreements(&signature, self.labels.as_deref());
+        let disagreements = card.disagreements(&signature, self.labels.as_ref());
         if !disagreements.is_empty() {
             return Err(RegistryError::Disagree { name: name.clone(), reason: disagreements.join("; ") });
         }
@@ -120,7 +123,7 @@ impl ModelVersion {
         tracing::info!(model = name, version, instances, engine = ?card.graph.engine, load_ms, "model loaded");
         engines.metrics.model_loaded(name, *version, load_time);
         engines.metrics.expose((name, *version), batcher.statistics());
-        let labels = self.labels.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+        let labels = self.labels.iter().flat_map(Labels::iter).map(str::to_owned).collect();
         Ok(Model {
             name: name.clone(),
             engine: card.graph.engine,
@@ -140,9 +143,11 @@ impl ModelVersion {
 
     fn source(&self, graph_digest: &str) -> ModelSource {
         let mut digest = Sha256::new();
-        for part in
-            [self.card_text.as_bytes(), self.labels.as_deref().unwrap_or_default().as_bytes(), graph_digest.as_bytes()]
-        {
+        for part in [
+            self.card_text.as_bytes(),
+            self.labels.as_ref().map_or("", Labels::text).as_bytes(),
+            graph_digest.as_bytes(),
+        ] {
             digest.update(part.len().to_le_bytes());
             digest.update(part);
         }

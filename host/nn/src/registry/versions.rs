@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::card::CARD_FILE;
+use modelfn_card::CARD_FILE;
 
 /// The file that pins a version.
 pub(super) const PIN_FILE: &str = "versions.toml";

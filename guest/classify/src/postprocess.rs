@@ -1,0 +1,72 @@
+//! From the scores of all classes to the labels of a response.
+
+use modelfn_card::classification::Scores;
+use modelfn_guest::Problem;
+use serde::Serialize;
+
+use crate::model::Classifier;
+
+/// One class and how likely it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Prediction<'a> {
+    /// The class's name from the label file.
+    pub(crate) class: &'a str,
+    /// Its index in the output tensor.
+    pub(crate) index: usize,
+    /// 0 to 1.
+    pub(crate) probability: f32,
+}
+
+/// The `top_k` most likely classes, best first; of equal ones the lower index first.
+///
+/// Fails with 500 where scores and labels disagree in number, 502 where scores are no numbers.
+pub(crate) fn rank<'a>(model: &'a Classifier, scores: Vec<f32>, top_k: usize) -> Result<Vec<Prediction<'a>>, Problem> {
+    let classes = model.labels.len();
+    if scores.len() != classes {
+        return Err(Problem::internal(format!(
+            "model '{}' has {} scores and {} has {classes} lines: they must agree",
+            model.card.name,
+            scores.len(),
+            model.postprocessing.labels.display(),
+        )));
+    }
+    let probabilities = match model.postprocessing.scores {
+        Scores::Logits => softmax(scores),
+        Scores::Probabilities => scores,
+    };
+    if !probabilities.iter().all(|probability| probability.is_finite()) {
+        return Err(Problem::bad_gateway(format!("model '{}' computed scores that are not numbers", model.card.name)));
+    }
+    let prediction =
+        |index: usize| Prediction { class: model.labels.name(index), index, probability: probabilities[index] };
+    Ok(top(&probabilities, top_k).into_iter().map(prediction).collect())
+}
+
+/// Shifted by the maximum, so that no logit is too large for `exp`.
+fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for score in &mut scores {
+        *score = (*score - max).exp();
+        sum += f64::from(*score);
+    }
+    for score in &mut scores {
+        *score = (f64::from(*score) / sum) as f32;
+    }
+    scores
+}
+
+/// Indices of the `k` greatest values, sorted.
+fn top(values: &[f32], k: usize) -> Vec<usize> {
+    let better = |a: &usize, b: &usize| values[*b].total_cmp(&values[*a]).then(a.cmp(b));
+    let mut indices: Vec<usize> = (0..values.len()).collect();
+    if k < indices.len() {
+        indices.select_nth_unstable_by(k, better);
+        indices.truncate(k);
+    }
+    indices.sort_unstable_by(better);
+    indices
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! What only JPEGs need: a look at the header, and decoding no more than the network looks at.
+//!
+//! The usual kind is decoded here, within the window and no larger than the network's picture (`jpeg/baseline.rs`).
+//! Of the others, large ones are decoded at a half, a quarter or an eighth by a decoder that can, and what is left
+//! by the general one: small progressive files, colors that need care (CMYK), and odd ones.
+
+mod baseline;
+mod bits;
+#[cfg(test)]
+pub(crate) mod encoder;
+mod idct;
+mod table;
+
+use image::ImageFormat;
+use image::metadata::Orientation;
+use jpeg_decoder::{Decoder, PixelFormat};
+
+use crate::error::Error;
+use crate::library::{broken, check_size, decode_whole};
+use crate::types::{Picture, Samples, Window};
+
+/// What the segments up to the first scan say (ITU-T T.81, annex B).
+#[derive(Debug)]
+struct Header<'a> {
+    size: (u16, u16),
+    process: Process,
+    components: Vec<Component>,
+    orientation: Orientation,
+    /// In the order of the file.
+    quantization: [Option<[u16; 64]>; 4],
+    /// Huffman tables: class and number in one byte, codes of each length, values.
+    huffman_tables: Vec<(u8, [u8; 16], &'a [u8])>,
+    /// MCUs between two restart markers; 0 where there are none.
+    restart_interval: u16,
+    /// Whether the first scan has all components, and all of each.
+    is_whole: bool,
+    /// Whether its three components are luma and two differences of color.
+    is_ycc: bool,
+    /// Offset of the first scan's data.
+    scan: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Process {
+    Sequential,
+    Progressive,
+    /// Lossless, hierarchical or arithmetic.
+    Other,
+}
+
+#[derive(Debug)]
+struct Component {
+    id: u8,
+    /// Horizontal and vertical sampling factors.
+    sampling: (u8, u8),
+    /// Number of its quantization table.
+    quantization: u8,
+    /// Number of its Huffman table for DC coefficients.
+    dc_table: u8,
+    /// Number of its Huffman table for AC coefficients.
+    ac_table: u8,
+}
+
+/// Decodes a JPEG, as much of it and as large as `window` needs.
+pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
+    let header = Header::read(file).ok_or_else(|| damaged("no picture behind its header"))?;
+    let body = &file[header.scan..];
+    // A decoder would fill what is missing with gray, and the answer would be about the gray.
+    if memchr::memmem::rfind(body, &[0xFF, 0xD9]).is_none() {
+        return Err(damaged("its end marker is missing"));
+    }
+    let (size, orientation) = (header.dimensions(), header.orientation);
+    if let Some(planes) = baseline::decode(&header, body, window)? {
+        return Ok(Picture { samples: Samples::Planes(planes), size, reduction: 1, orientation });
+    }
+    let reduction = window.reduction(size, orientation);
+    if reduction > 1 && header.is_reducible() {
+        let reduced = (size.0.div_ceil(reduction), size.1.div_ceil(reduction));
+        check_size(size, header.bytes(reduced))?;
+        if let Some(samples) = decode_reduced(file, reduced)? {
+            return Ok(Picture { samples, size, reduction, orientation });
+        }
+    }
+    check_size(size, header.bytes(size))?;
+    let picture = decode_whole(file, ImageFormat::Jpeg)?;
+    Ok(Picture { orientation, ..picture })
+}
+
+/// The samples at exactly `size`, or `None` where this decoder does not know the kind of file.
+fn decode_reduced(file: &[u8], size: (u32, u32)) -> Result<Option<Samples>, Error> {
+    let (Ok(width), Ok(height)) = (u16::try_from(size.0), u16::try_from(size.1)) else {
+        return Ok(None);
+    };
+    let mut decoder = Decoder::new(file);
+    if decoder.scale(width, height).ok() != Some((width, height)) {
+        return Ok(None);
+    }
+    let bytes = decoder.decode().map_err(|error| damaged(&error.to_string()))?;
+    Ok(match decoder.info().map(|info| info.pixel_format) {
+        Some(PixelFormat::RGB24) => Some(Samples::Rgb(bytes)),
+        Some(PixelFormat::L8) => Some(Samples::Gray(bytes)),
+        _ => None,
+    })
+}
+
+impl<'a> Header<'a> {
+    /// Walks the segments up to the first scan; `None` where there is no scan or no frame before it.
+    fn read(file: &'a [u8]) -> Option<Self> {
+        let mut header = Self {
+            size: (0, 0),
+            process: Process::Other,
+            components: vec![],
+            orientation: Orientation::NoTransforms,
+            quantization: [None; 4],
+            huffman_tables: vec![],
+            restart_interval: 0,
+            is_whole: false,
+            is_ycc: true,
+            scan: 0,
+        };
+        let mut at = 2;
+        loop {
+            at += memchr::memchr(0xFF, file.get(at..)?)?;
+            let marker = *file.get(at + 1)?;
+            at += 1;
+            // Fill bytes, stuffed bytes and markers without a segment.
+            if matches!(marker, 0x00 | 0x01 | 0xD0..=0xD8 | 0xFF) {
+                continue;
+            }
+            let length = usize::from(u16::from_be_bytes(file.get(at + 1..at + 3)?.try_into().ok()?));
+            let segment = file.get(at + 3..at + 1 + length)?;
+            at += 1 + length;
+            match marker {
+                0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => header.frame_header(marker, segment)?,
+                0xC4 => header.huffman_segment(segment),
+                0xDB => header.quantization_tables(segment),
+                0xDD => header.restart_interval = segment.first_chunk().map_or(0, |&bytes| u16::from_be_bytes(bytes)),
+                0xE1 => header.exif(segment),
+                0xEE => header.adobe(segment),
+                0xDA => {
+                    header.scan_header(segment);
+                    header.scan = at;
+                    return (!header.components.is_empty()).then_some(header);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// `None` for a frame cut short, and for a second one: which of the two a decoder would obey is anyone's guess.
+    fn frame_header(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
+        if !self.components.is_empty() {
+            return None;
+        }
+        let (&[precision, h1, h0, w1, w0, count], components) = segment.split_first_chunk()?;
+        self.size = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
+        self.process = match marker {
+            0xC0 | 0xC1 if precision == 8 => Process::Sequential,
+            0xC2 if precision == 8 => Process::Progressive,
+            _ => Process::Other,
+        };
+        let (components, _) = components.as_chunks();
+        self.components = components
+            .iter()
+            .take(usize::from(count))
+            .map(|&[id, sampling, quantization]| Component {
+                id,
+                sampling: (sampling >> 4, sampling & 0x0F),
+                quantization,
+                dc_table: 0,
+                ac_table: 0,
+            })
+            .collect();
+        (self.components.len() == usize::from(count)).then_some(())
+    }
+
+    /// Takes the tables as far as they are whole.
+    fn huffman_segment(&mut self, mut segment: &'a [u8]) {
+        while let Some((&[id, ref counts @ ..], rest)) = segment.split_first_chunk::<17>() {
+            let total = counts.iter().map(|&count| usize::from(count)).sum();
+            let Some((values, rest)) = rest.split_at_checked(total) else { return };
+            self.huffman_tables.push((id, *counts, values));
+            segment = rest;
+        }
+    }
+
+    /// Takes the tables as far as they are whole: of bytes, or of two bytes each.
+    fn quantization_tables(&mut self, mut segment: &[u8]) {
+        while let Some((&id, rest)) = segment.split_first() {
+            let wide = id >> 4 != 0;
+            let Some((values, rest)) = rest.split_at_checked(if wide { 128 } else { 64 }) else { return };
+            let value = |n: usize| match values {
+                _ if wide => u16::from_be_bytes([values[2 * n], values[2 * n + 1]]),
+                _ => u16::from(values[n]),
+            };
+            if let Some(table) = self.quantization.get_mut(usize::from(id & 0x0F)) {
+                *table = Some(std::array::from_fn(value));
+            }
+            segment = rest;
+        }
+    }
+
+    fn exif(&mut self, segment: &[u8]) {
+        if let Some(orientation) = segment.strip_prefix(b"Exif\0\0").and_then(Orientation::from_exif_chunk) {
+            self.orientation = orientation;
+        }
+    }
+
+    /// Adobe's APP14 segment: transform 0 says that the colors are not YCbCr.
+    fn adobe(&mut self, segment: &[u8]) {
+        if segment.starts_with(b"Adobe") && segment.get(11) == Some(&0) {
+            self.is_ycc = false;
+        }
+    }
+
+    fn scan_header(&mut self, segment: &[u8]) {
+        let Some((&count, rest)) = segment.split_first() else { return };
+        let (selectors, _) = rest.as_chunks::<2>();
+        let count = usize::from(count);
+        let named = self.components.iter_mut().zip(selectors.iter().take(count));
+        self.is_whole = count == named.len() && rest.get(2 * count..) == Some(&[0, 63, 0]);
+        for (component, &[id, tables]) in named {
+            self.is_whole &= component.id == id;
+            (component.dc_table, component.ac_table) = (tables >> 4, tables & 0x0F);
+        }
+        self.is_whole &= count == self.components.len();
+        self.is_ycc &= !self.components.iter().map(|component| component.id).eq(*b"RGB");
+    }
+
+    /// Width and height.
+    fn dimensions(&self) -> (u32, u32) {
+        (u32::from(self.size.0), u32::from(self.size.1))
+    }
+
+    /// What the fast path (`jpeg/baseline.rs`) takes: Huffman-coded sequential DCT of 8 bits a sample (SOF0, SOF1), gray
+    /// or YCbCr, in one scan that interleaves all components and holds all coefficients. The fast path itself declines
+    /// sampling factors that do not divide the largest ones, and undefined tables. The rest is for library decoders.
+    fn is_baseline(&self) -> bool {
+        let colors = self.components.len() == 1 || (self.components.len() == 3 && self.is_ycc);
+        self.process == Process::Sequential && self.is_whole && colors && self.size.0 > 0 && self.size.1 > 0
+    }
+
+    fn is_reducible(&self) -> bool {
+        self.process != Process::Other && matches!(self.components.len(), 1 | 3)
+    }
+
+    /// Bytes that decoding to `size` takes: the pixels, and for a progressive file all of its
+    /// coefficients, which have to be kept until the last scan.
+    fn bytes(&self, (width, height): (u32, u32)) -> u64 {
+        let channels = if self.components.len() == 1 { 1 } else { 3 };
+        let pixels = u64::from(width) * u64::from(height) * channels;
+        match self.process {
+            Process::Progressive => pixels + self.coefficient_count() * size_of::<i16>() as u64,
+            _ => pixels,
+        }
+    }
+
+    fn coefficient_count(&self) -> u64 {
+        let side = |length: u16, factor: u8| u64::from(length).div_ceil(8 * u64::from(factor.max(1)));
+        let (widest, tallest) = self.max_sampling();
+        let mcus = side(self.size.0, widest) * side(self.size.1, tallest);
+        let blocks = |component: &Component| u64::from(component.sampling.0) * u64::from(component.sampling.1);
+        mcus * self.components.iter().map(blocks).sum::<u64>() * 64
+    }
+
+    /// The largest sampling factor, horizontally and vertically.
+    fn max_sampling(&self) -> (u8, u8) {
+        let of = |factor: fn(&Component) -> u8| self.components.iter().map(factor).max().unwrap_or(1);
+        (of(|component| component.sampling.0), of(|component| component.sampling.1))
+    }
+}
+
+fn damaged(reason: &str) -> Error {
+    broken(ImageFormat::Jpeg, reason)
+}
+
+#[cfg(test)]
+mod tests;

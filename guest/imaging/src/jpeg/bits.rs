@@ -1,0 +1,242 @@
+//! The bits of a scan, and the blocks of coefficients in them.
+//!
+//! Pure. By ITU-T T.81: F.2.2 (blocks), B.1.1.5 (stuffed bytes and markers). What codes mean is in `table.rs`.
+
+use super::table::{Broken, END, Entry, HuffmanTable, LOOK, MAX_CODE, MAX_SKIP, PART, Skips, advance, extend};
+
+/// Longest code with its bits.
+const MAX_SYMBOL: u32 = MAX_CODE + 15;
+/// Looks into a [`HuffmanTable`], and into [`Skips`], that what a refill brings suffices for.
+const LOOKS: u32 = 4;
+const SKIPPING_LOOKS: u32 = 2;
+
+pub(super) const ENDS_EARLY: Broken = "its data ends early";
+const TOO_MANY: Broken = "a block of more than 64 coefficients";
+
+/// How a component's blocks are coded.
+#[derive(Clone, Copy)]
+pub(super) struct Codes<'a> {
+    pub(super) dc: &'a HuffmanTable,
+    pub(super) ac: &'a HuffmanTable,
+    /// Of `ac`; `None` where so little is skipped that making the table does not pay.
+    pub(super) skips: Option<&'a Skips>,
+}
+
+/// Reads a scan's entropy-coded bytes.
+///
+/// Small, and handed about by value, so that compilers keep it in registers.
+#[derive(Clone, Copy)]
+pub(super) struct BitReader<'a> {
+    data: &'a [u8],
+    at: usize,
+    /// The next `count` bits, the first of them in the highest bit. Bits below them may be set already; they are read
+    /// again by the next refill.
+    buffer: u64,
+    count: u32,
+    /// Zero bits in `buffer` that stand for data behind the end.
+    padding: u32,
+}
+
+impl<'a> BitReader<'a> {
+    /// `data` starts behind the scan's header.
+    pub(super) fn new(data: &'a [u8]) -> Self {
+        Self { data, at: 0, buffer: 0, count: 0, padding: 0 }
+    }
+
+    /// Makes sure that so many bits are there.
+    #[inline(always)]
+    fn refill<const BITS: u32>(&mut self) {
+        if self.count >= BITS {
+            return;
+        }
+        if let Some(bytes) = self.data.get(self.at..).and_then(<[u8]>::first_chunk) {
+            let word = u64::from_be_bytes(*bytes);
+            let inverse = !word;
+            let has_marker = inverse.wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080;
+            if has_marker == 0 {
+                self.buffer |= word >> self.count;
+                let bytes = (63 - self.count) >> 3;
+                self.at += bytes as usize;
+                self.count += bytes * 8;
+                return;
+            }
+        }
+        *self = self.refilled_bytes();
+    }
+
+    /// Near a byte that may be a marker, and near the end.
+    #[cold]
+    #[inline(never)]
+    fn refilled_bytes(mut self) -> Self {
+        while self.count <= 56 {
+            let byte = match self.data.get(self.at..) {
+                Some([0xFF, 0x00, ..]) => {
+                    self.at += 2;
+                    0xFF
+                }
+                // A marker, or the end: zeros, for as long as nobody needs them.
+                Some([0xFF, ..] | []) | None => {
+                    self.padding += 8;
+                    0
+                }
+                Some(&[byte, ..]) => {
+                    self.at += 1;
+                    byte
+                }
+            };
+            // What a word left behind the count is of the same byte.
+            self.buffer &= !(u64::MAX >> self.count);
+            self.buffer |= u64::from(byte) << (56 - self.count);
+            self.count += 8;
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn consume(&mut self, bits: u32) {
+        self.buffer <<= bits;
+        self.count -= bits;
+    }
+
+    #[inline(always)]
+    fn look(&self) -> usize {
+        (self.buffer >> (64 - LOOK)) as usize
+    }
+
+    /// Symbol and value of the next code.
+    #[inline(always)]
+    fn next(&mut self, table: &HuffmanTable) -> Result<(u8, i32), Broken> {
+        self.refill::<MAX_SYMBOL>();
+        let entry = table.look[self.look()];
+        self.consume(entry.taken());
+        if entry.advance() != PART {
+            return Ok((entry.symbol(), entry.value()));
+        }
+        let symbol = if entry.taken() != 0 {
+            entry.symbol()
+        } else {
+            let (length, symbol) = table.long_code((self.buffer >> (64 - MAX_CODE)) as u32)?;
+            self.consume(length);
+            symbol
+        };
+        let size = u32::from(symbol & 0x0F);
+        // Two shifts, since one by 64 would be none.
+        let bits = (self.buffer >> 1) >> (63 - size);
+        self.consume(size);
+        Ok((symbol, extend(bits as u32, size)))
+    }
+
+    /// Reads one block (T.81 F.2.2). Calls `each` with zigzag index and value of the AC coefficients that are not 0; those
+    /// behind index `last` are skipped where `codes` has a table for skipping. Returns the difference of the DC
+    /// coefficient to its predictor.
+    #[inline(always)]
+    pub(super) fn block(&mut self, codes: Codes<'_>, last: u32, mut each: impl FnMut(u32, i32)) -> Result<i32, Broken> {
+        let mut bits = *self;
+        let difference = bits.dc_difference(codes.dc)?;
+        let last = if codes.skips.is_some() { last } else { 63 };
+        let mut index = 0;
+        while index < last {
+            bits.refill::<{ LOOKS * LOOK }>();
+            for _ in 0..LOOKS {
+                let entry: Entry = codes.ac.look[bits.look()];
+                let next = index + entry.advance();
+                if next < 63 {
+                    bits.consume(entry.taken());
+                    index = next;
+                    each(index, entry.value());
+                    continue;
+                }
+                if next >= END {
+                    bits.consume(entry.taken());
+                    index = next;
+                    break;
+                }
+                let (next, value) = bits.perhaps_last(codes.ac, index)?;
+                index = next;
+                if index <= 63 {
+                    each(index, value);
+                }
+                break;
+            }
+        }
+        if let Some(skips) = codes.skips
+            && index < 63
+        {
+            bits.skip_ac(codes.ac, skips, index)?;
+        }
+        *self = bits;
+        Ok(difference)
+    }
+
+    /// Reads one block of which only the DC coefficient matters. Returns its difference, as [`BitReader::block`].
+    ///
+    /// A function of its own, that compilers find registers for.
+    #[inline(never)]
+    pub(super) fn skip(&mut self, dc: &HuffmanTable, ac: &HuffmanTable, skips: &Skips) -> Result<i32, Broken> {
+        let mut bits = *self;
+        let difference = bits.dc_difference(dc)?;
+        bits.skip_ac(ac, skips, 0)?;
+        *self = bits;
+        Ok(difference)
+    }
+
+    #[inline(always)]
+    fn dc_difference(&mut self, table: &HuffmanTable) -> Result<i32, Broken> {
+        let (symbol, difference) = self.next(table)?;
+        // Its code has a size and no zeros before it; sizes above 11 are for samples of more than 8 bits.
+        if symbol > 11 { Err("a coefficient out of range") } else { Ok(difference) }
+    }
+
+    /// Goes behind the block that is at `index`.
+    #[inline(always)]
+    fn skip_ac(&mut self, ac: &HuffmanTable, skips: &Skips, mut index: u32) -> Result<(), Broken> {
+        while index < 63 {
+            self.refill::<{ SKIPPING_LOOKS * MAX_SKIP }>();
+            for _ in 0..SKIPPING_LOOKS {
+                let (taken, further) = skips.at(self.look());
+                let next = index + further;
+                if next < 63 {
+                    self.consume(taken);
+                    index = next;
+                    continue;
+                }
+                if (END..END + 63).contains(&next) && further >= END {
+                    self.consume(taken);
+                    return Ok(());
+                }
+                (index, _) = self.perhaps_last(ac, index)?;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A symbol that may be the last of a block: where it leads from `index`, behind 63 at the end, and its value.
+    #[inline(always)]
+    fn perhaps_last(&mut self, table: &HuffmanTable, index: u32) -> Result<(u32, i32), Broken> {
+        let (symbol, value) = self.next(table)?;
+        let index = index + advance(symbol);
+        if (64..END).contains(&index) { Err(TOO_MANY) } else { Ok((index, value)) }
+    }
+
+    /// Fails where more bits were taken than there are.
+    pub(super) fn check(&self) -> Result<(), Broken> {
+        if self.padding > self.count { Err(ENDS_EARLY) } else { Ok(()) }
+    }
+
+    /// Goes behind restart marker `number`, counted modulo 8.
+    pub(super) fn restart(&mut self, number: u8) -> Result<(), Broken> {
+        self.check()?;
+        let rest = self.data.get(self.at..).unwrap_or_default();
+        let fill = rest.iter().take_while(|&&byte| byte == 0xFF).count();
+        // Less than a byte may be left.
+        if self.count - self.padding >= 8 || fill == 0 || rest.get(fill) != Some(&(0xD0 + number)) {
+            return Err("a restart marker is missing");
+        }
+        *self = Self { at: self.at + fill + 1, ..Self::new(self.data) };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

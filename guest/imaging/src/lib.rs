@@ -1,0 +1,22 @@
+//! The bytes of a picture become the input tensor of a network: decode, crop, scale, turn upright, normalise, lay out.
+//!
+//! Pure: this crate opens no file and knows neither HTTP nor WIT. Modules use only those listed above them.
+
+mod error;
+mod types;
+mod fixed;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd;
+mod color;
+mod pixel_format;
+mod library;
+mod jpeg;
+mod picture;
+mod resample;
+mod preprocess;
+
+pub use error::{Error, ErrorKind};
+pub use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
+pub use picture::decode;
+pub use preprocess::tensor;
+pub use types::{CropBox, Picture, Plane, Samples, Window};

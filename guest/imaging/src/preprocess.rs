@@ -1,0 +1,119 @@
+//! From a picture to the input tensor: crop, scale, turn upright, normalise, lay out.
+//!
+//! Pure. Every number that depends on the model comes from its card. The crop is centred to a
+//! fraction of a pixel, so that it commutes with turning: the small result is turned, not the photo.
+
+use image::metadata::Orientation;
+use image::{RgbImage, imageops};
+
+use modelfn_card::DType;
+use modelfn_card::image::{Color, Layout, Preprocessing};
+
+use crate::color::{gray_to_rgb, planes_to_rgb, ycc_to_rgb};
+use crate::error::Error;
+use crate::resample;
+use crate::types::{Picture, Samples, Window};
+
+/// The input tensor of one picture: row-major, little-endian, of the card's type and layout.
+pub fn tensor(picture: &Picture, preprocessing: &Preprocessing, dtype: DType) -> Result<Vec<u8>, Error> {
+    let upright = scale(picture, preprocessing)?;
+    Ok(if dtype == DType::Fp32 {
+        lay_out(&upright, preprocessing, f32::to_le_bytes)
+    } else if is_identity(preprocessing) {
+        upright.into_raw()
+    } else {
+        lay_out(&upright, preprocessing, |value| [value.round() as u8])
+    })
+}
+
+/// The window of a picture at the network's size, upright.
+fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, Error> {
+    let window = Window::of(preprocessing).as_stored(picture.orientation);
+    let part = f64::from(picture.reduction);
+    let crop = window.crop_box(picture.size).over(part, part);
+    let to = (window.size.0 as usize, window.size.1 as usize);
+    let interleaved = |samples, channels| {
+        let (width, height) = picture.decoded_size();
+        let from = (width as usize, height as usize);
+        resample::resize_interleaved((samples, channels), from, crop, to, preprocessing.filter)
+    };
+    let rgb = match &picture.samples {
+        Samples::Rgb(rgb) => planes_to_rgb(&interleaved(rgb, 3)),
+        Samples::Gray(gray) => interleaved(gray, 1).first().map(|gray| gray_to_rgb(gray)),
+        Samples::Planes(planes) => {
+            let planes = resample::resize(planes, to, preprocessing.filter);
+            match planes.as_slice() {
+                [luma] => Some(gray_to_rgb(luma)),
+                [luma, blue, red] => Some(ycc_to_rgb(luma, blue, red)),
+                _ => None,
+            }
+        }
+    };
+    rgb.and_then(|rgb| RgbImage::from_raw(window.size.0, window.size.1, rgb))
+        .map(|small| turn(small, picture.orientation))
+        .ok_or_else(|| Error::internal("the picture cannot be scaled"))
+}
+
+/// What the camera asked for, done to the small picture.
+fn turn(mut picture: RgbImage, orientation: Orientation) -> RgbImage {
+    use imageops::{flip_horizontal_in_place, flip_vertical_in_place, rotate90, rotate180_in_place, rotate270};
+    match orientation {
+        Orientation::NoTransforms => {}
+        Orientation::FlipHorizontal => flip_horizontal_in_place(&mut picture),
+        Orientation::FlipVertical => flip_vertical_in_place(&mut picture),
+        Orientation::Rotate180 => rotate180_in_place(&mut picture),
+        Orientation::Rotate90 => picture = rotate90(&picture),
+        Orientation::Rotate270 => picture = rotate270(&picture),
+        Orientation::Rotate90FlipH => {
+            picture = rotate90(&picture);
+            flip_horizontal_in_place(&mut picture);
+        }
+        Orientation::Rotate270FlipH => {
+            picture = rotate270(&picture);
+            flip_horizontal_in_place(&mut picture);
+        }
+    }
+    picture
+}
+
+/// Whether a tensor of bytes is the scaled picture itself.
+fn is_identity(preprocessing: &Preprocessing) -> bool {
+    let Preprocessing { layout, color, mean, std, .. } = preprocessing;
+    *layout == Layout::Nhwc && *color == Color::Rgb && *mean == [0.0; 3] && *std == [1.0; 3]
+}
+
+/// `(p - mean) / std` for each sample, encoded by `encode` and ordered by the card.
+///
+/// A sample has 256 values, so each channel is a table: exact, and faster than computing.
+fn lay_out<const N: usize>(rgb: &[u8], card: &Preprocessing, encode: fn(f32) -> [u8; N]) -> Vec<u8> {
+    let tables: [[[u8; N]; 256]; 3] = std::array::from_fn(|channel| {
+        std::array::from_fn(|sample| encode((sample as f32 - card.mean[channel]) / card.std[channel]))
+    });
+    // Which byte of an RGB pixel is the tensor's first, second and third channel.
+    let order = match card.color {
+        Color::Rgb => [0, 1, 2],
+        Color::Bgr => [2, 1, 0],
+    };
+    let (pixels, _) = rgb.as_chunks::<3>();
+    let mut tensor = vec![0; rgb.len() * N];
+    let (elements, _) = tensor.as_chunks_mut::<N>();
+    match card.layout {
+        Layout::Nhwc => {
+            let (targets, _) = elements.as_chunks_mut::<3>();
+            for (target, pixel) in targets.iter_mut().zip(pixels) {
+                *target = std::array::from_fn(|channel| tables[channel][usize::from(pixel[order[channel]])]);
+            }
+        }
+        Layout::Nchw => {
+            for ((plane, table), from) in elements.chunks_exact_mut(pixels.len().max(1)).zip(&tables).zip(order) {
+                for (target, pixel) in plane.iter_mut().zip(pixels) {
+                    *target = table[usize::from(pixel[from])];
+                }
+            }
+        }
+    }
+    tensor
+}
+
+#[cfg(test)]
+mod tests;

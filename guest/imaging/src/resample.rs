@@ -1,0 +1,236 @@
+//! Scales planes of bytes: a convolution along each axis, antialiased when it shrinks, as Pillow's `resize` with a box.
+//!
+//! Pure. Rows are weighed and summed, which suits SIMD; what becomes of them are columns, so that doing it twice scales
+//! both ways.
+
+use modelfn_card::image::Filter;
+
+use crate::types::{CropBox, Plane};
+
+/// Fractional bits of a weight. Weights are below 2.
+const BITS: u32 = 14;
+
+/// Bytes that are computed together.
+const LANES: usize = 16;
+
+/// What the samples of a result along one axis are made of.
+struct Taps {
+    /// The first sample of the source, for each of the result.
+    starts: Vec<usize>,
+    /// `each` weights for each, the last of them perhaps 0.
+    weights: Vec<i16>,
+    /// An even number.
+    each: usize,
+}
+
+/// The crops of planes at size `to`, row-major.
+pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Vec<Vec<u8>> {
+    let shape = |plane: &Plane| (plane.width, plane.height, plane.crop);
+    let mut last = None;
+    let one = |plane: &Plane| {
+        // Often all planes, or both of color, are alike.
+        if last.as_ref().is_none_or(|(of, _)| *of != shape(plane)) {
+            last = Some((shape(plane), taps(plane.crop, (plane.width, plane.height), to, filter)));
+        }
+        let (_, (down, across)) = last.as_ref()?;
+        Some(across.convolve(&down.convolve(&plane.samples, plane.width), to.1))
+    };
+    planes.iter().filter_map(one).collect()
+}
+
+/// The crop of a picture of interleaved samples at size `to`, as a plane for each of its `channels`; none where samples
+/// and size contradict each other.
+pub(crate) fn resize_interleaved(
+    (samples, channels): (&[u8], usize),
+    size: (usize, usize),
+    crop: CropBox,
+    to: (usize, usize),
+    filter: Filter,
+) -> Vec<Vec<u8>> {
+    if samples.len() != size.0 * size.1 * channels {
+        return Vec::new();
+    }
+    let (down, across) = taps(crop, size, to, filter);
+    // Columns of one channel after the other become rows, and then planes.
+    let planes = across.convolve(&down.convolve(samples, size.0 * channels), to.1 * channels);
+    planes.chunks_exact(to.0 * to.1).map(<[u8]>::to_vec).collect()
+}
+
+/// For rows, and for columns.
+fn taps(crop: CropBox, (width, height): (usize, usize), to: (usize, usize), filter: Filter) -> (Taps, Taps) {
+    let down = Taps::new((crop.top, crop.height), height, to.1, filter);
+    (down, Taps::new((crop.left, crop.width), width, to.0, filter))
+}
+
+impl Taps {
+    /// By Pillow's `Resample.c`: the filter, stretched where the picture shrinks, around the middle of each sample.
+    fn new((start, length): (f64, f64), have: usize, count: usize, filter: Filter) -> Self {
+        let (support, weight): (f64, fn(f64) -> f64) = match filter {
+            Filter::Bicubic => (2.0, bicubic),
+            Filter::Bilinear => (1.0, |x| (1.0 - x.abs()).max(0.0)),
+        };
+        let scale = length / count as f64;
+        let stretch = scale.max(1.0);
+        let each = ((2.0 * support * stretch).ceil() as usize + 1).next_multiple_of(2);
+        let mut taps = Self { starts: Vec::with_capacity(count), weights: vec![0; count * each], each };
+        let mut raw = vec![0.0; each];
+        for (n, weights) in taps.weights.chunks_exact_mut(each).enumerate() {
+            let middle = start + (n as f64 + 0.5) * scale;
+            let end = ((middle + support * stretch + 0.5) as usize).min(have);
+            let first = ((middle - support * stretch + 0.5).max(0.0) as usize).min(end.saturating_sub(1));
+            let raw = &mut raw[..(end - first).min(each)];
+            for (at, raw) in (first..).zip(&mut *raw) {
+                *raw = weight((at as f64 + 0.5 - middle) / stretch);
+            }
+            let unit = f64::from(1 << BITS) / raw.iter().sum::<f64>();
+            // What rounding leaves goes on, so that it does not sum up where there are many.
+            let mut left = 0.0;
+            for (weight, raw) in weights.iter_mut().zip(raw) {
+                let exact = *raw * unit + left;
+                let whole = exact.round_ties_even();
+                (*weight, left) = (whole as i16, exact - whole);
+            }
+            taps.starts.push(first);
+        }
+        taps
+    }
+
+    /// A column of the result is the weighed sum of some rows of `source`.
+    fn convolve(&self, source: &[u8], width: usize) -> Vec<u8> {
+        let count = self.starts.len();
+        let mut result = vec![0; count * width];
+        let taps = |n: usize| (&source[self.starts[n] * width..], &self.weights[n * self.each..][..self.each]);
+        if count < LANES || width < LANES {
+            for (x, n) in (0..width).flat_map(|x| (0..count).map(move |n| (x, n))) {
+                let (rows, weights) = taps(n);
+                result[x * count + n] = convolve_one(&rows[x..], width, weights);
+            }
+            return result;
+        }
+        let mut strip = vec![0; LANES * width];
+        for start in steps(count) {
+            for (n, row) in (start..).zip(strip.chunks_exact_mut(width)) {
+                let (rows, weights) = taps(n);
+                convolve_row(rows, weights, row);
+            }
+            for x in steps(width) {
+                let mut half = [[0; LANES]; LANES];
+                for n in 0..4 {
+                    let row = |n: usize| strip[n * width + x..].first_chunk().copied().unwrap_or_default();
+                    half[4 * n..][..4].copy_from_slice(&interleave([row(n), row(n + 4), row(n + 8), row(n + 12)]));
+                }
+                for n in 0..4 {
+                    let columns = interleave([half[n], half[n + 4], half[n + 8], half[n + 12]]);
+                    for (x, column) in (x + 4 * n..).zip(columns) {
+                        result[x * count + start..][..LANES].copy_from_slice(&column);
+                    }
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Where to start for all of `length`, `LANES` at a time; some are done twice.
+fn steps(length: usize) -> impl Iterator<Item = usize> {
+    let last = length - LANES;
+    (0..last).step_by(LANES).chain([last])
+}
+
+/// Keys' cubic convolution with a = -0.5 (IEEE Trans. ASSP 29, 1981), which is Catmull and Rom's spline.
+fn bicubic(x: f64) -> f64 {
+    let x = x.abs();
+    if x < 1.0 {
+        (1.5 * x - 2.5) * x * x + 1.0
+    } else if x < 2.0 {
+        ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    } else {
+        0.0
+    }
+}
+
+/// One column of `rows`, each `stride` behind the one before. A weight behind the last row is 0.
+fn convolve_one(rows: &[u8], stride: usize, weights: &[i16]) -> u8 {
+    let samples = rows.iter().step_by(stride).zip(weights);
+    let sum: i32 = samples.map(|(&sample, &weight)| i32::from(sample) * i32::from(weight)).sum();
+    ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
+}
+
+/// The weighed sum of the first rows, each as long as `target`, which has `LANES` or more.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+fn convolve_row(rows: &[u8], weights: &[i16], target: &mut [u8]) {
+    let width = target.len();
+    for (x, sample) in target.iter_mut().enumerate() {
+        *sample = convolve_one(&rows[x..], width, weights);
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+fn convolve_row(rows: &[u8], weights: &[i16], target: &mut [u8]) {
+    use crate::simd::factors;
+
+    let width = target.len();
+    // A weight behind the last row is 0.
+    let row = |n: usize| rows.get(n * width..).and_then(|rows| rows.get(..width)).unwrap_or(&rows[..width]);
+    let pair = |n: usize| ([row(2 * n), row(2 * n + 1)], factors(weights[2 * n].into(), weights[2 * n + 1].into()));
+    match weights.len() / 2 {
+        2 => convolve_pairs(&std::array::from_fn::<_, 2, _>(pair), target),
+        3 => convolve_pairs(&std::array::from_fn::<_, 3, _>(pair), target),
+        4 => convolve_pairs(&std::array::from_fn::<_, 4, _>(pair), target),
+        5 => convolve_pairs(&std::array::from_fn::<_, 5, _>(pair), target),
+        count => convolve_pairs(&(0..count).map(pair).collect::<Vec<_>>(), target),
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline(always)]
+fn convolve_pairs(pairs: &[([&[u8]; 2], std::arch::wasm32::v128)], target: &mut [u8]) {
+    use std::arch::wasm32::*;
+
+    use crate::simd::{bytes, from_middle, high_bytes, load, low_bytes, narrow};
+    let width = target.len();
+    for x in steps(width) {
+        let add = |sums: [v128; 4], &([a, b], factors): &([&[u8]; 2], v128)| {
+            let row = |row: &[u8]| row[..width][x..].first_chunk().map_or(i8x16_splat(0), load);
+            let (a, b) = (row(a), row(b));
+            let (low, high) = (low_bytes(a, b), high_bytes(a, b));
+            let dot = |sum, samples| i32x4_add(sum, i32x4_dot_i16x8(samples, factors));
+            [
+                dot(sums[0], u16x8_extend_low_u8x16(low)),
+                dot(sums[1], u16x8_extend_high_u8x16(low)),
+                dot(sums[2], u16x8_extend_low_u8x16(high)),
+                dot(sums[3], u16x8_extend_high_u8x16(high)),
+            ]
+        };
+        let none = [i32x4_splat((1 << (BITS - 1)) - (128 << BITS)); 4];
+        // Compilers leave a loop over so few.
+        let sums = match pairs {
+            [a, b] => add(add(none, a), b),
+            [a, b, c] => add(add(add(none, a), b), c),
+            [a, b, c, d] => add(add(add(add(none, a), b), c), d),
+            [a, b, c, d, e] => add(add(add(add(add(none, a), b), c), d), e),
+            _ => pairs.iter().fold(none, add),
+        };
+        let [a, b, c, d] = sums;
+        target[x..x + LANES].copy_from_slice(&bytes(from_middle(narrow::<BITS>([a, b]), narrow::<BITS>([c, d]))));
+    }
+}
+
+/// The first lanes of all four, then the second ones, and so on. Sixteen rows become columns by mixing every fourth of
+/// them, and every fourth of what becomes of them.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+fn interleave(rows: [[u8; LANES]; 4]) -> [[u8; LANES]; 4] {
+    std::array::from_fn(|row| std::array::from_fn(|lane| rows[lane % 4][4 * row + lane / 4]))
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline(always)]
+fn interleave(rows: [[u8; LANES]; 4]) -> [[u8; LANES]; 4] {
+    use crate::simd::{bytes, high_bytes, load, low_bytes};
+    let [a, b, c, d] = rows.each_ref().map(load);
+    let [(a, c), (b, d)] = [(a, c), (b, d)].map(|(a, b)| (low_bytes(a, b), high_bytes(a, b)));
+    [low_bytes(a, b), high_bytes(a, b), low_bytes(c, d), high_bytes(c, d)].map(bytes)
+}
+
+#[cfg(test)]
+mod tests;

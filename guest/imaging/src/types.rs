@@ -1,0 +1,123 @@
+//! What the steps from file to tensor hand to each other: pictures, their samples, and the window that is looked at.
+
+use image::metadata::Orientation;
+use modelfn_card::image::Preprocessing;
+
+/// A decoded picture, as it lies in the file.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Top row first.
+    pub samples: Samples,
+    /// Width and height that the file declares.
+    pub size: (u32, u32),
+    /// The samples' width and height are `size` divided by this, rounded up: 1, 2, 4 or 8.
+    pub reduction: u32,
+    /// What is left to do to see the picture upright.
+    pub orientation: Orientation,
+}
+
+/// One component of a picture, of which only what the window needs was decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plane {
+    /// Row-major, without padding.
+    pub samples: Vec<u8>,
+    /// Samples a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Where the window lies in it.
+    pub crop: CropBox,
+}
+
+/// Opaque 8-bit samples, row-major, without padding.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Samples {
+    /// One byte a pixel.
+    Gray(Vec<u8>),
+    /// Three bytes a pixel.
+    Rgb(Vec<u8>),
+    /// Luma, or luma and the differences to blue and red (JFIF's YCbCr): parts of a picture that was not decoded whole.
+    Planes(Vec<Plane>),
+}
+
+/// Which part of a picture the network looks at, and at which size.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Width and height of the network's picture.
+    pub size: (u32, u32),
+    /// Part of the largest centred box of that aspect ratio, in (0, 1].
+    pub crop: f64,
+}
+
+/// A box in pixels of a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CropBox {
+    /// Distance from the left edge.
+    pub left: f64,
+    /// Distance from the upper edge.
+    pub top: f64,
+    /// Extent to the right.
+    pub width: f64,
+    /// Extent downwards.
+    pub height: f64,
+}
+
+impl Picture {
+    /// Width and height in samples.
+    pub(crate) fn decoded_size(&self) -> (u32, u32) {
+        (self.size.0.div_ceil(self.reduction), self.size.1.div_ceil(self.reduction))
+    }
+}
+
+impl Window {
+    /// The window of an upright picture that a card asks for.
+    pub fn of(preprocessing: &Preprocessing) -> Self {
+        Self { size: preprocessing.size, crop: preprocessing.crop }
+    }
+
+    /// The same window in a picture that is still to be turned.
+    pub(crate) fn as_stored(self, orientation: Orientation) -> Self {
+        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        match orientation {
+            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => Self { size: (self.size.1, self.size.0), ..self },
+            _ => self,
+        }
+    }
+
+    /// Where the window lies in a picture of `size` pixels.
+    pub(crate) fn crop_box(self, size: (u32, u32)) -> CropBox {
+        let (width, height) = (f64::from(size.0), f64::from(size.1));
+        let aspect = f64::from(self.size.0) / f64::from(self.size.1);
+        let (wide, high) = if width > height * aspect { (height * aspect, height) } else { (width, width / aspect) };
+        // Rounding must not push a box that covers a whole edge over that edge.
+        let (wide, high) = ((wide * self.crop).min(width), (high * self.crop).min(height));
+        CropBox { left: (width - wide) / 2.0, top: (height - high) / 2.0, width: wide, height: high }
+    }
+
+    /// By which of 8, 4, 2 and 1 a picture may be reduced and still have a pixel for each one needed.
+    pub(crate) fn reduction(self, size: (u32, u32), orientation: Orientation) -> u32 {
+        let window = self.as_stored(orientation);
+        window.reduction_of(window.crop_box(size))
+    }
+
+    /// The same for a picture, or a component of one, of which the window is `crop`.
+    pub(crate) fn reduction_of(self, crop: CropBox) -> u32 {
+        let suffices =
+            |by: u32| crop.width >= f64::from(by * self.size.0) && crop.height >= f64::from(by * self.size.1);
+        [8, 4, 2].into_iter().find(|&by| suffices(by)).unwrap_or(1)
+    }
+
+    /// How far beyond the sides of `crop`, and beyond its top and bottom, scaling looks: the wider filter reaches two
+    /// pixels of the result or of the picture, whichever are larger.
+    pub(crate) fn margins(self, crop: CropBox) -> (f64, f64) {
+        let reach = |from: f64, to: u32| 2.0 * (from / f64::from(to)).max(1.0) + 1.0;
+        (reach(crop.width, self.size.0), reach(crop.height, self.size.1))
+    }
+}
+
+impl CropBox {
+    /// The same box where a sample stands for so many pixels across and down.
+    pub(crate) fn over(self, across: f64, down: f64) -> Self {
+        Self { left: self.left / across, top: self.top / down, width: self.width / across, height: self.height / down }
+    }
+}

@@ -1,0 +1,125 @@
+use super::*;
+use crate::DType;
+
+const CARD: &str = r#"
+    name = "m"
+    description = "d"
+    license = "MIT"
+    source = "s"
+    graph = { file = "m.onnx", engine = "onnx" }
+    inputs = [{ name = "x", dtype = "FP32", shape = [-1, 3, 8, 8] }]
+    outputs = [{ name = "y", dtype = "FP32", shape = [-1, 2] }]
+"#;
+
+const PREPROCESSING: &str = "preprocessing = { size = [8, 8], crop = 1.0, filter = \"bicubic\", layout = \"NCHW\", \
+    color = \"RGB\", mean = [0, 0, 0], std = [1, 1, 1] }";
+
+const POSTPROCESSING: &str = "postprocessing = { labels = \"l\", scores = \"logits\", top_k = 2 }";
+
+fn signature() -> Signature {
+    let card = Card::parse(CARD).unwrap();
+    Signature { inputs: card.inputs, outputs: card.outputs }
+}
+
+fn labels(text: &str) -> Labels {
+    Labels::new(text.to_owned())
+}
+
+/// What an image classifier's card says about a graph that fits, with one text of its tables replaced by another.
+fn disagreements(from: &str, to: &str) -> Vec<String> {
+    let text = format!("{CARD}\n{PREPROCESSING}\n{POSTPROCESSING}");
+    assert!(text.contains(from));
+    let card = Card::parse(&text.replacen(from, to, 1)).unwrap();
+    card.disagreements(&signature(), Some(&labels("a\nb\n")))
+}
+
+#[test]
+fn a_card_that_agrees_has_no_disagreements() {
+    let card = Card::parse_in_folder(CARD, "m").unwrap();
+    assert_eq!(card.disagreements(&signature(), Some(&labels("a\nb\n"))), Vec::<String>::new());
+    assert_eq!(card.graph.target, Target::Cpu);
+    assert_eq!(card.serving.queue_size.get(), 256);
+    assert_eq!(disagreements("", ""), Vec::<String>::new());
+}
+
+#[test]
+fn disagreements_name_both_sides() {
+    let card = Card::parse(CARD).unwrap();
+    let mut graph = signature();
+    graph.inputs[0].shape = vec![-1, 3, 9, 9];
+    let said = card.disagreements(&graph, Some(&labels("a\n")));
+    assert_eq!(said[0], "input: the card says 'x' FP32 [-1, 3, 8, 8], the graph has 'x' FP32 [-1, 3, 9, 9]");
+    assert_eq!(said[1], "the label file has 1 lines, but the output has 2 classes");
+    graph.outputs.clear();
+    assert_eq!(card.disagreements(&graph, None)[1], "the card has 1 output(s), the graph has 0");
+}
+
+#[test]
+fn preprocessing_must_make_the_input() {
+    let said = disagreements("size = [8, 8]", "size = [8, 9]");
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("[1, 3, 9, 8] (Nchw)"), "{said:?}");
+}
+
+#[test]
+fn numbers_that_no_function_could_use_are_disagreements() {
+    for (from, to, says) in [
+        ("crop = 1.0", "crop = 1.5", "preprocessing.crop = 1.5 must be above 0 and at most 1"),
+        ("crop = 1.0", "crop = nan", "preprocessing.crop"),
+        ("std = [1", "std = [0", "preprocessing.mean and .std must be finite, and .std not 0"),
+        ("mean = [0", "mean = [inf", "preprocessing.mean and .std"),
+        ("top_k = 2", "top_k = 3", "postprocessing.top_k = 3, but there are 2 labels"),
+    ] {
+        let said = disagreements(from, to);
+        assert!(said.len() == 1 && said[0].contains(says), "{said:?} does not say {says}");
+    }
+}
+
+#[test]
+fn a_card_is_refused_by_the_key_that_is_wrong() {
+    for (wrong, says) in [
+        (CARD.replace("\"m\"", "\"n\""), "must be the folder's name"),
+        (CARD.replace("m.onnx", "../m.onnx"), "graph.file"),
+        (CARD.replace("m.onnx", "/etc/passwd"), "graph.file"),
+        (CARD.replace("license", "licence"), "licence"),
+        (CARD.replace("FP32", "FP33"), "FP33"),
+        (format!("{CARD}\n[serving]\nmax_queue_delay_ms = 60001.0"), "serving.max_queue_delay_ms"),
+        (format!("{CARD}\n{}", POSTPROCESSING.replace("logits", "odds")), "odds"),
+        (format!("{CARD}\n{}", POSTPROCESSING.replace("\"l\"", "\"../l\"")), "postprocessing.labels"),
+        (format!("{CARD}\n{}", POSTPROCESSING.replace("top_k", "top")), "`top`"),
+        (format!("{CARD}\n{}", PREPROCESSING.replace("filter = \"bicubic\", ", "")), "`filter`"),
+        (CARD.replace("\"onnx\"", "\"torch\""), "torch"),
+        (CARD.replace("name = \"m\"", ""), "`name`"),
+        (CARD.replace("outputs", "[preprocessing\noutputs"), "TOML"),
+    ] {
+        let error = Card::parse_in_folder(&wrong, "m").unwrap_err().to_string();
+        assert!(error.contains(says), "{error} does not say {says}");
+    }
+}
+
+#[test]
+fn tables_of_other_tasks_are_carried_for_their_functions() {
+    #[derive(Debug, Deserialize)]
+    struct Tokenizer {
+        file: String,
+        max_tokens: usize,
+    }
+    let text =
+        format!("{CARD}\n[tokenizer]\nfile = \"t.json\"\nmax_tokens = 512\n[preprocessing]\nsample_rate = 16000");
+    let card = Card::parse(&text).unwrap();
+    let tokenizer: Tokenizer = card.table("tokenizer").unwrap();
+    assert_eq!((tokenizer.file.as_str(), tokenizer.max_tokens), ("t.json", 512));
+    assert_eq!(card.disagreements(&signature(), None), Vec::<String>::new());
+
+    let error = Card::parse(&text.replace("512", "\"many\"")).unwrap().table::<Tokenizer>("tokenizer").unwrap_err();
+    assert!(error.to_string().contains("[tokenizer]") && error.to_string().contains("max_tokens"), "{error}");
+    let error = card.table::<Tokenizer>("postprocessing").unwrap_err();
+    assert_eq!(error.to_string(), "missing field `postprocessing`");
+}
+
+#[test]
+fn batches_are_taken_where_every_tensor_leaves_axis_0_open() {
+    assert!(Card::parse(CARD).unwrap().takes_batches());
+    assert!(!Card::parse(&CARD.replace("[-1, 2]", "[1, 2]")).unwrap().takes_batches());
+    assert_eq!(Card::parse(CARD).unwrap().inputs[0].dtype, DType::Fp32);
+}

@@ -1,0 +1,57 @@
+//! The `[postprocessing]` table of classifiers: how scores become labels.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::card::relative_path;
+use crate::{Card, CardError};
+
+/// The table's name.
+pub const TABLE: &str = "postprocessing";
+
+/// The `[postprocessing]` table of a classifier.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postprocessing {
+    /// File within the model's folder whose line n is the name of class n.
+    pub labels: PathBuf,
+    /// What the numbers of the first output are.
+    pub scores: Scores,
+    /// Classes that a response names when the request does not say how many.
+    pub top_k: NonZeroUsize,
+}
+
+/// What the numbers of the first output are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scores {
+    /// Unnormalized: softmax is still to be applied.
+    Logits,
+    /// Taken as they are.
+    Probabilities,
+}
+
+impl Postprocessing {
+    /// The table of `card`; `None` where it has none, or one of another task, which lacks `scores`.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::Table`] for a key that is missing, unknown or wrong, [`CardError::Path`] for a label file outside
+    /// of the model's folder.
+    pub fn find(card: &Card) -> Result<Option<Self>, CardError> {
+        if !card.has_key(TABLE, "scores") {
+            return Ok(None);
+        }
+        let table: Self = card.table(TABLE)?;
+        relative_path(&table.labels, "postprocessing.labels")?;
+        Ok(Some(table))
+    }
+
+    /// What contradicts `classes`, the number of lines of the label file: a sentence.
+    pub fn mistake(&self, classes: usize) -> Option<String> {
+        let top_k = self.top_k.get();
+        (top_k > classes).then(|| format!("postprocessing.top_k = {top_k}, but there are {classes} labels"))
+    }
+}
