@@ -68,7 +68,7 @@ pub enum RegistryError {
     #[error("model '{name}': {} is missing; weights are produced, not committed: run `make models` or see the card's source", path.display())]
     NoGraph { name: String, path: PathBuf },
     #[error("model '{name}': {CARD_FILE}: {reason}")]
-    Card { name: String, reason: CardError },
+    Card { name: String, reason: Box<CardError> },
     #[error("model '{name}': {} has sha256 {actual}, the card says {expected}; delete the file and run `make models` again", path.display())]
     Digest { name: String, path: PathBuf, expected: String, actual: String },
     #[error("model '{name}': card and graph disagree: {reason}; `modelfn model inspect {name}` shows both")]

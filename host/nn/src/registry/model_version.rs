@@ -43,8 +43,8 @@ impl ModelVersion {
             .map_err(|reason| RegistryError::Versions { name: name.to_owned(), reason })?;
         let card_text = read_text(name, &folder.join(CARD_FILE))?;
         let card = Card::parse_in_folder(&card_text, name)
-            .map_err(|reason| RegistryError::Card { name: name.to_owned(), reason })?;
-        let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason };
+            .map_err(|reason| RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) })?;
+        let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) };
         let postprocessing = Postprocessing::find(&card).map_err(card_error)?;
         let labels = postprocessing.map(|table| read_text(name, &folder.join(&table.labels))).transpose()?;
         let labels = labels.map(Labels::new);
