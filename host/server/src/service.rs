@@ -319,7 +319,7 @@ fn trace_route(trace: &Trace, request: &Request<DrainOnDrop>, routed: &Result<Ta
         }
         Err(_) => return,
     };
-    trace.routed((request.method(), pattern), function);
+    trace.routed(request.method(), pattern, function);
 }
 
 /// A place in the line of those who wait.
