@@ -12,7 +12,7 @@ use modelfn_nn::registry::Registry;
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, PoolSize};
-use modelfn_wasm::function::{Function, HostLinker, Limits, Mount, Settings};
+use modelfn_wasm::function::{Function, FunctionSettings, HostLinker, Mount, SandboxLimits};
 
 const ROUNDS: usize = 20_000;
 
@@ -49,7 +49,7 @@ async fn measure(function: &Function) -> Vec<Duration> {
 }
 
 fn load(component: &PathBuf, root: &std::path::Path) -> Function {
-    let limits = Limits { memory: 256 << 20, table_elements: 20_000, tensor_bytes: 64 << 20 };
+    let limits = SandboxLimits { memory: 256 << 20, table_elements: 20_000, tensor_bytes: 64 << 20 };
     let pool = PoolSize { instances: 64, memory: limits.memory, table_elements: limits.table_elements };
     let engine = engine::open(pool).expect("an engine");
     let wasm = std::fs::read(component).unwrap_or_else(|e| panic!("{}: {e}; run `make guest`", component.display()));
@@ -57,7 +57,7 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
     let metrics = Arc::new(Metrics::new());
     let registry = Arc::new(Registry::new(Vec::new(), metrics.clone()));
     let mount = Mount { source: root.join("models/efficientnet-lite0-int8"), destination: "/model".to_owned() };
-    let settings = Settings {
+    let settings = FunctionSettings {
         component: "bench".into(),
         environment: Vec::new(),
         mounts: vec![mount],
@@ -65,6 +65,7 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
         allow_load: false,
         limits,
     };
-    let code = HostLinker::new(&engine).and_then(|offer| offer.link(compiled)).expect("a component that can be linked");
-    Function::new(code, settings, (registry, metrics))
+    let code =
+        HostLinker::new(&engine).and_then(|linker| linker.link(compiled)).expect("a component that can be linked");
+    Function::new(code, settings, registry, metrics)
 }

@@ -16,7 +16,7 @@ use modelfn_server::connection::{ConnectionLimits, GracePeriods};
 use modelfn_server::functions::loader::AppSettings;
 use modelfn_server::service::RequestLimits;
 use modelfn_server::units::{ByteSize, parse_duration};
-use modelfn_wasm::function::Limits;
+use modelfn_wasm::function::SandboxLimits;
 
 /// The most engine instances of a model that nobody chose: more compete for the cores, and each holds memory for its
 /// computations.
@@ -203,8 +203,8 @@ impl ApplicationSettings {
 }
 
 impl RequestSettings {
-    fn sandbox_limits(&self) -> Limits {
-        Limits {
+    fn sandbox_limits(&self) -> SandboxLimits {
+        SandboxLimits {
             memory: self.max_memory.bytes(),
             table_elements: self.max_table_elements.get(),
             tensor_bytes: self.max_tensors.bytes(),

@@ -13,7 +13,7 @@ use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::statistics::Statistics;
-use modelfn_telemetry::traces;
+use modelfn_telemetry::traces::{self, Computation};
 
 pub use self::invalid::InvalidInput;
 
@@ -109,9 +109,10 @@ impl Model {
         let submitted = Instant::now();
         let computed = self.batcher.compute(inputs, deadline).await;
         match &computed {
-            Ok(Computed { queued, computing, batch_size, .. }) => {
-                self.metrics.computed(&self.name, *queued, *computing);
-                traces::computed(&self.name, submitted, (*queued, *computing, *batch_size));
+            Ok(computed) => {
+                let Computed { queued, computing, batch_size, .. } = *computed;
+                self.metrics.computed(&self.name, queued, computing);
+                traces::computed(&self.name, Computation { submitted, queued, computing, batch_size });
             }
             Err(failure) => {
                 self.metrics.not_computed(&self.name);

@@ -212,7 +212,7 @@ impl Registry {
 impl Engines {
     fn on_batch(&self, name: &str) -> Arc<OnBatch> {
         let (metrics, name) = (self.metrics.clone(), name.to_owned());
-        Arc::new(move |rows, release| metrics.batch_ran(&name, (rows, release)))
+        Arc::new(move |rows, release| metrics.batch_ran(&name, rows, release))
     }
 }
 

@@ -161,7 +161,7 @@ impl Problem {
     /// For the metrics: which limit or mistake it was, unless the function or engine failed.
     pub fn rejection(&self) -> Option<Rejection> {
         use Failure::Engine;
-        use InvokeError::{NoAnswer, OutOfMemory, Overloaded, Refused, Trapped};
+        use InvokeError::{NoResponse, OutOfMemory, Overloaded, Refused, Trapped};
         Some(match self {
             Problem::NoRoute(_) | Problem::NoEndpoint(_) => Rejection::NoRoute,
             Problem::NoModel { .. } | Problem::NoVersion { .. } => Rejection::NoRoute,
@@ -185,14 +185,14 @@ impl Problem {
             Problem::Model(ModelError::Failure(Failure::Deadline(_))) => Rejection::Deadline,
             Problem::NotReady(_) => Rejection::NotReady,
             Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => Rejection::NoModel,
-            Problem::Invoke(OutOfMemory(_) | Trapped(_) | NoAnswer | Refused(_)) => return None,
+            Problem::Invoke(OutOfMemory(_) | Trapped(_) | NoResponse | Refused(_)) => return None,
             Problem::Model(ModelError::Failure(Engine(_))) => return None,
         })
     }
 
     /// Status, outcome and public text, in one table.
     fn reaction(&self) -> (StatusCode, Outcome, String) {
-        use InvokeError::{Deadline, NoAnswer, NoModel, OutOfMemory, Overloaded, Refused, Trapped};
+        use InvokeError::{Deadline, NoModel, NoResponse, OutOfMemory, Overloaded, Refused, Trapped};
         const BUSY: &str = "The server is busy; try again in a moment.";
         let (status, outcome, text) = match self {
             Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
@@ -241,7 +241,7 @@ impl Problem {
             Problem::Invoke(Trapped(_)) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function failed on this request.")
             }
-            Problem::Invoke(NoAnswer) => {
+            Problem::Invoke(NoResponse) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function ended without an answer.")
             }
             Problem::Invoke(Refused(_)) => (

@@ -45,7 +45,7 @@ impl<'a> RequestRecorder<'a> {
         }
         if let Some(trace) = &self.trace {
             let status = result.as_ref().map_or_else(Problem::status, Response::status);
-            trace.answered(status.as_u16(), outcome);
+            trace.responded(status.as_u16(), outcome);
         }
         match result {
             Ok(response) => {

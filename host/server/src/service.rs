@@ -31,7 +31,7 @@ use crate::tracked_body::TrackedBody;
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::saturation::Saturation;
 use modelfn_telemetry::traces::{self, Trace, Traces};
-use modelfn_wasm::function::{Answer, Function, Phases};
+use modelfn_wasm::function::{Function, FunctionResponse, Phases};
 
 /// What the answer's body is made of, whoever made it.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -247,7 +247,8 @@ impl Service {
         let BufferedBody { bytes, charge, took } = self.bodies.read(body, deadline).await?;
         let (slot, waited) = self.admit(deadline, timeout).await?;
         let held = (slot, charge, self.metrics.admitted());
-        let Answer { mut response, phases } = function.invoke(Request::from_parts(head, bytes), deadline, held).await?;
+        let FunctionResponse { mut response, phases } =
+            function.invoke(Request::from_parts(head, bytes), deadline, held).await?;
         response.extensions_mut().insert(Phases { body: took, admission: waited, ..phases });
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
@@ -318,7 +319,7 @@ fn trace_route(trace: &Trace, request: &Request<DrainOnDrop>, routed: &Result<Ta
         }
         Err(_) => return,
     };
-    trace.routed((request.method(), pattern), function);
+    trace.routed(request.method(), pattern, function);
 }
 
 /// A place in the line of those who wait.

@@ -1,7 +1,9 @@
-//! What the host records of itself: metrics for Prometheus, traces by OpenTelemetry, and how long queues have been full.
+//! Observability of the host: metrics for Prometheus, traces by OpenTelemetry, and the saturation of queues.
 //!
-//! A leaf: every layer may record here, and nothing here knows a layer. The outside technologies are `prometheus-client`
-//! and `opentelemetry`, which no other crate names.
+//! This crate is a leaf: every layer records here, and nothing here depends on a layer. No other crate names
+//! `prometheus-client` or `opentelemetry`.
+
+#![forbid(unsafe_code)]
 
 pub mod metrics;
 pub mod saturation;

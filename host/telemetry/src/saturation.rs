@@ -1,36 +1,37 @@
-//! Since when a bounded line has been too long: what tells a burst from a server that can't keep up.
+//! For how long a bounded queue has been saturated, which distinguishes a burst from a server that can't keep up.
 //!
-//! A line is saturated from the first one that it has no place for until it has shrunk to half of its places.
+//! A queue is saturated from the first rejection until it has shrunk to half of its capacity.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether one line is saturated. Costs an atomic read where it isn't.
+/// The saturation of one queue. Costs an atomic read while the queue isn't saturated.
 #[derive(Debug, Default)]
 pub struct Saturation {
-    /// Milliseconds after `START`, from 1; 0 when it isn't saturated.
+    /// When the queue became saturated, in milliseconds after `START` plus 1; 0 while it isn't saturated.
     since: AtomicU64,
 }
 
+/// The zero of the clock.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Saturation {
-    /// Somebody found no place.
+    /// Records that the full queue rejected something.
     pub fn refused(&self) {
         let now = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        // The first one counts.
+        // Saturation lasts from the first rejection.
         let _ = self.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Somebody left the line, which now has `waiting` of `places`.
-    pub fn shrank(&self, waiting: usize, places: usize) {
-        if self.since.load(Ordering::Relaxed) != 0 && waiting <= places / 2 {
+    /// Records that something left the queue, which now holds `waiting` of `capacity`.
+    pub fn shrank(&self, waiting: usize, capacity: usize) {
+        if self.since.load(Ordering::Relaxed) != 0 && waiting <= capacity / 2 {
             self.since.store(0, Ordering::Relaxed);
         }
     }
 
-    /// For how long it has been saturated; zero when it isn't.
+    /// For how long the queue has been saturated; zero while it isn't.
     pub fn lasted(&self) -> Duration {
         match self.since.load(Ordering::Relaxed) {
             0 => Duration::ZERO,

@@ -1,15 +1,13 @@
-//! Traces: every span, named and described once, and recorded through a method where its fact happens.
+//! Traces by OpenTelemetry. Each span is defined once, and recorded by a function that the code calls where it happens.
 //!
-//! Off unless the environment names a collector ([`settings`]); then nothing is paid but a look whether there is a
-//! trace. Spans follow a request by a task-local, so that no signature names them. Most are recorded once they have
-//! ended, from times that were taken anyway. They leave in batches, through a bounded queue and on a thread of their
-//! own: a collector that is slow or gone costs spans, never a request.
-
-pub mod settings;
+//! Tracing is off unless the environment names a collector (see [`settings`]); it then costs one lookup of the task's
+//! trace. The current trace is a task-local, so that no function takes it as a parameter. Most spans are recorded after
+//! they have ended, from times that are measured anyway. Spans are exported in batches, through a bounded queue and on
+//! a thread of their own: a collector that is slow or down loses spans and never delays a request.
 
 pub mod collector;
-
 mod request;
+pub mod settings;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,7 +21,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use self::settings::Settings;
+use self::settings::TraceSettings;
 
 tokio::task_local! {
     /// The trace of the request that this task works for.
@@ -37,22 +35,22 @@ pub struct Traces {
     provider: SdkTracerProvider,
 }
 
-/// A span of a request, and what its children need of it. It ends with its last clone, if not before.
+/// A span of a request, to which child spans can be added. It ends when its last clone is dropped, if not before.
 #[derive(Clone)]
 pub struct Trace {
     tracer: Arc<SdkTracer>,
-    /// One moment on both clocks: spans are measured by the one that can't be set, and sent in the other.
+    /// The same moment on both clocks: spans are measured on the monotonic clock and exported in system time.
     moment: (Instant, SystemTime),
     span: Context,
 }
 
 impl Traces {
-    /// Starts sending spans to the collector of `settings`, by `client`.
+    /// Starts exporting spans to the collector of `settings` through `client`.
     ///
     /// # Errors
     ///
-    /// The environment asks for what this program does not have. The message says what.
-    pub fn start(settings: &Settings, client: impl HttpClient + 'static) -> Result<Traces> {
+    /// The environment asks for something that this program does not support. The message names it.
+    pub fn start(settings: &TraceSettings, client: impl HttpClient + 'static) -> Result<Traces> {
         let exporter = SpanExporter::builder().with_http().with_protocol(settings.protocol).with_http_client(client);
         let exporter = exporter.build().context("traces can't be sent (OTEL_EXPORTER_OTLP_* variables)")?;
         let mut resource = Resource::builder();
@@ -67,7 +65,7 @@ impl Traces {
         Ok(Traces { tracer: provider.tracer("modelfn"), provider })
     }
 
-    /// Sends what has not been sent, for `at_most` this time. Blocks its thread.
+    /// Exports the remaining spans and shuts down, within `at_most` this time. Blocks the calling thread.
     pub fn end(&self, at_most: Duration) {
         if let Err(e) = self.provider.shutdown_with_timeout(at_most) {
             tracing::warn!("the last spans were not sent: {e}");
@@ -75,29 +73,49 @@ impl Traces {
     }
 }
 
-/// The trace of the request that this task works for, if requests are traced.
+/// The trace of the request that the current task works for, if requests are traced.
 pub fn current() -> Option<Trace> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// A phase of the current request, of this name, has ended now.
+/// Records a phase of the current request that has just ended.
 pub fn phase(name: &'static str, started: Instant) {
     if let Some(trace) = current() {
-        trace.record(name, (started, started.elapsed()), Vec::new);
+        trace.record(name, Interval { started, duration: started.elapsed() }, Vec::new);
     }
 }
 
-/// The current request has the outputs of a computation, which waited and then computed for these times.
-pub fn computed(model: &str, submitted: Instant, (queued, computing, batch_size): (Duration, Duration, usize)) {
+/// A computation that succeeded.
+#[derive(Clone, Copy, Debug)]
+pub struct Computation {
+    /// When the computation was requested.
+    pub submitted: Instant,
+    /// The time in the queue.
+    pub queued: Duration,
+    /// The time in the engine, for the whole batch.
+    pub computing: Duration,
+    /// The rows of the batch.
+    pub batch_size: usize,
+}
+
+/// A span's time.
+struct Interval {
+    started: Instant,
+    duration: Duration,
+}
+
+/// Records the spans `queue` and `compute` of a computation of the current request.
+pub fn computed(model: &str, computation: Computation) {
     let Some(trace) = current() else { return };
+    let Computation { submitted, queued, computing, batch_size } = computation;
     let model = || KeyValue::new("modelfn.model", model.to_owned());
-    trace.record("queue", (submitted, queued), || vec![model()]);
-    trace.record("compute", (submitted + queued, computing), || {
+    trace.record("queue", Interval { started: submitted, duration: queued }, || vec![model()]);
+    trace.record("compute", Interval { started: submitted + queued, duration: computing }, || {
         vec![model(), KeyValue::new("modelfn.batch_size", i64::try_from(batch_size).unwrap_or(i64::MAX))]
     });
 }
 
-/// A computation of the current request has failed now. `error` is one of few words.
+/// Records a computation of the current request that has just failed. `error` is one of a closed set of words.
 pub fn not_computed(model: &str, submitted: Instant, error: &'static str) {
     let Some(trace) = current() else { return };
     let attributes = || vec![KeyValue::new("modelfn.model", model.to_owned()), KeyValue::new("error.type", error)];
@@ -108,17 +126,17 @@ pub fn not_computed(model: &str, submitted: Instant, error: &'static str) {
 }
 
 impl Trace {
-    /// Does `work` with this as its current trace.
+    /// Runs `work` with this trace as the current one.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, work)
     }
 
-    /// The making of the request's instance has ended.
-    pub fn instantiated(&self, started: Instant, took: Duration) {
-        self.record("instantiate", (started, took), Vec::new);
+    /// Records the instantiation of the component.
+    pub fn instantiated(&self, started: Instant, duration: Duration) {
+        self.record("instantiate", Interval { started, duration }, Vec::new);
     }
 
-    /// This span has ended now. `error` is one of few words.
+    /// Ends this span now. `error` is one of a closed set of words.
     pub fn end(&self, error: Option<&'static str>) {
         let span = self.span.span();
         if let Some(error) = error {
@@ -128,15 +146,11 @@ impl Trace {
         span.end_with_timestamp(self.time(Instant::now()));
     }
 
-    /// A child that has ended. Its attributes are made only if somebody will see them.
-    fn record(
-        &self,
-        name: &'static str,
-        (started, took): (Instant, Duration),
-        attributes: impl FnOnce() -> Vec<KeyValue>,
-    ) {
+    /// Records a child span that has ended. `attributes` is called only if the trace is sampled.
+    fn record(&self, name: &'static str, interval: Interval, attributes: impl FnOnce() -> Vec<KeyValue>) {
+        let Interval { started, duration } = interval;
         if let Some(mut span) = self.child(name, started, attributes) {
-            span.end_with_timestamp(self.time(started + took));
+            span.end_with_timestamp(self.time(started + duration));
         }
     }
 
@@ -152,6 +166,7 @@ impl Trace {
         })
     }
 
+    /// The system time of a moment on the monotonic clock.
     fn time(&self, at: Instant) -> SystemTime {
         let (instant, time) = self.moment;
         match at.checked_duration_since(instant) {

@@ -1,7 +1,7 @@
-//! The body of a guest's answer, and the task of the guest that writes it.
+//! The body of a guest's response, which owns the task of the guest that writes it.
 //!
-//! A response's body owns the guest that writes it: when the body is dropped before its end (the client left),
-//! the guest ends; when it was read to its end, the guest may finish in peace until its deadline.
+//! A body that is dropped before its end, as when the client disconnects, ends the guest. After a body was read to its
+//! end, the guest may run on until its deadline.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,25 +14,25 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::function::InvokeError;
+use super::error::InvokeError;
 
-/// A guest that has not ended.
-pub(super) type Running = Pin<Box<dyn Future<Output = Result<(), InvokeError>> + Send>>;
+/// A guest's invocation, which runs while it is polled.
+pub(super) type GuestFuture = Pin<Box<dyn Future<Output = Result<(), InvokeError>> + Send>>;
 
-/// The task of a guest whose answer has a head. Dropping it ends the guest.
-pub(super) struct Guest {
+/// The task of a guest whose response has a head. Dropping it ends the guest.
+pub(super) struct GuestTask {
     task: JoinHandle<Result<(), InvokeError>>,
     may_finish: bool,
 }
 
-impl Guest {
-    /// Lets the guest go on in a task of its own, within the current span.
-    pub(super) fn spawn(run: Running) -> Guest {
-        Guest { task: tokio::spawn(run.in_current_span()), may_finish: false }
+impl GuestTask {
+    /// Spawns the rest of the guest's invocation as a task, within the current span.
+    pub(super) fn spawn(guest: GuestFuture) -> GuestTask {
+        GuestTask { task: tokio::spawn(guest.in_current_span()), may_finish: false }
     }
 }
 
-impl Drop for Guest {
+impl Drop for GuestTask {
     fn drop(&mut self) {
         if !self.may_finish {
             self.task.abort();
@@ -40,28 +40,29 @@ impl Drop for Guest {
     }
 }
 
-/// The body of a guest's answer.
+/// The body of a guest's response.
 pub struct ResponseBody {
     body: HyperOutgoingBody,
-    guest: Guest,
-    /// What `content-length` promises and has not been written yet: a server stops reading there, without
-    /// asking for the end.
-    left: Option<u64>,
+    guest: GuestTask,
+    /// Bytes of the `content-length` that have not been read yet. hyper stops reading when there are none left, and
+    /// does not ask for the end of the body.
+    remaining: Option<u64>,
 }
 
 impl ResponseBody {
-    pub(super) fn wrap(response: Response<HyperOutgoingBody>, mut guest: Guest) -> Response<ResponseBody> {
+    pub(super) fn wrap(response: Response<HyperOutgoingBody>, mut guest: GuestTask) -> Response<ResponseBody> {
         let length = response.headers().get(CONTENT_LENGTH);
-        let left = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        // A body that has nothing in it is not read to its end by everyone.
-        guest.may_finish = left == Some(0) || matches!(response.status().as_u16(), 204 | 304);
-        response.map(|body| ResponseBody { body, guest, left })
+        let remaining = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        // hyper drops the body of a response that can have none without reading it (RFC 9112, section 6.3), which must
+        // not be taken for a client that disconnected.
+        guest.may_finish = remaining == Some(0) || matches!(response.status().as_u16(), 204 | 304);
+        response.map(|body| ResponseBody { body, guest, remaining })
     }
 
-    fn note(&mut self, frame: Option<&Frame<Bytes>>) {
-        let written = frame.and_then(Frame::data_ref).map_or(0, Bytes::len);
-        self.left = self.left.map(|left| left.saturating_sub(u64::try_from(written).unwrap_or(u64::MAX)));
-        self.guest.may_finish |= frame.is_none() || self.left == Some(0);
+    fn data_read(&mut self, data: &Bytes) {
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
+        self.guest.may_finish |= self.remaining == Some(0);
     }
 }
 
@@ -72,8 +73,8 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => self.note(Some(frame)),
-            Poll::Ready(None) => self.note(None),
+            Poll::Ready(Some(Ok(frame))) => self.data_read(frame.data_ref().unwrap_or(&Bytes::new())),
+            Poll::Ready(None) => self.guest.may_finish = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled

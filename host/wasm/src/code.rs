@@ -1,4 +1,4 @@
-//! A component's code, linked against what this host offers, and put away while nobody asks for it.
+//! A component's code, linked against the host's imports, and evicted from memory while nobody invokes it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,20 +6,20 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use super::code_cache::{Compiled, Stored};
+use super::code_cache::{CompiledComponent, CompiledFile};
 use super::state::State;
 use super::wasi_nn;
 
-/// What this host offers to components.
+/// The imports that this host provides to components: WASI 0.2 and wasi-nn.
 #[derive(Clone)]
 pub struct HostLinker(Arc<Linker<State>>);
 
 impl HostLinker {
-    /// WASI and wasi-nn.
+    /// Defines all imports.
     ///
     /// # Errors
     ///
-    /// Two of them have the same name, which a test would have found.
+    /// Two imports have the same name. Any test that starts a server would find that.
     pub fn new(engine: &Engine) -> wasmtime::Result<HostLinker> {
         let mut linker = Linker::<State>::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -28,49 +28,51 @@ impl HostLinker {
         Ok(HostLinker(Arc::new(linker)))
     }
 
-    /// Links a component against it.
+    /// Resolves the imports of a component.
     ///
     /// # Errors
     ///
-    /// It imports what this host doesn't have, or doesn't export `wasi:http/incoming-handler`.
-    pub fn link(&self, compiled: Compiled) -> wasmtime::Result<Code> {
-        let Compiled { component, stored } = compiled;
-        let linked = Mutex::new(Some(self.linked(&component)?));
-        Ok(Code(Arc::new(CodeInner { linker: self.clone(), stored, linked })))
+    /// The component imports something that this host doesn't provide, or doesn't export `wasi:http/incoming-handler`.
+    pub fn link(&self, compiled: CompiledComponent) -> wasmtime::Result<Code> {
+        let CompiledComponent { component, file } = compiled;
+        let linked = Mutex::new(Some(self.pre_instantiate(&component)?));
+        Ok(Code(Arc::new(CodeInner { linker: self.clone(), file, linked })))
     }
 
-    fn linked(&self, component: &Component) -> wasmtime::Result<ProxyPre<State>> {
+    fn pre_instantiate(&self, component: &Component) -> wasmtime::Result<ProxyPre<State>> {
         ProxyPre::new(self.0.instantiate_pre(component)?)
     }
 }
 
-/// Linked code. Functions of the same component share it.
+/// The linked code of a component. Functions of the same component share it.
 #[derive(Clone)]
 pub struct Code(Arc<CodeInner>);
 
 struct CodeInner {
     linker: HostLinker,
-    stored: Option<Stored>,
+    /// Where the code can be loaded from again after an eviction.
+    file: Option<CompiledFile>,
+    /// `None` after an eviction.
     linked: Mutex<Option<ProxyPre<State>>>,
 }
 
 impl Code {
-    /// Forgets what can be had from the disk again, until it is asked for: a server of a thousand components pays for
-    /// those that are used. Does nothing to code that is on no disk.
+    /// Drops code that can be loaded from disk again, until it is next invoked. A server of a thousand components thus
+    /// pays only for those that are used. Code that is not on disk stays in memory.
     pub fn evict(&self) {
-        if self.0.stored.is_some() {
+        if self.0.file.is_some() {
             *self.linked() = None;
         }
     }
 
-    /// The code, from the disk if it was put away.
+    /// The linked code, loaded from disk if it was evicted.
     pub(super) fn get(&self) -> wasmtime::Result<ProxyPre<State>> {
         let mut linked = self.linked();
         if let Some(linked) = &*linked {
             return Ok(linked.clone());
         }
-        let stored = self.0.stored.as_ref().ok_or_else(|| wasmtime::format_err!("the code is nowhere"))?;
-        Ok(linked.insert(self.0.linker.linked(&stored.load(self.engine())?)?).clone())
+        let file = self.0.file.as_ref().ok_or_else(|| wasmtime::format_err!("the code is nowhere"))?;
+        Ok(linked.insert(self.0.linker.pre_instantiate(&file.load(self.engine())?)?).clone())
     }
 
     pub(super) fn engine(&self) -> &Engine {

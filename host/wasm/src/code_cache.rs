@@ -1,10 +1,9 @@
 //! Compiled components on disk, so that only the first start compiles.
 //!
-//! Compiled code is loaded without verification: whoever can write such a file can run anything as this
-//! process. So a file is used only if it and its folder belong to this user or to root and nobody else may
-//! write them. Its name is a digest of the component and of everything that influences compilation. The same
-//! files, written by `modelfn compile`, spare an image its first compilation. Of this layer it is the only file with
-//! `unsafe` code.
+//! wasmtime loads compiled code without verifying it, so whoever can write such a file can run anything as this process.
+//! A file is therefore used only if it and its folder belong to this user or to root and nobody else may write them. Its
+//! name is a digest of the component and of everything that influences compilation. A container image ships such files,
+//! written by `modelfn compile`, and so starts without compiling. This is the only file of the crate with `unsafe` code.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -20,50 +19,50 @@ use wasmtime::component::Component;
 use super::engine;
 use modelfn_artifact::digest;
 
-/// A folder of compiled components.
+/// A folder of compiled components, or none.
 #[derive(Clone, Debug)]
 pub struct CodeCache {
     folder: Option<PathBuf>,
 }
 
-/// A component that can run.
-pub struct Compiled {
+/// A compiled component.
+pub struct CompiledComponent {
     pub(super) component: Component,
-    /// Its code on disk, if it is there.
-    pub(super) stored: Option<Stored>,
+    /// The file that the component was loaded from; `None` when its code is only in memory.
+    pub(super) file: Option<CompiledFile>,
 }
 
-/// Trusted code on disk. Its name may be another file's meanwhile; this one stays.
-pub(super) struct Stored(File);
+/// An open file of trusted compiled code. It stays readable when another file takes its name.
+pub(super) struct CompiledFile(File);
 
 impl CodeCache {
-    /// A cache in `folder`; without one every load compiles.
+    /// A cache in `folder`. Without a folder every load compiles.
     pub fn new(folder: Option<PathBuf>) -> Self {
         CodeCache { folder }
     }
 
-    /// Loads the compiled form of `wasm` from disk, or compiles it and tries to keep it there. A cache that
-    /// can't be used costs time and a warning, never the start.
+    /// Loads the compiled form of `wasm` from disk, or compiles it and tries to write it there. A folder that can't be
+    /// used costs compilation time and a warning, but never fails the start.
     ///
     /// # Errors
     ///
     /// `wasm` is not a component that compiles.
-    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Compiled> {
+    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<CompiledComponent> {
         let Some(folder) = &self.folder else {
-            return Ok(Compiled { component: Component::new(engine, wasm)?, stored: None });
+            return Ok(CompiledComponent { component: Component::new(engine, wasm)?, file: None });
         };
         let path = folder.join(file_name(engine, wasm));
         if let Some(compiled) = read(engine, &path) {
             return Ok(compiled);
         }
-        // What an image brings was compiled on another machine.
+        // The code that a container image ships was compiled on another machine, for the baseline.
         if let Some(compiled) = read(engine, &folder.join(file_name(&baseline_engine()?, wasm))) {
             return Ok(compiled);
         }
         tracing::info!("compiling the component; the next start finds it in {}", path.display());
         let code = engine.precompile_component(wasm)?;
         match write_atomically(&path, &code) {
-            // Mapped like at the next start, it takes less memory.
+            // Code that is mapped from the file takes less memory than the code that was just compiled.
             Ok(()) => {
                 if let Some(compiled) = read(engine, &path) {
                     return Ok(compiled);
@@ -71,14 +70,14 @@ impl CodeCache {
             }
             Err(e) => tracing::warn!("the compiled component could not be kept in {}: {e}", path.display()),
         }
-        Ok(Compiled { component: deserialize(engine, &code)?, stored: None })
+        Ok(CompiledComponent { component: deserialize(engine, &code)?, file: None })
     }
 
     /// Compiles `wasm` into the cache and returns the file's path.
     ///
     /// # Errors
     ///
-    /// It doesn't compile, or the file can't be written.
+    /// `wasm` doesn't compile, the cache has no folder, or the file can't be written.
     pub fn store(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<PathBuf> {
         let folder = self.folder.as_ref().ok_or_else(|| wasmtime::format_err!("no folder to write to"))?;
         let path = folder.join(file_name(engine, wasm));
@@ -87,17 +86,17 @@ impl CodeCache {
     }
 }
 
-/// An engine that compiles for processors of the last ten years instead of this one, and runs nothing.
+/// An engine that only compiles, and for any processor of the last ten years (x86-64-v3) instead of this one.
 ///
 /// # Errors
 ///
-/// The settings don't suit this build of the engine, which a test would have found.
+/// The settings don't suit this build of wasmtime. A unit test would find that.
 pub fn baseline_engine() -> wasmtime::Result<Engine> {
     let mut config = engine::compiler_config();
     config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
     if cfg!(target_arch = "x86_64") {
-        // SAFETY: such a flag is a promise about the processor that runs the code. Nothing of this engine runs; the
-        // one that loads its code compares the flags with the processor it is on.
+        // SAFETY: the flag is a promise about the processor that runs the code. This engine runs no code, and an engine
+        // that loads its code compares the flags with the processor that it runs on.
         #[expect(unsafe_code, reason = "the safe interface knows this processor's features, or none")]
         unsafe {
             config.cranelift_flag_enable("x86-64-v3");
@@ -106,11 +105,11 @@ pub fn baseline_engine() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Compiled code from `path`, if there is any that can be trusted and fits.
-fn read(engine: &Engine, path: &Path) -> Option<Compiled> {
-    match open_trusted(path).map(Stored) {
-        Ok(stored) => match stored.load(engine) {
-            Ok(component) => return Some(Compiled { component, stored: Some(stored) }),
+/// Loads the compiled code in `path`, if there is any that can be trusted and fits `engine`.
+fn read(engine: &Engine, path: &Path) -> Option<CompiledComponent> {
+    match open_trusted(path).map(CompiledFile) {
+        Ok(file) => match file.load(engine) {
+            Ok(component) => return Some(CompiledComponent { component, file: Some(file) }),
             Err(e) => tracing::warn!("compiled code in {} is not usable: {e:#}", path.display()),
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -119,12 +118,12 @@ fn read(engine: &Engine, path: &Path) -> Option<Compiled> {
     None
 }
 
-impl Stored {
-    /// Maps the code, so that only what runs takes memory, and processes that run the same share it.
+impl CompiledFile {
+    /// Maps the file into memory: only pages that are used take memory, and processes that map the same file share them.
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        // SAFETY: see `open_trusted`: no other user could have written it. This program never changes such a file, but
-        // puts another in its place.
+        // SAFETY: `open_trusted` found that no other user can have written the file. This program never changes such a
+        // file but renames a new one into its place.
         #[expect(unsafe_code, reason = "wasmtime can't verify machine code; see the module's comment")]
         unsafe {
             Component::deserialize_file(engine, path)
@@ -132,11 +131,11 @@ impl Stored {
     }
 }
 
-/// What compilation depends on, as a file name: the component, the settings and version of the engine (which
-/// includes the processor's features).
+/// A file name that identifies everything that compilation depends on: the component, and the version and settings of
+/// the engine, which include the processor's features.
 fn file_name(engine: &Engine, wasm: &[u8]) -> String {
-    struct Sha(Sha256);
-    impl Hasher for Sha {
+    struct Sha256Hasher(Sha256);
+    impl Hasher for Sha256Hasher {
         fn write(&mut self, bytes: &[u8]) {
             self.0.update(bytes);
         }
@@ -144,23 +143,23 @@ fn file_name(engine: &Engine, wasm: &[u8]) -> String {
             0
         }
     }
-    let mut hasher = Sha(Sha256::new());
+    let mut hasher = Sha256Hasher(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.write(wasm);
     format!("{}.cwasm", digest::hex(&hasher.0.finalize()))
 }
 
-/// Code that this process compiled just now.
+/// Loads code that this process has just compiled.
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: it came from the engine itself.
+    // SAFETY: the code came from the engine itself.
     #[expect(unsafe_code, reason = "wasmtime can't verify machine code; see the module's comment")]
     unsafe {
         Component::deserialize(engine, code)
     }
 }
 
-/// Opens a file that only this user or root can have written. What is checked is what is used: the open file, not its
-/// name. The folder counts too, since who can write there can put another file in its place.
+/// Opens a file that only this user or root can have written. The open file is checked, not its name, so that it can't
+/// be replaced between check and use. The folder is checked too, since whoever can write there can replace the file.
 fn open_trusted(path: &Path) -> io::Result<File> {
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
@@ -186,11 +185,11 @@ fn check_trusted(metadata: &fs::Metadata, what: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Readers see no file or the whole file, even when the process is killed or the disk fills.
+/// Writes a file so that readers see no file or the whole file, even when the process is killed or the disk fills up.
 fn write_atomically(path: &Path, code: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    // Where others can write, they could put a link in the way.
+    // Users who can write to the folder could place a link under the temporary name.
     check_trusted(&fs::metadata(folder)?, "the folder")?;
     let temporary = path.with_extension(format!("{:016x}.tmp", std::hash::RandomState::new().hash_one(path)));
     let written = OpenOptions::new()

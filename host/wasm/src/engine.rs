@@ -1,41 +1,43 @@
-//! The one wasmtime engine of the process: settings, the pool of instance slots, and the epoch ticker.
+//! The process's only wasmtime engine: its settings, its pool of instance slots, and its epoch ticker.
 //!
-//! Everything that decides what an instance costs or may use at most is here, with its reason.
+//! Every number that decides what an instance costs, or may use at most, is here together with its reason.
 
 use std::time::Duration;
 
 pub use wasmtime::Engine;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-/// How often a running guest gives its thread back, and so how exactly a deadline is kept.
+/// The interval between epoch ticks. A computing guest yields its thread at each tick, so this is also the precision of
+/// deadlines.
 pub const EPOCH: Duration = Duration::from_millis(10);
 
-/// Core instances, tables and memories that one component may have. A Rust component has one real module and
-/// a few adapters around it.
+/// The most core instances that one component may have. A Rust component has one real module and a few adapters.
 const CORE_INSTANCES: u32 = 16;
+/// The most tables of one component.
 const TABLES: u32 = 8;
+/// The most linear memories of one component.
 const MEMORIES: u32 = 2;
 
-/// What of a slot's memory stays resident between two requests. Cleaning this much by writing zeros is cheaper
-/// than giving the pages back to the kernel and faulting them in again.
+/// Bytes of a slot's linear memory that stay resident between two requests. Zeroing these is cheaper than returning the
+/// pages to the kernel and faulting them in again.
 const KEEP_RESIDENT: usize = 2 << 20;
 
-/// Sizes of the pool. Slots are address space, not memory, until a guest touches them.
+/// The size of the instance pool. A slot takes address space only, until a guest touches its pages.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSize {
-    /// Instances that can live at the same time.
+    /// Instances that can exist at the same time.
     pub instances: u32,
-    /// The most linear memory of one instance, in bytes.
+    /// The most bytes of one linear memory.
     pub memory: usize,
     /// The most elements of one table.
     pub table_elements: usize,
 }
 
-/// Makes the engine and starts its ticker, which ends when the engine is dropped.
+/// Creates the engine and starts its ticker thread, which ends after the engine was dropped.
 ///
 /// # Errors
 ///
-/// The address space for the pool can't be reserved.
+/// The address space of the pool can't be reserved, or the thread can't be spawned.
 pub fn open(pool: PoolSize) -> wasmtime::Result<Engine> {
     let mut config = compiler_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling_config(pool)));
@@ -44,18 +46,18 @@ pub fn open(pool: PoolSize) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
-/// All that influences compiled code. The sizes of the pool don't, so that code compiled for one server fits
-/// another.
+/// The settings that influence compiled code. The size of the pool doesn't, so that code which was compiled for one
+/// server fits another.
 pub(crate) fn compiler_config() -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .epoch_interruption(true)
         .memory_init_cow(true)
-        // Threads and 64-bit memories would let a guest around the limits of a request; nothing here needs them.
+        // A 64-bit memory could exceed the limits of a request, and no guest needs one.
         .wasm_memory64(false)
-        // A trap is logged with the names of functions, which need no map to offsets in the file, nor tables for others'
-        // unwinders: they were a seventh of the code on disk, and most of what an unused function kept in memory.
+        // Traps are logged with function names, which need neither the map to file offsets nor native unwind tables.
+        // Those were a seventh of the code on disk and most of what an unused function kept in memory.
         .generate_address_map(false)
         .native_unwind_info(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20));
@@ -77,12 +79,13 @@ fn pooling_config(pool: PoolSize) -> PoolingAllocationConfig {
         .table_elements(pool.table_elements)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(64 << 10)
-        // Where the kernel can say which pages were touched, only those are cleaned.
+        // Where the kernel can tell which pages were touched (PAGEMAP_SCAN), only those are reset.
         .pagemap_scan(Enabled::Auto);
     config
 }
 
-/// One thread for the process; a timer for each request would cost more than the request.
+/// Spawns the thread that increments the epoch. One thread serves all requests, since a timer for each request would
+/// cost more than the request.
 fn start_ticker(engine: &Engine) -> wasmtime::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {

@@ -1,6 +1,6 @@
-//! What a guest writes to stdout and stderr becomes log lines of its request.
+//! A guest's stdout and stderr, whose lines go to the host's log within the span of the request.
 //!
-//! The amount is bounded: a guest that writes without end is cut off, not slowed and not failed.
+//! The number of bytes is bounded. Output beyond the bound is dropped; the guest is neither blocked nor failed.
 
 use std::io;
 use std::pin::Pin;
@@ -11,25 +11,30 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// Bytes of one request's output that are logged.
+/// The most bytes of each output stream of a request that are logged.
 const MAX_BYTES: usize = 16 << 10;
 
-/// One of a guest's output streams. All handles of the stream share what is left of it: a guest may take as many as
-/// it likes.
+/// One of a guest's two output streams. All handles of the stream share its bound, since a guest may open as many
+/// handles as it likes.
 #[derive(Clone)]
 pub(super) struct GuestLog(Arc<Mutex<Lines>>);
 
 struct Lines {
     span: tracing::Span,
-    left: usize,
-    /// The beginning of a line: guests often write one in pieces.
-    begun: Vec<u8>,
+    /// Bytes that may still be logged.
+    remaining: usize,
+    /// The start of a line that has no end yet. Guests often write a line in pieces.
+    partial_line: Vec<u8>,
 }
 
 impl GuestLog {
-    /// Logs below the span that is current now: the request's.
+    /// A log whose lines belong to the current span, which is the request's.
     pub(super) fn new() -> Self {
-        GuestLog(Arc::new(Mutex::new(Lines { span: tracing::Span::current(), left: MAX_BYTES, begun: Vec::new() })))
+        GuestLog(Arc::new(Mutex::new(Lines {
+            span: tracing::Span::current(),
+            remaining: MAX_BYTES,
+            partial_line: Vec::new(),
+        })))
     }
 
     fn log(&self, bytes: &[u8]) {
@@ -39,29 +44,29 @@ impl GuestLog {
 
 impl Lines {
     fn write(&mut self, bytes: &[u8]) {
-        if self.left == 0 {
+        if self.remaining == 0 {
             return;
         }
-        let taken = bytes.len().min(self.left);
-        self.left -= taken;
+        let taken = bytes.len().min(self.remaining);
+        self.remaining -= taken;
         for part in bytes[..taken].split_inclusive(|&byte| byte == b'\n') {
-            self.begun.extend_from_slice(part);
+            self.partial_line.extend_from_slice(part);
             if part.ends_with(b"\n") {
                 self.end_line();
             }
         }
-        if self.left == 0 {
+        if self.remaining == 0 {
             self.end_line();
             tracing::warn!(target: "guest", parent: &self.span, "further output is dropped: over {MAX_BYTES} bytes");
         }
     }
 
     fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.begun);
+        let line = String::from_utf8_lossy(&self.partial_line);
         if !line.trim_end().is_empty() {
             tracing::info!(target: "guest", parent: &self.span, "{}", line.trim_end());
         }
-        self.begun.clear();
+        self.partial_line.clear();
     }
 }
 

@@ -1,21 +1,18 @@
-//! Sandboxes: a component becomes a function that answers one request with one fresh instance.
+//! Sandboxes: a component becomes a function that handles each request with a fresh instance.
 //!
-//! Owns everything about WebAssembly: the engine and its pool, compiled code on disk, the store and limits of
-//! a request, and wasi-nn as guests see it. Knows nothing of sockets or of status codes.
-
-pub mod engine;
-
-mod code;
-pub mod code_cache;
-
-pub mod function;
+//! Owns everything about WebAssembly: the engine and its instance pool, compiled code on disk, the store and the limits
+//! of a request, and wasi-nn as guests see it. Knows nothing of sockets, admission, or how errors become HTTP responses.
 
 mod body;
-
-mod poll_timer;
-
-mod state;
-
-mod wasi_nn;
-
+mod code;
+pub mod code_cache;
+pub mod engine;
+mod error;
+pub mod function;
 mod guest_log;
+mod invocation;
+mod phases;
+mod poll_timer;
+mod settings;
+mod state;
+mod wasi_nn;

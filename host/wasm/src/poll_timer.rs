@@ -1,19 +1,21 @@
-//! How long a guest has kept threads busy.
+//! Measures how long a guest has kept threads busy.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// A future whose time on a thread is counted: the time inside its polls. Waiting, and what other threads do for it, is
-/// not in it; host calls that it makes are, and so is what the system takes its thread away for. The thread's own
-/// processor time would leave that out, but asking for it costs a system call, microseconds on some machines.
+/// A future that measures the wall-clock time inside its polls.
+///
+/// This includes host calls and the time for which the kernel preempts the thread. It excludes waiting, and work that
+/// other threads do for the future. The thread's CPU clock would exclude preemption too, but reading it is a system call
+/// that takes microseconds on some machines.
 pub(super) struct PollTimer<'t, F> {
     future: Pin<&'t mut F>,
     busy: &'t mut Duration,
 }
 
 impl<'t, F> PollTimer<'t, F> {
-    /// Adds the time of `future` to `busy`.
+    /// Polls `future`, and adds the time of each poll to `busy`.
     pub(super) fn new(future: Pin<&'t mut F>, busy: &'t mut Duration) -> Self {
         PollTimer { future, busy }
     }

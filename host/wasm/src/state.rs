@@ -1,9 +1,9 @@
-//! What one request's store holds, and the limits it enforces.
+//! The data of a request's store, and the resource limits that the store enforces.
 //!
-//! Everything here is made for the request and dropped with it: no state survives.
+//! The state is created for one request and dropped with it, so no state survives between requests.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
@@ -11,18 +11,19 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use super::function::{InvocationProgress, Limits, Settings};
 use super::guest_log::GuestLog;
+use super::phases::InvocationProgress;
+use super::settings::{FunctionSettings, SandboxLimits};
 use super::wasi_nn::Nn;
 use modelfn_nn::registry::Registry;
 
-/// Handles (streams, tensors, errors …) that a guest may hold at once.
+/// The most handles (streams, tensors, errors …) that a guest may hold at once.
 const MAX_HANDLES: usize = 512;
 
-/// Bytes of one set of header fields, in the memory it takes here.
+/// The most bytes of host memory that one set of header fields may take.
 const MAX_FIELDS: usize = 64 << 10;
 
-/// Bytes that an answer's body takes from the guest at once; two such pieces may wait for the client.
+/// Bytes of one chunk of a response body. At most two chunks of a guest are buffered for its client.
 const BODY_CHUNK: usize = 64 << 10;
 
 /// The data of a request's store.
@@ -36,15 +37,16 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The state for one request that must end by its deadline.
+    /// Creates the state of one request, whose computations must end by `deadline`.
     ///
     /// # Errors
     ///
-    /// A mounted folder can't be opened.
+    /// A folder of `settings.mounts` can't be opened.
     pub(super) fn new(
-        settings: &Settings,
+        settings: &FunctionSettings,
         registry: Arc<Registry>,
-        (deadline, head): (Instant, Arc<InvocationProgress>),
+        deadline: Instant,
+        progress: Arc<InvocationProgress>,
     ) -> wasmtime::Result<State> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
@@ -56,14 +58,14 @@ impl State {
             http,
             outbound: NoOutbound,
             limiter: Limiter::new(settings.limits),
-            nn: Nn::new(settings, registry, (deadline, head)),
+            nn: Nn::new(settings, registry, deadline, progress),
         })
     }
 }
 
 impl State {
-    /// A body that its guest has not finished is not whole. wasmtime takes one that is merely dropped with its
-    /// store for one that has ended.
+    /// Aborts the response bodies that the guest has not finished, so that the client sees them as incomplete. wasmtime
+    /// would treat a body that is merely dropped with the store as finished.
     pub(super) fn abort_unfinished_bodies(&mut self) {
         for body in self.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>()) {
             let (spare, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
@@ -72,14 +74,14 @@ impl State {
     }
 }
 
-/// No network, no environment and no files but what the manifest names.
-fn wasi(settings: &Settings) -> wasmtime::Result<WasiCtx> {
+/// A WASI context without a network, and with no other environment variables and folders than those of `settings`.
+fn wasi(settings: &FunctionSettings) -> wasmtime::Result<WasiCtx> {
     let mut wasi = WasiCtx::builder();
     wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
     wasi.envs(&settings.environment);
     wasi.stdout(GuestLog::new()).stderr(GuestLog::new());
-    // The files are small, local and in the page cache (the card and its labels): a system call here takes
-    // less than a trip to another thread would.
+    // Mounted files (the card and its labels) are small, local and in the page cache: reading them here takes less time
+    // than handing the work to another thread would.
     wasi.allow_blocking_current_thread(true);
     for mount in &settings.mounts {
         wasi.preopened_dir(&mount.source, &mount.destination, FsPerms::ReadOnly)?;
@@ -87,20 +89,23 @@ fn wasi(settings: &Settings) -> wasmtime::Result<WasiCtx> {
     Ok(wasi.build())
 }
 
-/// Counts linear memory and tables of all instances of the store, and refuses beyond the limits. A refused
-/// guest sees -1, as the specification has it, and is free to cope.
+/// Limits the linear memory of all instances of the store together, and the size of each table.
+///
+/// Growth beyond a limit is refused rather than trapped: `memory.grow` returns -1, as the specification has it, and the
+/// guest may cope with that.
 pub(super) struct Limiter {
-    limits: Limits,
+    limits: SandboxLimits,
+    /// Bytes of linear memory that all instances have now.
     memory: usize,
-    /// The most linear memory that the request had, in bytes.
+    /// The largest value that `memory` had, in bytes.
     pub(super) peak_memory: usize,
-    /// Whether memory or table growth was refused: the likely cause, should the guest trap later.
-    pub(super) refused: bool,
+    /// Whether memory or table growth was refused, which is the likely cause should the guest trap later.
+    pub(super) growth_refused: bool,
 }
 
 impl Limiter {
-    fn new(limits: Limits) -> Self {
-        Limiter { limits, memory: 0, peak_memory: 0, refused: false }
+    fn new(limits: SandboxLimits) -> Self {
+        Limiter { limits, memory: 0, peak_memory: 0, growth_refused: false }
     }
 }
 
@@ -108,7 +113,7 @@ impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory.saturating_add(desired.saturating_sub(current));
         if total > self.limits.memory {
-            self.refused = true;
+            self.growth_refused = true;
             return Ok(false);
         }
         self.memory = total;
@@ -117,26 +122,26 @@ impl ResourceLimiter for Limiter {
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.refused = true;
+        self.growth_refused = true;
         Ok(())
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let granted = desired <= self.limits.table_elements;
-        self.refused |= !granted;
+        self.growth_refused |= !granted;
         Ok(granted)
     }
 
     fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.refused = true;
+        self.growth_refused = true;
         Ok(())
     }
 }
 
-/// A guest answers requests; it makes none.
+/// Denies every outgoing request: guests handle requests and make none.
 struct NoOutbound;
 
-type Sent = Result<
+type OutgoingResult = Result<
     (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>),
     wasmtime_wasi_http::Error,
 >;
@@ -151,7 +156,7 @@ impl WasiHttpHooks for NoOutbound {
         _: http::Request<WasiBody>,
         _: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
+    ) -> Box<dyn Future<Output = OutgoingResult> + Send> {
         Box::new(std::future::ready(Err(wasmtime_wasi_http::Error::HttpRequestDenied)))
     }
 }
@@ -166,19 +171,4 @@ impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
-}
-
-/// How long the parts of a request took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Phases {
-    /// Reading the body.
-    pub body: Duration,
-    /// Waiting for an instance to be free.
-    pub admission: Duration,
-    /// Making the instance.
-    pub instantiate: Duration,
-    /// Waiting for an engine thread, over all computations of the request.
-    pub queue: Duration,
-    /// In the engine, over all computations of the request.
-    pub compute: Duration,
 }

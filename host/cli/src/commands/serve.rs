@@ -13,7 +13,7 @@ use modelfn_server::functions::loader::{AppLoader, Services};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::Traces;
 use modelfn_telemetry::traces::collector::Collector;
-use modelfn_telemetry::traces::settings::Settings;
+use modelfn_telemetry::traces::settings::TraceSettings;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -131,7 +131,7 @@ async fn end_while_loading(loading: oneshot::Receiver<()>, mut signals: EndSigna
 
 /// Starts sending traces if the environment names a collector.
 fn start_traces() -> Result<Option<Traces>> {
-    let Some(settings) = Settings::read(|name| std::env::var(name).ok())? else { return Ok(None) };
+    let Some(settings) = TraceSettings::read(|name| std::env::var(name).ok())? else { return Ok(None) };
     tracing::info!("requests are traced, to {}", settings.endpoint);
     Ok(Some(Traces::start(&settings, Collector::new(&settings))?))
 }

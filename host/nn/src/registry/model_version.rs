@@ -122,7 +122,7 @@ impl ModelVersion {
         let load_ms = load_time.as_millis();
         tracing::info!(model = name, version, instances, engine = ?card.graph.engine, load_ms, "model loaded");
         engines.metrics.model_loaded(name, *version, load_time);
-        engines.metrics.expose((name, *version), batcher.statistics());
+        engines.metrics.expose(name, *version, batcher.statistics());
         let labels = self.labels.iter().flat_map(Labels::iter).map(str::to_owned).collect();
         Ok(Model {
             name: name.clone(),

@@ -16,7 +16,7 @@ use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::Traces;
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
-use modelfn_wasm::function::{Code, Function, HostLinker, Limits, Mount, Settings};
+use modelfn_wasm::function::{Code, Function, FunctionSettings, HostLinker, Mount, SandboxLimits};
 use tokio::sync::mpsc;
 
 use super::manifest::{self, App, Handler};
@@ -42,7 +42,7 @@ pub struct AppSettings {
     /// Where compiled components are kept; `None` compiles at each start.
     pub code_cache: Option<PathBuf>,
     /// The most that one request may use. A component can be given less memory by the manifest.
-    pub sandbox: Limits,
+    pub sandbox: SandboxLimits,
 }
 
 /// What every part of the process shares.
@@ -197,8 +197,8 @@ impl AppLoader {
         let mut functions = BTreeMap::new();
         for (id, component) in &app.components {
             let settings = self.function_settings(id, component, registry)?;
-            let shared = (registry.clone(), self.services.metrics.clone());
-            let function = Function::new(components[id].1.clone(), settings, shared);
+            let code = components[id].1.clone();
+            let function = Function::new(code, settings, registry.clone(), self.services.metrics.clone());
             function.warm().await.with_context(|| {
                 format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
             })?;
@@ -210,7 +210,12 @@ impl AppLoader {
         Ok(functions)
     }
 
-    fn function_settings(&self, id: &str, component: &manifest::Component, registry: &Registry) -> Result<Settings> {
+    fn function_settings(
+        &self,
+        id: &str,
+        component: &manifest::Component,
+        registry: &Registry,
+    ) -> Result<FunctionSettings> {
         let most = self.settings.sandbox.memory;
         let memory = component.memory.unwrap_or(most);
         ensure!(memory <= most, "component '{id}' wants {memory} bytes of memory, but --max-memory is {most}");
@@ -218,13 +223,13 @@ impl AppLoader {
             source: self.mounted(source, registry),
             destination: destination.clone(),
         };
-        Ok(Settings {
+        Ok(FunctionSettings {
             component: id.into(),
             environment: component.environment.clone().into_iter().collect(),
             mounts: component.files.iter().map(mount).collect(),
             models: component.models.clone().into(),
             allow_load: component.allow_load,
-            limits: Limits { memory, ..self.settings.sandbox },
+            limits: SandboxLimits { memory, ..self.settings.sandbox },
         })
     }
 
@@ -241,7 +246,7 @@ impl AppLoader {
 /// By id, with the digests of their files.
 type Components = BTreeMap<String, (String, Code)>;
 
-fn open_engine(sandbox: Limits, instances: usize) -> Result<Engine> {
+fn open_engine(sandbox: SandboxLimits, instances: usize) -> Result<Engine> {
     let pool = PoolSize {
         instances: u32::try_from(instances).context("--max-instances is too large")?,
         memory: sandbox.memory,

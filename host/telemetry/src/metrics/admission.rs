@@ -1,4 +1,4 @@
-//! Who was let in, who was turned away and why, and what requests hold meanwhile.
+//! Metrics of admission: rejections by reason, requests that wait, and the bytes of bodies.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Counted, Outcome};
+use super::{GaugeGuard, Outcome};
 
 /// The metrics of admission.
 #[derive(Default)]
@@ -20,73 +20,73 @@ pub struct Admission {
     key_files: Family<KeyFileLabels, Counter>,
 }
 
-/// Why a request was turned away: one word for each limit or mistake that someone can do something about.
+/// Why a request was rejected, with one value for each limit or mistake that somebody can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Rejection {
-    /// Nothing has this path, or no model this name or version.
+    /// There is no route for the path, or no model of that name or version.
     NoRoute,
-    /// The path wants another method.
+    /// The path exists but doesn't allow the method.
     Method,
-    /// The request is wrong in itself.
+    /// The request is malformed.
     BadRequest,
-    /// It has no API key.
+    /// The request has no API key.
     NoKey,
-    /// Its API key is none of the file's.
+    /// The request's API key is not in the key file.
     WrongKey,
-    /// Its key's name has its share in flight.
+    /// The key's name has as many requests in flight as its share allows.
     KeyShare,
-    /// Its body, or what becomes of it, is above a limit.
+    /// The body, or the tensors that it becomes, are above a limit.
     TooLarge,
-    /// Its body was not there in time, or broke off.
+    /// The body did not arrive in time, or broke off.
     BodyIncomplete,
-    /// All bodies together are as large as they may be.
+    /// The memory budget for all bodies together is used up.
     BodiesFull,
-    /// As many requests wait for an instance as may.
+    /// The queue for instances is full.
     WaitingFull,
-    /// Those that wait for an instance already leave it too little time.
+    /// The requests in the queue for instances leave this one too little time before its deadline.
     WouldBeLate,
-    /// No instance was free until its deadline.
+    /// No instance became free before the deadline.
     NoInstance,
-    /// As many inferences are in flight as may be.
+    /// As many inferences are in flight as the limit allows.
     InferencesFull,
-    /// The queue of its model is full.
+    /// The queue of the model is full.
     ModelQueueFull,
-    /// The function or model did not answer by its deadline.
+    /// The function or model did not respond before the deadline.
     Deadline,
-    /// The server starts or drains.
+    /// The server is starting or draining.
     NotReady,
-    /// The model it wants could not be loaded.
+    /// The model could not be loaded when the host started.
     NoModel,
 }
 
-/// What became of a changed key file.
+/// What happened to a changed key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum KeyFile {
-    /// Its keys are valid from here on.
+    /// Its keys replaced the previous ones.
     Taken,
-    /// It is broken: the keys stay as they were.
+    /// It is invalid, and the previous keys stay valid.
     Refused,
 }
 
-/// Counts bytes that go one way.
+/// Counts the bytes of one direction.
 #[derive(Clone)]
 pub struct Traffic(Counter);
 
 impl Traffic {
-    /// So many more.
+    /// Counts more bytes.
     pub fn add(&self, bytes: usize) {
         self.0.inc_by(bytes as u64);
     }
 }
 
-/// Counts bytes for as long as it exists.
+/// Adds bytes to a gauge, and subtracts them when dropped.
 pub struct HeldBytes {
     gauge: Gauge,
     bytes: i64,
 }
 
 impl HeldBytes {
-    /// So many more.
+    /// Adds more bytes.
     pub fn add(&mut self, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.gauge.inc_by(bytes);
@@ -105,7 +105,7 @@ struct RejectionLabels {
     reason: Rejection,
 }
 
-/// Names come from the operator's file.
+/// The key's name comes from the operator's key file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     key: String,
@@ -133,37 +133,37 @@ impl Admission {
         r.register("key_files", "Changes of the key file that were seen", self.key_files.clone());
     }
 
-    /// The host turned a request away.
+    /// Counts a request that the host rejected.
     pub fn rejected(&self, reason: Rejection) {
         self.rejections.get_or_create(&RejectionLabels { reason }).inc();
     }
 
-    /// A request waits for an instance until the guard is dropped.
-    pub fn waiting(&self) -> Counted {
-        Counted::new(&self.waiting)
+    /// Counts a request as waiting for an instance until the guard is dropped.
+    pub fn waiting(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.waiting)
     }
 
-    /// Counts what a body holds, nothing yet.
+    /// A guard for the bytes of one body, which holds none yet.
     pub fn held(&self) -> HeldBytes {
         HeldBytes { gauge: self.bodies.clone(), bytes: 0 }
     }
 
-    /// Counts the bytes of requests' bodies that come in.
+    /// The counter of bytes that were received of request bodies.
     pub fn received(&self) -> Traffic {
         Traffic(self.received.clone())
     }
 
-    /// Counts the bytes of answers' bodies that go out.
+    /// The counter of bytes that were sent of response bodies.
     pub fn sent(&self) -> Traffic {
         Traffic(self.sent.clone())
     }
 
-    /// A request with a key of `name` has an answer, or there will be none.
+    /// Counts a request with a key of `name` that has ended, with or without a response.
     pub fn key_request_ended(&self, name: &str, outcome: Outcome) {
         self.by_key.get_or_create(&KeyLabels { key: name.to_owned(), outcome }).inc();
     }
 
-    /// The key file has changed.
+    /// Counts a change of the key file.
     pub fn key_file_changed(&self, outcome: KeyFile) {
         self.key_files.get_or_create(&KeyFileLabels { outcome }).inc();
     }

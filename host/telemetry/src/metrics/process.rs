@@ -1,4 +1,4 @@
-//! What the process takes of its machine, under the names that all programs use, read at each scrape; and its build.
+//! Resources that the process uses, under the standard names of Prometheus clients, and the build of the program.
 //!
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
 
@@ -25,7 +25,7 @@ pub(super) fn build() -> Info<Build> {
     Info::new(Build { version: env!("CARGO_PKG_VERSION"), arch: std::env::consts::ARCH })
 }
 
-/// Reads the process each time it is encoded.
+/// Reads the resources of the process at each scrape.
 #[derive(Debug)]
 pub(super) struct Process {
     started: SystemTime,
@@ -42,27 +42,41 @@ impl Collector for Process {
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let cpu = ConstCounter::new(cpu().as_secs_f64());
         let seconds = Some(&Unit::Seconds);
-        put(&mut encoder, ("process_cpu", "Processor time of all threads", seconds), &cpu)?;
+        let descriptor = |name, help, unit| MetricDescriptor { name, help, unit };
+        encode(&mut encoder, descriptor("process_cpu", "Processor time of all threads", seconds), &cpu)?;
         let started = ConstGauge::new(started.as_secs_f64());
-        put(&mut encoder, ("process_start_time", "When the process started, since 1970", seconds), &started)?;
+        let start_time = descriptor("process_start_time", "When the process started, since 1970", seconds);
+        encode(&mut encoder, start_time, &started)?;
         let mut gauge = |name, help, unit, value: Option<u64>| match value.and_then(|n| i64::try_from(n).ok()) {
-            Some(n) => put(&mut encoder, (name, help, unit), &ConstGauge::new(n)),
-            // Not every machine says everything.
+            Some(n) => encode(&mut encoder, descriptor(name, help, unit), &ConstGauge::new(n)),
+            // Not every system provides every value.
             None => Ok(()),
         };
-        let (all, resident) = memory().unzip();
+        let (virtual_bytes, resident) = memory().unzip();
         gauge("process_resident_memory", "Memory that is there", Some(&Unit::Bytes), resident)?;
-        gauge("process_virtual_memory", "Addresses that are taken; sandboxes reserve many", Some(&Unit::Bytes), all)?;
+        gauge(
+            "process_virtual_memory",
+            "Addresses that are taken; sandboxes reserve many",
+            Some(&Unit::Bytes),
+            virtual_bytes,
+        )?;
         gauge("process_open_fds", "Open files and sockets", None, open_files())?;
         gauge("process_max_fds", "Files and sockets that may be open", None, getrlimit(Resource::Nofile).current)
     }
 }
 
-fn put(
+struct MetricDescriptor<'a> {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<&'a Unit>,
+}
+
+fn encode(
     encoder: &mut DescriptorEncoder,
-    (name, help, unit): (&str, &str, Option<&Unit>),
+    descriptor: MetricDescriptor<'_>,
     metric: &impl EncodeMetric,
 ) -> Result<(), fmt::Error> {
+    let MetricDescriptor { name, help, unit } = descriptor;
     metric.encode(encoder.encode_descriptor(name, &format!("{help}."), unit, metric.metric_type())?)
 }
 
@@ -71,7 +85,7 @@ fn cpu() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
-/// Bytes of the address space, and of those that are resident.
+/// Bytes of virtual and of resident memory.
 fn memory() -> Option<(u64, u64)> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = statm.split(' ').map_while(|field| field.parse::<u64>().ok());
@@ -79,7 +93,7 @@ fn memory() -> Option<(u64, u64)> {
     Some((pages.next()? * page, pages.next()? * page))
 }
 
-/// Without the one that counting takes.
+/// The number of open file descriptors, without the one that is opened to count them.
 fn open_files() -> Option<u64> {
     let count = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
     Some(count.saturating_sub(1))

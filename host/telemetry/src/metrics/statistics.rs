@@ -1,8 +1,8 @@
-//! What one model has done since it was loaded: counted where it happens, in words that Triton's users know.
+//! Statistics of one model since it was loaded, with Triton's meaning and names.
 //!
-//! A computation ends in exactly one way and is counted by its caller; an engine call is counted by its thread, before
-//! anybody is answered. The Open Inference Protocol's statistics and `/metrics` read the same numbers. Recording takes
-//! no lock, but for one table that engine threads write once a batch.
+//! A computation ends in exactly one way and is counted by its caller. An engine call is counted by the engine thread,
+//! before the callers get their outputs. The statistics of the Open Inference Protocol and `/metrics` read the same
+//! numbers. Recording takes no lock, except for a table that engine threads write once a batch.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,49 +11,49 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-/// The facts of one model.
+/// The statistics of one model.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    success: Counter,
-    queue: Counter,
-    steps: [Counter; 3],
-    failures: [Counter; Reason::ALL.len()],
+    success: DurationCounter,
+    queue: DurationCounter,
+    steps: [DurationCounter; 3],
+    failures: [DurationCounter; Reason::ALL.len()],
     waiting: AtomicUsize,
-    /// Milliseconds since 1970; 0 before the first.
+    /// When an engine call last succeeded, in milliseconds since 1970; 0 before the first.
     last_inference: AtomicU64,
     batches: Mutex<BTreeMap<usize, BatchSize>>,
 }
 
-/// The steps of an engine call.
+/// Durations of the steps of an engine call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
     /// Stacking the inputs of a batch.
     pub input: Duration,
-    /// The engine itself, with what it copies in and out.
+    /// Running in the engine, with the copies that it makes of inputs and outputs.
     pub infer: Duration,
-    /// Taking the batch's outputs apart.
+    /// Splitting the outputs of the batch.
     pub output: Duration,
 }
 
-/// Why a computation has no outputs.
+/// Why a computation failed, by Triton's `reason` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The queue was full, or its deadline passed there.
+    /// The queue was full, or the deadline passed in the queue.
     Rejected,
-    /// Whoever asked has left.
+    /// The caller dropped the computation.
     Canceled,
     /// The engine failed.
     Backend,
-    /// Its deadline passed while the engine computed it.
+    /// The deadline passed while the engine computed.
     Other,
 }
 
-/// How often something happened, and what it took altogether.
+/// How often something happened, and how long that took altogether.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Total {
-    /// Times.
+    /// How often it happened.
     pub count: u64,
-    /// Nanoseconds.
+    /// The sum of the durations, in nanoseconds.
     pub ns: u64,
 }
 
@@ -66,20 +66,21 @@ pub struct BatchSize {
     pub compute_output: Total,
 }
 
-/// The numbers at one time. They are read one after the other, so that sums may be off by what happens meanwhile.
+/// The statistics at one time. The numbers are read one after the other, so that they may differ by what happens between
+/// two reads.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// From being asked for to outputs.
+    /// Computations that succeeded, from the call to the outputs.
     pub success: Total,
-    /// Failed computations, by [`Reason::ALL`].
+    /// Failed computations, in the order of [`Reason::ALL`].
     pub failures: [Total; Reason::ALL.len()],
-    /// Waiting for an engine thread, of those that succeeded.
+    /// Time in the queue, of computations that succeeded.
     pub queue: Total,
-    /// The step [`Steps::input`] of each success; each of a batch counts all of its batch's time.
+    /// [`Steps::input`] of computations that succeeded. Each computation of a batch counts the time of the whole batch.
     pub compute_input: Total,
-    /// Likewise [`Steps::infer`].
+    /// [`Steps::infer`], counted likewise.
     pub compute_infer: Total,
-    /// Likewise [`Steps::output`].
+    /// [`Steps::output`], counted likewise.
     pub compute_output: Total,
     /// Computations in the queue now.
     pub waiting: usize,
@@ -90,13 +91,13 @@ pub struct Snapshot {
 }
 
 #[derive(Debug, Default)]
-struct Counter {
+struct DurationCounter {
     count: AtomicU64,
     ns: AtomicU64,
 }
 
 impl Statistics {
-    /// An engine call for `rows` rows succeeded.
+    /// Records an engine call for `rows` rows that succeeded.
     pub fn executed(&self, rows: usize, steps: &Steps) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_inference.fetch_max(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -107,7 +108,7 @@ impl Statistics {
         batch.compute_output.add(steps.output);
     }
 
-    /// A computation has outputs: `total` after it was asked for, of which it `queued`.
+    /// Records a computation that succeeded `total` after the call, of which it spent `queued` in the queue.
     pub fn succeeded(&self, total: Duration, queued: Duration, steps: &Steps) {
         self.success.add(total);
         self.queue.add(queued);
@@ -116,22 +117,22 @@ impl Statistics {
         }
     }
 
-    /// A computation ended without outputs, `after` it was asked for.
+    /// Records a computation that failed, `after` the call.
     pub fn failed(&self, reason: Reason, after: Duration) {
         self.failures[reason as usize].add(after);
     }
 
-    /// So many computations are in the queue now.
+    /// Sets the number of computations in the queue.
     pub fn waiting(&self, computations: usize) {
         self.waiting.store(computations, Ordering::Relaxed);
     }
 
-    /// The numbers now.
+    /// Reads the current numbers.
     pub fn snapshot(&self) -> Snapshot {
-        let [compute_input, compute_infer, compute_output] = self.steps.each_ref().map(Counter::total);
+        let [compute_input, compute_infer, compute_output] = self.steps.each_ref().map(DurationCounter::total);
         Snapshot {
             success: self.success.total(),
-            failures: self.failures.each_ref().map(Counter::total),
+            failures: self.failures.each_ref().map(DurationCounter::total),
             queue: self.queue.total(),
             compute_input,
             compute_infer,
@@ -148,27 +149,27 @@ impl Statistics {
 }
 
 impl Snapshot {
-    /// Failed computations, whatever the reason.
+    /// Failed computations, for any reason.
     pub fn fail(&self) -> Total {
         self.failures.iter().fold(Total::default(), |sum, one| sum.plus(*one))
     }
 
-    /// Engine calls.
+    /// The number of engine calls that succeeded.
     pub fn executions(&self) -> u64 {
         self.batches.values().map(|batch| batch.compute_infer.count).sum()
     }
 
-    /// Rows that the engine has computed.
+    /// The number of rows that the engine has computed.
     pub fn inferences(&self) -> u64 {
         self.batches.iter().map(|(rows, batch)| *rows as u64 * batch.compute_infer.count).sum()
     }
 }
 
 impl Reason {
-    /// Each of them.
+    /// All reasons, in the order of their discriminants.
     pub const ALL: [Reason; 4] = [Reason::Rejected, Reason::Canceled, Reason::Backend, Reason::Other];
 
-    /// Triton's word for it.
+    /// The value of Triton's label.
     pub fn word(self) -> &'static str {
         match self {
             Reason::Rejected => "REJECTED",
@@ -189,7 +190,7 @@ impl Total {
     }
 }
 
-impl Counter {
+impl DurationCounter {
     fn add(&self, time: Duration) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.ns.fetch_add(nanoseconds(time), Ordering::Relaxed);

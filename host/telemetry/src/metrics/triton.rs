@@ -1,9 +1,10 @@
-//! The models' statistics under the names of Triton's metrics, for dashboards that exist already.
+//! The statistics of the models under the names of Triton's metrics, so that existing dashboards work.
 //!
 //! Names, labels and units are Triton's
 //! (<https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html>). Its counters
-//! have no `_total`, which OpenMetrics demands of a counter's samples: with it the queries of those dashboards would find
-//! nothing. So they are of type unknown here, where a sample is named as its family. Prometheus' `rate` asks for no type.
+//! have no suffix `_total`, which OpenMetrics demands of the samples of a counter and which the dashboards' queries don't
+//! have. They are therefore exported with the type unknown, whose samples are named like their family. `rate` in
+//! Prometheus works on any type.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +16,12 @@ use prometheus_client::metrics::MetricType;
 
 use super::statistics::{Reason, Snapshot, Statistics, Total};
 
-/// The models that are loaded, by name and version.
+/// The statistics of the loaded models, by name and version.
 #[derive(Debug, Default)]
 pub(super) struct Models(Mutex<BTreeMap<(String, u32), Weak<Statistics>>>);
 
 #[derive(Clone, Debug, EncodeLabelSet)]
-struct Labels {
+struct VersionLabels {
     model: String,
     version: u32,
 }
@@ -33,15 +34,15 @@ struct FailureLabels {
 }
 
 #[derive(Debug, EncodeLabelSet)]
-struct ModelLabels {
+struct QueueLabels {
     model: String,
 }
 
-/// A name, its description, and the number.
-type Row = (&'static str, &'static str, fn(&Snapshot) -> u64);
+/// The name and description of a metric, and how its value is read.
+type MetricRow = (&'static str, &'static str, fn(&Snapshot) -> u64);
 
-/// Durations are of computations that succeeded, and of all their time together.
-const ROWS: [Row; 8] = [
+/// The metrics with the labels of a model's version. Durations are sums over the computations that succeeded.
+const METRICS: [MetricRow; 8] = [
     ("nv_inference_request_success", "Computations that succeeded, of any batch size", |s| s.success.count),
     ("nv_inference_count", "Rows that engines have computed", Snapshot::inferences),
     ("nv_inference_exec_count", "Engine calls that succeeded", Snapshot::executions),
@@ -52,23 +53,34 @@ const ROWS: [Row; 8] = [
     ("nv_inference_compute_output_duration_us", "Taking outputs apart, in microseconds", |s| us(s.compute_output)),
 ];
 
-const FAILURES: (&str, &str) =
-    ("nv_inference_request_failure", "Computations that failed, of any batch size, by reason");
-const PENDING: (&str, &str) = ("nv_inference_pending_request_count", "Computations that wait for an engine thread");
-const DEPTH: (&str, &str) = ("modelfn_queue_depth", "Computations that wait for an engine thread, of any version");
+const FAILURES: FamilyDescriptor = FamilyDescriptor {
+    name: "nv_inference_request_failure",
+    help: "Computations that failed, of any batch size, by reason",
+    kind: MetricType::Unknown,
+};
+const PENDING: FamilyDescriptor = FamilyDescriptor {
+    name: "nv_inference_pending_request_count",
+    help: "Computations that wait for an engine thread",
+    kind: MetricType::Gauge,
+};
+const DEPTH: FamilyDescriptor = FamilyDescriptor {
+    name: "modelfn_queue_depth",
+    help: "Computations that wait for an engine thread, of any version",
+    kind: MetricType::Gauge,
+};
 
 impl Models {
-    /// Shows a model for as long as its statistics are held by somebody. One of the same name and version is replaced.
+    /// Exports the statistics of a model until their owner drops them. Those of the same name and version are replaced.
     pub(super) fn add(&self, model: &str, version: u32, statistics: &Arc<Statistics>) {
         let mut models = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         models.insert((model.to_owned(), version), Arc::downgrade(statistics));
     }
 
-    fn snapshots(&self) -> Vec<(Labels, Snapshot)> {
+    fn snapshots(&self) -> Vec<(VersionLabels, Snapshot)> {
         let mut models = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         models.retain(|_, statistics| statistics.strong_count() > 0);
         let snapshot = |((model, version), statistics): (&(String, u32), &Weak<Statistics>)| {
-            let labels = Labels { model: model.clone(), version: *version };
+            let labels = VersionLabels { model: model.clone(), version: *version };
             statistics.upgrade().map(|statistics| (labels, statistics.snapshot()))
         };
         models.iter().filter_map(snapshot).collect()
@@ -78,38 +90,45 @@ impl Models {
 impl Collector for Models {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let models = self.snapshots();
-        for (name, help, value) in ROWS {
+        for (name, help, value) in METRICS {
             let samples = models.iter().map(|(labels, snapshot)| (labels.clone(), value(snapshot)));
-            family(&mut encoder, (name, help), MetricType::Unknown, samples)?;
+            encode(&mut encoder, &FamilyDescriptor { name, help, kind: MetricType::Unknown }, samples)?;
         }
         let failures = models.iter().flat_map(|(labels, snapshot)| {
-            let Labels { model, version } = labels;
+            let VersionLabels { model, version } = labels;
             Reason::ALL.into_iter().map(move |reason| {
                 let labels = FailureLabels { model: model.clone(), reason: reason.word(), version: *version };
                 (labels, snapshot.failures[reason as usize].count)
             })
         });
-        family(&mut encoder, FAILURES, MetricType::Unknown, failures)?;
+        encode(&mut encoder, &FAILURES, failures)?;
         let pending = models.iter().map(|(labels, snapshot)| (labels.clone(), snapshot.waiting as u64));
-        family(&mut encoder, PENDING, MetricType::Gauge, pending)?;
+        encode(&mut encoder, &PENDING, pending)?;
         let mut depths = BTreeMap::new();
         for (labels, snapshot) in &models {
             *depths.entry(labels.model.clone()).or_insert(0) += snapshot.waiting as u64;
         }
-        let depths = depths.into_iter().map(|(model, depth)| (ModelLabels { model }, depth));
-        family(&mut encoder, DEPTH, MetricType::Gauge, depths)
+        let depths = depths.into_iter().map(|(model, depth)| (QueueLabels { model }, depth));
+        encode(&mut encoder, &DEPTH, depths)
     }
 }
 
-fn family<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    (name, help): (&'static str, &'static str),
+/// The name, description and type of a metric family.
+struct FamilyDescriptor {
+    name: &'static str,
+    help: &'static str,
     kind: MetricType,
+}
+
+fn encode<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    descriptor: &FamilyDescriptor,
     samples: impl Iterator<Item = (L, u64)>,
 ) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    let FamilyDescriptor { name, help, kind } = descriptor;
+    let mut family = encoder.encode_descriptor(name, help, None, *kind)?;
     for (labels, value) in samples {
-        // Nothing is appended to a gauge's name, nor to one of no known type.
+        // A sample that is encoded as a gauge gets no suffix, whatever the type of its family.
         family.encode_family(&labels)?.encode_gauge(&value)?;
     }
     Ok(())
@@ -131,8 +150,8 @@ mod tests {
     fn names_and_labels_are_tritons_and_a_model_that_is_gone_is_not_shown() {
         let metrics = Metrics::new();
         let (one, other) = (Arc::new(Statistics::default()), Arc::new(Statistics::default()));
-        metrics.expose(("m", 1), &one);
-        metrics.expose(("m", 2), &other);
+        metrics.expose("m", 1, &one);
+        metrics.expose("m", 2, &other);
         let steps = Steps { infer: Duration::from_micros(7), ..Steps::default() };
         one.executed(4, &steps);
         one.succeeded(Duration::from_micros(9), Duration::from_micros(1), &steps);

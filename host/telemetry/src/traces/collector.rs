@@ -1,7 +1,7 @@
-//! The HTTP client that carries spans to their collector.
+//! The HTTP client that sends spans to the collector.
 //!
-//! OpenTelemetry sends from a thread of its own, which has no runtime: requests run on the server's, that only waits
-//! for sockets there. What goes wrong is said now and then, not each time.
+//! OpenTelemetry exports from a thread of its own, which has no async runtime, so the requests run on the server's.
+//! Failures are logged at most once a minute.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -13,9 +13,9 @@ use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{HttpClient, HttpError};
 use tokio::runtime::Handle;
 
-use crate::traces::settings::Settings;
+use crate::traces::settings::TraceSettings;
 
-/// Between two lines of the log about the same trouble.
+/// The least time between two log lines about failures.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The client of one collector.
@@ -23,14 +23,14 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub struct Collector {
     client: HyperClient,
     runtime: Handle,
-    /// For messages.
+    /// The collector's address, for messages.
     endpoint: String,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Collector {
-    /// A client that runs on the current runtime.
-    pub fn new(settings: &Settings) -> Self {
+    /// A client whose requests run on the current runtime.
+    pub fn new(settings: &TraceSettings) -> Self {
         let client = HyperClient::with_default_connector(settings.timeout, None);
         let endpoint = settings.endpoint.clone();
         Collector { client, runtime: Handle::current(), endpoint, warned: Mutex::new(None) }
@@ -60,16 +60,16 @@ impl Collector {
     }
 }
 
-/// An error with its causes: hyper's own text only says that something went wrong.
+/// The text of an error and its sources: hyper's own text only says that something went wrong.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
+type SendFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
 
 impl HttpClient for Collector {
-    fn send_bytes<'s, 'a>(&'s self, request: Request<Bytes>) -> Sending<'a>
+    fn send_bytes<'s, 'a>(&'s self, request: Request<Bytes>) -> SendFuture<'a>
     where
         's: 'a,
         Self: 'a,

@@ -1,4 +1,4 @@
-//! The spans of a request as HTTP has it, by OpenTelemetry's conventions, and its context by the W3C's.
+//! The spans of an HTTP request by OpenTelemetry's semantic conventions, and the trace context by the W3C's standard.
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, <https://www.w3.org/TR/trace-context/>
 
@@ -21,8 +21,8 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static W3C: LazyLock<TraceContextPropagator> = LazyLock::new(TraceContextPropagator::new);
 
 impl Traces {
-    /// The span of a request that came with this head. It is a child of its client's if the client says which;
-    /// what is not well-formed is ignored.
+    /// Starts the span of a request. It is a child of the client's span if the request has a well-formed `traceparent`;
+    /// one that is malformed is ignored.
     pub fn request<B>(&self, request: &http::Request<B>) -> Trace {
         let parent = parent(request.headers());
         let mut attributes = vec![
@@ -45,13 +45,13 @@ impl Traces {
 }
 
 impl Trace {
-    /// For the log. Another than the client's means that a new trace was started.
+    /// The trace's id, for the log. It differs from the client's if a new trace was started.
     pub fn trace_id(&self) -> TraceId {
         self.span.span().span_context().trace_id()
     }
 
-    /// A route was found.
-    pub fn routed(&self, (method, route): (&Method, &str), function: &str) {
+    /// Sets the route of the request and the function that handles it.
+    pub fn routed(&self, method: &Method, route: &str, function: &str) {
         let span = self.span.span();
         if span.is_recording() {
             span.update_name(format!("{} {route}", name(method)));
@@ -60,8 +60,9 @@ impl Trace {
         }
     }
 
-    /// The answer has a head. Only what is the server's fault is an error here.
-    pub fn answered(&self, status: u16, outcome: Outcome) {
+    /// Ends the span, since the response has a head. By the conventions only a status of 500 and above is an error of a
+    /// server's span.
+    pub fn responded(&self, status: u16, outcome: Outcome) {
         let span = self.span.span();
         if !span.is_recording() {
             return;
@@ -74,13 +75,13 @@ impl Trace {
         span.end_with_timestamp(self.time(Instant::now()));
     }
 
-    /// The client left before there was an answer.
+    /// Ends the span of a request whose client disconnected before there was a response.
     pub fn abandoned(&self) {
         self.span.span().set_attribute(KeyValue::new("error.type", format!("{:?}", Outcome::ClientLeft)));
         self.span.span().end_with_timestamp(self.time(Instant::now()));
     }
 
-    /// The span of the guest that gets this request. The guest is told to continue from there.
+    /// Starts the span of the guest that handles the request, and makes it the parent in the request's `traceparent`.
     pub fn guest(&self, request: &mut request::Parts, function: &str) -> Trace {
         let attributes = vec![KeyValue::new("modelfn.function", function.to_owned())];
         let builder = SpanBuilder::from_name("guest").with_start_time(self.time(Instant::now()));
@@ -94,7 +95,7 @@ impl Trace {
     }
 }
 
-/// What the client says of its trace; nothing if it says it in a way that the specification does not have.
+/// The trace context of the client; an empty one if `traceparent` is missing, repeated or malformed.
 fn parent(headers: &HeaderMap) -> Context {
     let value = headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok());
     if headers.get_all(&TRACEPARENT).iter().count() == 1 && value.is_some_and(is_well_formed) {
@@ -103,7 +104,8 @@ fn parent(headers: &HeaderMap) -> Context {
     Context::new()
 }
 
-/// The library takes some that are none: numbers of other lengths and signs. Later versions may be longer.
+/// Whether `traceparent` is well-formed. OpenTelemetry's parser accepts numbers of other lengths and with signs. Versions
+/// after 00 may have further parts.
 fn is_well_formed(traceparent: &str) -> bool {
     let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let parts: Vec<_> = traceparent.split('-').collect();
@@ -111,7 +113,7 @@ fn is_well_formed(traceparent: &str) -> bool {
     lengths == [2, 32, 16, 2] && parts.iter().take(4).all(|part| hex(part)) && (parts[0] != "00" || parts.len() == 4)
 }
 
-/// The convention's word for a method that it does not know.
+/// The convention's value for an unknown method.
 const OTHER: &str = "_OTHER";
 
 fn known(method: &Method) -> &str {
@@ -122,7 +124,7 @@ fn known(method: &Method) -> &str {
     }
 }
 
-/// How a method begins a span's name.
+/// The first part of a span's name, by the convention.
 fn name(method: &Method) -> &str {
     if known(method) == OTHER { "HTTP" } else { method.as_str() }
 }
@@ -166,6 +168,6 @@ mod tests {
         ] {
             assert_eq!(trace_id(&[bad]), TraceId::INVALID, "{bad:?}");
         }
-        assert_eq!(trace_id(&[GOOD, GOOD]), TraceId::INVALID, "two are none");
+        assert_eq!(trace_id(&[GOOD, GOOD]), TraceId::INVALID, "a repeated header is ignored");
     }
 }

@@ -1,7 +1,7 @@
-//! What the environment says of traces, in OpenTelemetry's own variables, checked at start-up.
+//! The settings of traces, from OpenTelemetry's environment variables.
 //!
-//! OpenTelemetry's SDK reads most of them by itself, and takes its default for what it does not understand. Here that
-//! is an error that names the variable.
+//! OpenTelemetry's SDK reads most variables itself and falls back to a default for values that it does not understand.
+//! Here such values are an error at start-up, which names the variable.
 //! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
 use std::time::Duration;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use opentelemetry_otlp::Protocol;
 
-/// How traces are sent.
+/// How traces are exported.
 #[derive(Debug)]
-pub struct Settings {
-    /// Where to, for messages. Without what may be secret in it.
+pub struct TraceSettings {
+    /// The collector's scheme, host and port, for messages. Credentials are left out.
     pub endpoint: String,
-    /// For one attempt to send.
+    /// The timeout of one export.
     pub timeout: Duration,
     pub(super) protocol: Protocol,
-    /// Whether the variables say the service's name.
+    /// Whether a variable sets the service's name.
     pub(super) has_service_name: bool,
 }
 
-/// OpenTelemetry's default.
+/// OpenTelemetry's default timeout.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const SAMPLERS: [&str; 6] = [
@@ -33,15 +33,15 @@ const SAMPLERS: [&str; 6] = [
     "parentbased_traceidratio",
 ];
 
-impl Settings {
-    /// The settings in `variables`; `None` when they name no collector, or turn traces off.
+impl TraceSettings {
+    /// Reads the settings from `variables`; `None` when they name no collector or turn traces off.
     ///
     /// # Errors
     ///
-    /// A variable has a value that this program does not know. The message names both.
-    pub fn read(variables: impl Fn(&str) -> Option<String>) -> Result<Option<Settings>> {
+    /// A variable has a value that this program does not support. The message names both.
+    pub fn read(variables: impl Fn(&str) -> Option<String>) -> Result<Option<TraceSettings>> {
         let get = |name: &str| variables(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
-        // What is said of traces goes before what is said of everything.
+        // Variables for traces override those for all signals.
         let either = |of_traces: &'static str, of_all: &'static str| {
             get(of_traces).map(|value| (of_traces, value)).or_else(|| get(of_all).map(|value| (of_all, value)))
         };
@@ -70,11 +70,11 @@ impl Settings {
         let in_attributes = get("OTEL_RESOURCE_ATTRIBUTES")
             .is_some_and(|list| list.split(',').any(|pair| pair.trim().starts_with("service.name=")));
         let has_service_name = get("OTEL_SERVICE_NAME").is_some() || in_attributes;
-        Ok(Some(Settings { endpoint, timeout, protocol, has_service_name }))
+        Ok(Some(TraceSettings { endpoint, timeout, protocol, has_service_name }))
     }
 }
 
-/// Scheme, host and port.
+/// Checks the endpoint, and returns its scheme, host and port.
 fn check_endpoint(name: &str, endpoint: &str) -> Result<String> {
     let uri: http::Uri = endpoint.parse().map_err(|e| anyhow::anyhow!("{name}={endpoint}: {e}"))?;
     let Some(authority) = uri.authority() else { bail!("{name}={endpoint}: write http://host:4318") };
@@ -108,8 +108,8 @@ fn check_sampler(sampler: Option<String>, argument: Option<String>) -> Result<()
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<Settings>> {
-        Settings::read(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    fn read(variables: &[(&str, &str)]) -> Result<Option<TraceSettings>> {
+        TraceSettings::read(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
     const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret@collector:4318/base");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_traces_goes_first() {
+    fn variables_for_traces_override_those_for_all_signals() {
         let settings = read(&[ENDPOINT]).unwrap().unwrap();
         assert_eq!(settings.endpoint, "http://collector:4318");
         assert!(matches!(settings.protocol, Protocol::HttpBinary) && !settings.has_service_name);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error_that_names_it() {
+    fn an_unsupported_value_is_an_error_that_names_it() {
         for (name, value, says) in [
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://collector:4318", "only http:// is spoken"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "/v1/traces", "write http://host:4318"),

@@ -1,35 +1,13 @@
-//! Between the words of wasi-nn and those of `nn`: errors to codes, types, targets, tensors.
+//! Conversions between the types of wasi-nn and those of `nn`: errors, targets and element types.
 
+use super::NnError;
 use super::bindings::wasi::nn::errors::ErrorCode;
 use super::bindings::wasi::nn::graph::ExecutionTarget;
 use super::bindings::wasi::nn::tensor::TensorType;
-use super::{GuestTensor, NnError};
 use modelfn_nn::backend::{LoadError, Target};
 use modelfn_nn::batcher::Failure;
 use modelfn_nn::model::ModelError;
-use modelfn_nn::tensor::{DType, Tensor};
-
-impl GuestTensor {
-    /// Bytes that the host holds for it: its data, and a shape that is longer than any tensor's should be.
-    pub(super) fn held(&self) -> usize {
-        const FREE_AXES: usize = 16;
-        self.data.len() + size_of::<u32>() * self.shape.len().saturating_sub(FREE_AXES)
-    }
-
-    /// The tensor to compute with, if its data fill its shape.
-    pub(super) fn checked(self, name: &str) -> Result<Tensor, NnError> {
-        let shape = self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect();
-        Tensor::new(self.dtype.into(), shape, self.data)
-            .map_err(|e| NnError::new(ErrorCode::InvalidArgument, format!("input '{name}': {e}")))
-    }
-}
-
-impl From<Tensor> for GuestTensor {
-    fn from(tensor: Tensor) -> Self {
-        let shape = tensor.shape().iter().map(|&axis| u32::try_from(axis).unwrap_or(u32::MAX)).collect();
-        GuestTensor { shape, dtype: tensor.dtype().into(), data: tensor.data().clone() }
-    }
-}
+use modelfn_nn::tensor::DType;
 
 impl From<ModelError> for NnError {
     fn from(error: ModelError) -> Self {

@@ -1,0 +1,81 @@
+//! One invocation of a function: a store and an instance of its own, from the call to the cleanup.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use modelfn_telemetry::metrics::Metrics;
+use modelfn_telemetry::traces::Trace;
+use wasmtime::Store;
+use wasmtime::component::Resource;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+
+use super::error::InvokeError;
+use super::phases::InvocationProgress;
+use super::poll_timer::PollTimer;
+use super::state::State;
+
+/// How long a guest may go on after its deadline, so that it can still respond to a `timeout` from wasi-nn.
+pub(super) const GRACE: Duration = Duration::from_millis(100);
+
+/// Everything that one call of a guest needs.
+pub(super) struct Invocation {
+    pub(super) pre: ProxyPre<State>,
+    pub(super) store: Store<State>,
+    pub(super) request: Resource<HostIncomingRequest>,
+    /// Where the guest puts its response.
+    pub(super) response: Resource<HostResponseOutparam>,
+    pub(super) deadline: Instant,
+    pub(super) progress: Arc<InvocationProgress>,
+    pub(super) component: Arc<str>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) trace: Option<Trace>,
+}
+
+impl Invocation {
+    /// Instantiates the component, calls its handler until it returns or its deadline and [`GRACE`] have passed, and
+    /// records what it used.
+    ///
+    /// # Errors
+    ///
+    /// See [`InvokeError`]. Failures after the response's head was sent are logged, since the client can no longer be
+    /// told.
+    pub(super) async fn run(self) -> Result<(), InvokeError> {
+        let Invocation { pre, mut store, request, response, deadline, progress, component, metrics, trace } = self;
+        let started = Instant::now();
+        let mut busy = Duration::ZERO;
+        let call = async {
+            let instance = pre.instantiate_async(&mut store).await?;
+            let duration = started.elapsed();
+            progress.phases().instantiate = duration;
+            if let Some(trace) = &trace {
+                trace.instantiated(started, duration);
+            }
+            instance.wasi_http_incoming_handler().call_handle(&mut store, request, response).await
+        };
+        let ended = {
+            let call = std::pin::pin!(call);
+            tokio::time::timeout_at((deadline + GRACE).into(), PollTimer::new(call, &mut busy)).await
+        };
+        store.data_mut().abort_unfinished_bodies();
+        // The response is written before the cleanup, which takes longer.
+        tokio::task::yield_now().await;
+        let limiter = &store.data().limiter;
+        metrics.guest_ended(progress.phases().instantiate, started.elapsed(), limiter.peak_memory);
+        metrics.guest_used(&component, busy);
+        let result = match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(InvokeError::from_wasmtime(error, limiter.growth_refused)),
+            Err(_) => Err(InvokeError::Deadline(started.elapsed())),
+        };
+        if let Some(trace) = &trace {
+            trace.end(result.as_ref().err().map(InvokeError::kind));
+        }
+        if let Err(error) = &result
+            && progress.has_response_started()
+        {
+            tracing::warn!(error = %error, "the function failed after the head of its answer was sent");
+        }
+        result
+    }
+}
