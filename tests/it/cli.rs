@@ -184,10 +184,31 @@ fn help_has_examples() {
         &["compile", "--help"],
         &["key", "--help"],
         &["plan", "--help"],
+        &["completions", "--help"],
         &["model", "inspect", "--help"],
     ] {
         let (code, out, _) = run(command);
         assert_eq!(code, 0);
         assert!(command.len() == 1 || out.contains("Example"), "{command:?}: {out}");
     }
+}
+
+#[test]
+fn completions_are_scripts_that_name_every_subcommand() {
+    let (code, bash, error) = run(&["completions", "bash"]);
+    assert_eq!(code, 0, "{error}");
+    let scratch = Scratch::new();
+    let script = scratch.write("modelfn.bash", &bash);
+    let parsed = std::process::Command::new("bash").arg("-n").arg(&script).output().unwrap();
+    assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, _) = run(&["completions", shell]);
+        assert_eq!(code, 0);
+        for word in ["serve", "invoke", "compile", "key", "plan", "model", "completions", "request-timeout"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let (code, _, error) = run(&["completions", "no-such-shell"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("possible values: bash"), "{error}");
 }

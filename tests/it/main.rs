@@ -17,6 +17,7 @@ mod batching;
 mod cli;
 mod classify;
 mod layers;
+mod module_graph;
 mod readme;
 mod isolation;
 mod limits;

@@ -83,4 +83,48 @@ mod tests {
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
+
+    /// The headings of a help text, each with its flags, in the order in which they are printed.
+    fn groups(help: &str) -> Vec<(&str, Vec<&str>)> {
+        let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+        for line in help.lines() {
+            let flag =
+                line.trim_start().split_once("--").filter(|(short, _)| short.is_empty() || short.starts_with('-'));
+            match (line.strip_suffix(':').filter(|heading| !heading.starts_with(' ')), flag, groups.last_mut()) {
+                (Some(heading), ..) => groups.push((heading, Vec::new())),
+                (_, Some((_, flag)), Some((_, flags))) => flags.push(flag.split([' ', ',']).next().unwrap_or(flag)),
+                _ => {}
+            }
+        }
+        groups
+    }
+
+    #[test]
+    fn the_help_is_grouped_and_sorted() {
+        let mut program = Arguments::command();
+        program.build();
+        let subcommand = |name: &str| program.find_subcommand(name).unwrap().clone().render_long_help().to_string();
+        for name in ["serve", "invoke", "compile", "key", "plan"] {
+            let help = subcommand(name);
+            for (heading, flags) in groups(&help) {
+                let own: Vec<_> = flags.into_iter().filter(|flag| *flag != "help").collect();
+                assert!(own.is_sorted(), "{name}: {heading}: {own:?}");
+            }
+        }
+        let help = subcommand("serve");
+        let headings: Vec<_> = groups(&help).into_iter().map(|(heading, _)| heading).collect();
+        let expected = [
+            "Options",
+            "Application",
+            "Models",
+            "Limits of a request",
+            "Limits of the server",
+            "Connections",
+            "Security",
+            "Log",
+            "Examples",
+            "Then",
+        ];
+        assert_eq!(headings[..expected.len()], expected);
+    }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 /// How much is logged, and in which form.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Log")]
+#[command(next_help_heading = "Log", next_display_order = None)]
 pub(crate) struct LogSettings {
     /// How log lines look.
     #[arg(long, global = true, value_enum, default_value_t, env = "MODELFN_LOG_FORMAT")]

@@ -306,3 +306,6 @@ pub(crate) fn default_model_instances() -> NonZeroUsize {
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ The code fits this program and this version, and the processor that --cpu says; 
 
 /// The arguments of `modelfn compile`.
 #[derive(Clone, Debug, Args)]
+#[command(next_display_order = None)]
 pub(crate) struct CompileArguments {
     /// The application's manifest.
     #[arg(long, default_value = "spin.toml", env = "MODELFN_APP", value_name = "FILE")]

@@ -21,6 +21,7 @@ Prints the response's body to stdout, and exits 1 if its status is an error.";
 
 /// The arguments of `modelfn invoke`.
 #[derive(Clone, Debug, Args)]
+#[command(next_display_order = None)]
 pub(crate) struct InvokeArguments {
     /// Path and query, such as `/classify?top_k=3`.
     route: String,

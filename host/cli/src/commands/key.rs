@@ -23,6 +23,7 @@ add a second one of the same name, and delete the line of the first when nobody 
 
 /// The arguments of `modelfn key`.
 #[derive(Clone, Debug, Args)]
+#[command(next_display_order = None)]
 pub(crate) struct KeyArguments {
     /// Whose key it is: letters, digits, hyphens, underscores and dots. It is shown in logs and metrics.
     name: String,

@@ -21,7 +21,7 @@ Exits 1 if card and graph disagree.";
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
     /// Print a model's card, the graph's real inputs and outputs, and where they disagree.
-    #[command(after_help = INSPECT_EXAMPLES)]
+    #[command(after_help = INSPECT_EXAMPLES, next_display_order = None)]
     Inspect {
         /// The model's folder name.
         name: String,
@@ -32,6 +32,7 @@ pub(crate) enum ModelCommand {
         json: bool,
     },
     /// List the models of the folder.
+    #[command(next_display_order = None)]
     List {
         #[command(flatten)]
         models: ModelSettings,

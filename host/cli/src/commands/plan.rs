@@ -29,6 +29,7 @@ Starts servers of its own on free ports for some seconds. Leave the machine alon
 
 /// The arguments of `modelfn plan`.
 #[derive(Clone, Debug, Args)]
+#[command(next_display_order = None)]
 pub(crate) struct PlanArguments {
     /// The model's folder name.
     model: String,

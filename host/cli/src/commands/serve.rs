@@ -41,15 +41,16 @@ its last word; OTEL_BSP_*; OTEL_SDK_DISABLED.";
 
 /// The arguments of `modelfn serve`.
 #[derive(Clone, Debug, Args)]
+#[command(next_display_order = None)]
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     application: ApplicationSettings,
     #[command(flatten)]
-    connections: ConnectionSettings,
-    #[command(flatten)]
     request: RequestSettings,
     #[command(flatten)]
     admission: AdmissionSettings,
+    #[command(flatten)]
+    connections: ConnectionSettings,
     #[command(flatten)]
     security: SecuritySettings,
 }
