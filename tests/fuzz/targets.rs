@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec};
 use modelfn_server::oip::classification::{Classes, Top};
-use modelfn_server::oip::endpoint::Endpoint;
-use modelfn_server::oip::request::{self, Asked};
+use modelfn_server::oip::rest::endpoint::Endpoint;
+use modelfn_server::oip::rest::request::{self, Asked};
 
 use crate::input::Input;
 

@@ -12,9 +12,9 @@ use anyhow::{Context, Result, ensure};
 use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
 use modelfn_plan::settings::ServerDefaults;
+use modelfn_server::admission::RequestLimits;
 use modelfn_server::connection::{ConnectionLimits, GracePeriods};
 use modelfn_server::functions::loader::AppSettings;
-use modelfn_server::service::RequestLimits;
 use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 

@@ -11,8 +11,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -24,52 +23,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::oip::endpoint::decode;
-use crate::service::Service;
+use crate::oip::rest::endpoint::decode;
+use crate::readiness::Readiness;
 use modelfn_telemetry::metrics::Metrics;
-
-/// Whether this server wants requests.
-#[derive(Default)]
-pub struct Readiness {
-    phase: AtomicU8,
-    service: OnceLock<Weak<Service>>,
-}
-
-const STARTING: u8 = 0;
-const READY: u8 = 1;
-const DRAINING: u8 = 2;
-
-impl Readiness {
-    /// Start-up has ended; from here on `service` knows.
-    pub fn ready(&self, service: &Arc<Service>) {
-        // Start-up ends once.
-        let _ = self.service.set(Arc::downgrade(service));
-        self.phase.store(READY, Ordering::Release);
-    }
-
-    /// No more requests, please.
-    pub fn draining(&self) {
-        self.phase.store(DRAINING, Ordering::Release);
-    }
-
-    /// Whether it is between start-up and drain; a model that works does so whatever else is wrong.
-    pub(crate) fn is_serving(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == READY
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.unready().is_none()
-    }
-
-    /// Why it wants none, if so.
-    fn unready(&self) -> Option<String> {
-        match self.phase.load(Ordering::Acquire) {
-            STARTING => Some("starting".to_owned()),
-            READY => self.service.get().and_then(Weak::upgrade).and_then(|service| service.unready()),
-            _ => Some("draining".to_owned()),
-        }
-    }
-}
 
 /// A request to read files again.
 pub struct Reload {

@@ -9,6 +9,8 @@ pub mod connection;
 pub mod functions;
 pub mod oip;
 pub mod problem;
+pub mod readiness;
+mod request_id;
 mod request_recorder;
 pub mod router;
 mod server_timing;

@@ -117,7 +117,7 @@ impl From<String> for Problem {
 impl Problem {
     /// The answer for the client.
     pub fn response(&self) -> Response<Full<Bytes>> {
-        let (status, _, detail) = self.reaction();
+        let (status, detail) = (self.status(), self.detail());
         let title = status.canonical_reason().unwrap_or("Error");
         let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
         self.with_headers(respond(status, "application/problem+json", &document))
@@ -125,7 +125,7 @@ impl Problem {
 
     /// The answer for a client that speaks the Open Inference Protocol.
     pub fn inference_response(&self) -> Response<Full<Bytes>> {
-        let (status, _, mut detail) = self.reaction();
+        let (status, mut detail) = (self.status(), self.detail());
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         let mut document = serde_json::json!({ "error": detail });
         if let Problem::NotReady(_) | Problem::Unavailable(_) = self {
@@ -148,110 +148,119 @@ impl Problem {
         response
     }
 
-    /// The answer's status.
+    /// The response's status.
     pub fn status(&self) -> StatusCode {
-        self.reaction().0
+        self.reaction().status
     }
 
-    /// For the metrics.
+    /// How the request ended, for the metrics.
     pub fn outcome(&self) -> Outcome {
-        self.reaction().1
+        self.reaction().outcome
     }
 
-    /// For the metrics: which limit or mistake it was, unless the function or engine failed.
+    /// Which limit or mistake it was, for the metrics; `None` where the function or the engine failed.
     pub fn rejection(&self) -> Option<Rejection> {
-        use Failure::Engine;
-        use InvokeError::{NoResponse, OutOfMemory, Overloaded, Refused, Trapped};
-        Some(match self {
-            Problem::NoRoute(_) | Problem::NoEndpoint(_) => Rejection::NoRoute,
-            Problem::NoModel { .. } | Problem::NoVersion { .. } => Rejection::NoRoute,
-            Problem::Method(_) => Rejection::Method,
-            Problem::NoHost | Problem::BadTimeout(_) | Problem::Invalid(_) => Rejection::BadRequest,
-            Problem::Model(ModelError::InvalidInput(_)) => Rejection::BadRequest,
-            Problem::NoKey => Rejection::NoKey,
-            Problem::WrongKey => Rejection::WrongKey,
-            Problem::KeyShare(_) => Rejection::KeyShare,
-            Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => Rejection::TooLarge,
-            Problem::Model(ModelError::TooLarge(_)) => Rejection::TooLarge,
-            Problem::BodyTooSlow | Problem::BodyBroken(_) => Rejection::BodyIncomplete,
-            Problem::BodiesFull => Rejection::BodiesFull,
-            Problem::InferencesFull(_) => Rejection::InferencesFull,
-            Problem::QueueFull(_) => Rejection::WaitingFull,
-            Problem::DeadlineUnreachable(_) => Rejection::WouldBeLate,
-            Problem::NoInstance(_) => Rejection::NoInstance,
-            Problem::Invoke(Overloaded(_)) => Rejection::ModelQueueFull,
-            Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => Rejection::ModelQueueFull,
-            Problem::Invoke(InvokeError::Deadline(_)) => Rejection::Deadline,
-            Problem::Model(ModelError::Failure(Failure::Deadline(_))) => Rejection::Deadline,
-            Problem::NotReady(_) => Rejection::NotReady,
-            Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => Rejection::NoModel,
-            Problem::Invoke(OutOfMemory(_) | Trapped(_) | NoResponse | Refused(_)) => return None,
-            Problem::Model(ModelError::Failure(Engine(_))) => return None,
-        })
+        self.reaction().rejection
     }
 
-    /// Status, outcome and public text, in one table.
-    fn reaction(&self) -> (StatusCode, Outcome, String) {
-        use InvokeError::{Deadline, NoModel, NoResponse, OutOfMemory, Overloaded, Refused, Trapped};
-        const BUSY: &str = "The server is busy; try again in a moment.";
-        let (status, outcome, text) = match self {
-            Problem::NoRoute(_) => (StatusCode::NOT_FOUND, Outcome::ClientError, ""),
-            Problem::NoHost | Problem::BadTimeout(_) => (StatusCode::BAD_REQUEST, Outcome::ClientError, ""),
-            Problem::NoKey | Problem::WrongKey => (StatusCode::UNAUTHORIZED, Outcome::ClientError, ""),
-            Problem::KeyShare(_) => (StatusCode::TOO_MANY_REQUESTS, Outcome::Shed, ""),
+    /// What the client is told: a sentence.
+    fn detail(&self) -> String {
+        match self.reaction().detail {
+            Some(detail) => detail.to_owned(),
+            None => sentence(&self.to_string()),
+        }
+    }
+
+    /// What each problem leads to: the one table.
+    fn reaction(&self) -> Reaction {
+        use Failure::{Deadline, Engine, Overloaded};
+        use ModelError::{InvalidInput, TooLarge};
+        match self {
+            Problem::NoRoute(_) | Problem::NoEndpoint(_) | Problem::NoModel { .. } | Problem::NoVersion { .. } => {
+                Reaction::refuse(StatusCode::NOT_FOUND, Rejection::NoRoute)
+            }
+            Problem::Method(_) => Reaction::refuse(StatusCode::METHOD_NOT_ALLOWED, Rejection::Method),
+            Problem::NoHost | Problem::BadTimeout(_) | Problem::Invalid(_) | Problem::Model(InvalidInput(_)) => {
+                Reaction::refuse(StatusCode::BAD_REQUEST, Rejection::BadRequest)
+            }
+            Problem::NoKey => Reaction::refuse(StatusCode::UNAUTHORIZED, Rejection::NoKey),
+            Problem::WrongKey => Reaction::refuse(StatusCode::UNAUTHORIZED, Rejection::WrongKey),
+            Problem::KeyShare(_) => Reaction::shed(StatusCode::TOO_MANY_REQUESTS, Rejection::KeyShare),
             Problem::BodyTooLarge { .. } | Problem::NeverFits { .. } => {
-                (StatusCode::PAYLOAD_TOO_LARGE, Outcome::ClientError, "")
+                Reaction::refuse(StatusCode::PAYLOAD_TOO_LARGE, Rejection::TooLarge)
             }
-            Problem::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::ClientError, ""),
-            Problem::BodyBroken(_) => {
-                (StatusCode::BAD_REQUEST, Outcome::ClientError, "The body broke off; send it again.")
+            Problem::Model(TooLarge(_)) => Reaction::refuse(StatusCode::BAD_REQUEST, Rejection::TooLarge),
+            Problem::BodyTooSlow => Reaction::refuse(StatusCode::REQUEST_TIMEOUT, Rejection::BodyIncomplete),
+            Problem::BodyBroken(_) => Reaction::refuse(StatusCode::BAD_REQUEST, Rejection::BodyIncomplete)
+                .saying("The body broke off; send it again."),
+            Problem::BodiesFull => Reaction::busy(Rejection::BodiesFull),
+            Problem::InferencesFull(_) => Reaction::busy(Rejection::InferencesFull),
+            Problem::QueueFull(_) => Reaction::busy(Rejection::WaitingFull),
+            Problem::DeadlineUnreachable(_) => Reaction::busy(Rejection::WouldBeLate),
+            Problem::NoInstance(_) => Reaction::busy(Rejection::NoInstance),
+            Problem::Invoke(InvokeError::Overloaded(_)) | Problem::Model(ModelError::Failure(Overloaded(_))) => {
+                Reaction::busy(Rejection::ModelQueueFull)
             }
-            Problem::BodiesFull | Problem::InferencesFull(_) => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY),
-            Problem::QueueFull(_)
-            | Problem::DeadlineUnreachable(_)
-            | Problem::NoInstance(_)
-            | Problem::Invoke(Overloaded(_)) => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY),
-            Problem::NoEndpoint(_) | Problem::NoModel { .. } | Problem::NoVersion { .. } => {
-                (StatusCode::NOT_FOUND, Outcome::ClientError, "")
+            Problem::NotReady(_) => Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NotReady),
+            Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => {
+                Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NoModel)
             }
-            Problem::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, Outcome::ClientError, ""),
-            Problem::Invalid(_) | Problem::Model(ModelError::InvalidInput(_) | ModelError::TooLarge(_)) => {
-                (StatusCode::BAD_REQUEST, Outcome::ClientError, "")
-            }
-            Problem::NotReady(_) | Problem::Unavailable(_) | Problem::Invoke(NoModel(_)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, "")
-            }
-            Problem::Model(ModelError::Failure(Failure::Overloaded(_))) => {
-                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Shed, BUSY)
-            }
-            Problem::Model(ModelError::Failure(Failure::Deadline(_))) => {
-                (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut, "The model did not answer in time.")
-            }
-            Problem::Model(ModelError::Failure(Failure::Engine(_))) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The model failed on this request.")
-            }
-            Problem::Invoke(Deadline(_)) => {
-                (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut, "The function did not answer in time.")
-            }
-            Problem::Invoke(OutOfMemory(_)) => (
-                StatusCode::INSUFFICIENT_STORAGE,
-                Outcome::OutOfMemory,
-                "The function needed more memory for this request than it may use; send a smaller one.",
-            ),
-            Problem::Invoke(Trapped(_)) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function failed on this request.")
-            }
-            Problem::Invoke(NoResponse) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError, "The function ended without an answer.")
-            }
-            Problem::Invoke(Refused(_)) => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                Outcome::FunctionError,
-                "The function could not handle this request.",
-            ),
-        };
-        let text = if text.is_empty() { sentence(&self.to_string()) } else { text.to_owned() };
-        (status, outcome, text)
+            Problem::Model(ModelError::Failure(Deadline(_))) => Reaction::late("The model did not answer in time."),
+            Problem::Invoke(InvokeError::Deadline(_)) => Reaction::late("The function did not answer in time."),
+            Problem::Model(ModelError::Failure(Engine(_))) => Reaction::fail("The model failed on this request."),
+            Problem::Invoke(InvokeError::Trapped(_)) => Reaction::fail("The function failed on this request."),
+            Problem::Invoke(InvokeError::NoResponse) => Reaction::fail("The function ended without an answer."),
+            Problem::Invoke(InvokeError::Refused(_)) => Reaction::fail("The function could not handle this request."),
+            Problem::Invoke(InvokeError::OutOfMemory(_)) => Reaction {
+                status: StatusCode::INSUFFICIENT_STORAGE,
+                outcome: Outcome::OutOfMemory,
+                rejection: None,
+                detail: Some("The function needed more memory for this request than it may use; send a smaller one."),
+            },
+        }
+    }
+}
+
+/// What a problem leads to.
+struct Reaction {
+    status: StatusCode,
+    outcome: Outcome,
+    /// Where a limit or a mistake of the client is the reason.
+    rejection: Option<Rejection>,
+    /// What the client is told where the problem's own text is not fit for the public.
+    detail: Option<&'static str>,
+}
+
+impl Reaction {
+    /// The client made a mistake.
+    fn refuse(status: StatusCode, rejection: Rejection) -> Self {
+        Reaction { status, outcome: Outcome::ClientError, rejection: Some(rejection), detail: None }
+    }
+
+    /// The server sheds load; the client may try again.
+    fn shed(status: StatusCode, rejection: Rejection) -> Self {
+        Reaction { status, outcome: Outcome::Shed, rejection: Some(rejection), detail: None }
+    }
+
+    /// The server sheds load, and its numbers are none of the client's business.
+    fn busy(rejection: Rejection) -> Self {
+        Self::shed(StatusCode::SERVICE_UNAVAILABLE, rejection).saying("The server is busy; try again in a moment.")
+    }
+
+    /// The deadline passed.
+    fn late(detail: &'static str) -> Self {
+        let (status, outcome) = (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut);
+        Reaction { status, outcome, rejection: Some(Rejection::Deadline), detail: Some(detail) }
+    }
+
+    /// The function or the engine failed.
+    fn fail(detail: &'static str) -> Self {
+        let (status, outcome) = (StatusCode::INTERNAL_SERVER_ERROR, Outcome::FunctionError);
+        Reaction { status, outcome, rejection: None, detail: Some(detail) }
+    }
+
+    fn saying(self, detail: &'static str) -> Self {
+        Reaction { detail: Some(detail), ..self }
     }
 }
 

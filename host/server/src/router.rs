@@ -13,7 +13,7 @@ use http_body_util::Full;
 use crate::functions::manifest::StaticResponse;
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::Route;
-use crate::oip;
+use crate::oip::rest;
 use modelfn_wasm::function::Function;
 
 /// Headers that only the host may set.
@@ -53,7 +53,7 @@ impl Target {
                 let rest = request.headers().get(PATH_INFO).and_then(|rest| rest.to_str().ok());
                 rest.is_some_and(|rest| public.iter().any(|public| public.has(request.method().as_str(), rest)))
             }
-            Target::Inference => oip::is_public(request.uri().path()),
+            Target::Inference => rest::is_public(request.uri().path()),
             Target::Static(_) => true,
         }
     }
@@ -77,7 +77,7 @@ impl Router {
             (path, request.headers_mut())
         };
         remove_ours(headers);
-        if oip::has(&path) {
+        if rest::has(&path) {
             return Ok(Target::Inference);
         }
         for (route, target) in &self.routes {

@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Response;
-use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::error::InvokeError;
+use super::remaining_length::RemainingLength;
 
 /// A guest's invocation, which runs while it is polled.
 pub(super) type GuestFuture = Pin<Box<dyn Future<Output = Result<(), InvokeError>> + Send>>;
@@ -44,25 +44,16 @@ impl Drop for GuestTask {
 pub struct ResponseBody {
     body: HyperOutgoingBody,
     guest: GuestTask,
-    /// Bytes of the `content-length` that have not been read yet. hyper stops reading when there are none left, and
-    /// does not ask for the end of the body.
-    remaining: Option<u64>,
+    remaining: RemainingLength,
 }
 
 impl ResponseBody {
     pub(super) fn wrap(response: Response<HyperOutgoingBody>, mut guest: GuestTask) -> Response<ResponseBody> {
-        let length = response.headers().get(CONTENT_LENGTH);
-        let remaining = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let remaining = RemainingLength::announced(response.headers());
         // hyper drops the body of a response that can have none without reading it (RFC 9112, section 6.3), which must
         // not be taken for a client that disconnected.
-        guest.may_finish = remaining == Some(0) || matches!(response.status().as_u16(), 204 | 304);
+        guest.may_finish = remaining.is_zero() || matches!(response.status().as_u16(), 204 | 304);
         response.map(|body| ResponseBody { body, guest, remaining })
-    }
-
-    fn data_read(&mut self, data: &Bytes) {
-        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
-        self.guest.may_finish |= self.remaining == Some(0);
     }
 }
 
@@ -73,7 +64,10 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => self.data_read(frame.data_ref().unwrap_or(&Bytes::new())),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.remaining.read(frame);
+                self.guest.may_finish |= self.remaining.is_zero();
+            }
             Poll::Ready(None) => self.guest.may_finish = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }

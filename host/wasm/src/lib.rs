@@ -13,6 +13,7 @@ mod guest_log;
 mod invocation;
 mod phases;
 mod poll_timer;
+pub mod remaining_length;
 mod settings;
 mod state;
 mod wasi_nn;

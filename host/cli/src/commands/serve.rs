@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use modelfn_server::admin::{self, Admin, Readiness, Reload};
+use modelfn_server::admin::{self, Admin, Reload};
 use modelfn_server::admission::keys::Keys;
 use modelfn_server::connection::{self, GracefulShutdown};
 use modelfn_server::functions::loader::{AppLoader, Services};
+use modelfn_server::readiness::Readiness;
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::Traces;
 use modelfn_telemetry::traces::collector::Collector;
@@ -91,7 +92,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let _ = loaded.send(());
     let signals = signals.await?;
     loader.serve_reloads(service.clone(), reload_requests)?;
-    services.readiness.ready(&service);
+    services.readiness.ready(service.readiness_check());
     tokio::spawn(reload_on_hangup(hangups, reloads));
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
 

@@ -1,35 +1,98 @@
-//! How many inferences there are at the same time: no sandbox bounds what their inputs and outputs take.
+//! A limit of how much of something may be in use at the same time: the one gate that all limits are made of.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+/// Counts units in use (requests, queue slots, bytes) and refuses more than a limit. Nobody waits here.
+#[derive(Clone, Debug)]
+pub struct ConcurrencyLimit(Arc<Gate>);
 
-use crate::oip::endpoint::Endpoint;
-use crate::problem::Problem;
+#[derive(Debug)]
+struct Gate {
+    /// `usize::MAX` is no limit.
+    most: AtomicUsize,
+    in_use: AtomicUsize,
+}
 
-/// Places for inferences in flight, whichever models serve.
-pub(crate) struct ConcurrencyLimit {
-    most: usize,
-    free: Arc<Semaphore>,
+/// Units of a [`ConcurrencyLimit`] that are in use until this is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    gate: Arc<Gate>,
+    units: usize,
 }
 
 impl ConcurrencyLimit {
-    /// So many places.
-    pub(crate) fn new(most: usize) -> Self {
-        ConcurrencyLimit { most, free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+    /// A limit of `most` units, none of which is in use.
+    pub fn new(most: usize) -> Self {
+        ConcurrencyLimit(Arc::new(Gate { most: AtomicUsize::new(most), in_use: AtomicUsize::new(0) }))
     }
 
-    /// A place for a request for `endpoint`, if that is an inference; nothing else needs one. Nobody waits for a place:
-    /// that is what a model's queue is for.
-    ///
-    /// # Errors
-    ///
-    /// All places are taken.
-    pub(crate) fn admit(&self, endpoint: &Endpoint<'_>) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        if !matches!(endpoint, Endpoint::Infer(_)) {
-            return Ok(None);
+    /// The most units that may be in use.
+    pub fn most(&self) -> usize {
+        self.0.most.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit. Units that are in use stay in use, also where there are more of them now.
+    pub fn set_most(&self, most: usize) {
+        self.0.most.store(most, Ordering::Relaxed);
+    }
+
+    /// Units in use.
+    pub fn in_use(&self) -> usize {
+        self.0.in_use.load(Ordering::Relaxed)
+    }
+
+    /// One unit, unless all are in use.
+    pub fn try_acquire(&self) -> Option<Permit> {
+        let mut permit = self.empty_permit();
+        permit.try_grow(1).then_some(permit)
+    }
+
+    /// A permit of no units, for [`Permit::try_grow`].
+    pub fn empty_permit(&self) -> Permit {
+        Permit { gate: self.0.clone(), units: 0 }
+    }
+}
+
+impl Permit {
+    /// Takes so many units more. Returns whether there were as many; otherwise nothing changes.
+    pub fn try_grow(&mut self, units: usize) -> bool {
+        let most = self.gate.most.load(Ordering::Relaxed);
+        let grown = |in_use: usize| in_use.checked_add(units).filter(|&sum| sum <= most);
+        let taken = self.gate.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
+        if taken {
+            self.units += units;
         }
-        let place = self.free.clone().try_acquire_owned();
-        place.map(Some).map_err(|_| Problem::InferencesFull(self.most))
+        taken
+    }
+
+    /// Units that this permit holds.
+    pub fn units(&self) -> usize {
+        self.units
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.in_use.fetch_sub(self.units, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_reached_and_left_again() {
+        let limit = ConcurrencyLimit::new(2);
+        let permits = [limit.try_acquire().unwrap(), limit.try_acquire().unwrap()];
+        assert!(limit.try_acquire().is_none() && limit.in_use() == 2);
+        drop(permits);
+        let mut permit = limit.empty_permit();
+        assert!(permit.try_grow(2) && !permit.try_grow(1) && !permit.try_grow(usize::MAX) && permit.units() == 2);
+        limit.set_most(1);
+        assert_eq!((limit.in_use(), limit.most()), (2, 1));
+        drop(permit);
+        assert!(limit.try_acquire().is_some() && limit.in_use() == 0);
     }
 }

@@ -7,14 +7,14 @@
 //! - What a name has in flight outlives a change of the file; a broken file changes nothing.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use crate::admission::key_file;
+use super::concurrency_limit::{ConcurrencyLimit, Permit};
+use super::key_file;
 use crate::problem::Problem;
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::admission::KeyFile;
@@ -39,16 +39,11 @@ struct Key {
     client: Arc<Client>,
 }
 
-/// A name of the file, and what it has in flight with all its keys.
+/// A name of the file, and the requests that all its keys together have in flight.
 pub(crate) struct Client {
     name: String,
-    /// `usize::MAX` is no limit.
-    most: AtomicUsize,
-    in_flight: AtomicUsize,
+    in_flight: ConcurrencyLimit,
 }
-
-/// A client's request in flight, until it's dropped.
-pub(crate) struct Permit(Arc<Client>);
 
 impl Keys {
     /// Reads the keys of the file at `path`, and again when it changes, on a thread of its own.
@@ -114,7 +109,7 @@ impl Keys {
         for entry in entries {
             let known = current.iter().chain(&keys).find(|key| key.client.name == entry.name);
             let client = known.map_or_else(|| Client::new(&entry.name), |key| key.client.clone());
-            client.most.store(entry.max_in_flight.map_or(usize::MAX, Into::into), Ordering::Relaxed);
+            client.in_flight.set_most(entry.max_in_flight.map_or(usize::MAX, Into::into));
             keys.push(Key { digest: entry.digest, client });
         }
         let names = keys.iter().map(|key| key.client.name.as_str()).collect::<Vec<_>>().join(" ");
@@ -126,7 +121,7 @@ impl Keys {
 
 impl Client {
     fn new(name: &str) -> Arc<Client> {
-        Arc::new(Client { name: name.to_owned(), most: AtomicUsize::new(0), in_flight: AtomicUsize::new(0) })
+        Arc::new(Client { name: name.to_owned(), in_flight: ConcurrencyLimit::new(0) })
     }
 
     /// Its name in the file.
@@ -134,22 +129,13 @@ impl Client {
         &self.name
     }
 
-    /// Counts one more request in flight.
+    /// Takes one of the requests that this name may have in flight.
     ///
     /// # Errors
     ///
-    /// It has its share already.
-    pub(crate) fn acquire(self: &Arc<Self>) -> Result<Permit, Problem> {
-        let most = self.most.load(Ordering::Relaxed);
-        let more = |n| (n < most).then_some(n + 1);
-        let taken = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.map(|_| Permit(self.clone())).map_err(|_| Problem::KeyShare(most))
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    /// All of them are in flight.
+    pub(crate) fn acquire(&self) -> Result<Permit, Problem> {
+        self.in_flight.try_acquire().ok_or_else(|| Problem::KeyShare(self.in_flight.most()))
     }
 }
 

@@ -25,7 +25,7 @@ struct State {
 
 impl QueueWaitEstimator {
     /// Somebody who had waited got an instance, and `waiting` others still wait.
-    pub(crate) fn turn(&self, now: Instant, waiting: usize) {
+    pub(crate) fn dequeued(&self, now: Instant, waiting: usize) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.forget_old(now);
         if let Some(last) = state.last {
@@ -73,10 +73,10 @@ mod tests {
     fn a_line_that_moves_steadily_is_foreseen() {
         let (queue_wait, start) = (QueueWaitEstimator::default(), Instant::now());
         for n in 0..ENOUGH {
-            queue_wait.turn(at(start, n), 5);
+            queue_wait.dequeued(at(start, n), 5);
             assert_eq!(queue_wait.estimate(at(start, n), 100), Duration::ZERO, "too early to tell");
         }
-        queue_wait.turn(at(start, ENOUGH), 5);
+        queue_wait.dequeued(at(start, ENOUGH), 5);
         let foreseen = queue_wait.estimate(at(start, ENOUGH), 100);
         assert!(foreseen.abs_diff(STEP * 100) < Duration::from_millis(1), "{foreseen:?}");
     }
@@ -84,20 +84,20 @@ mod tests {
     #[test]
     fn what_is_old_or_was_no_line_is_forgotten() {
         let (queue_wait, start) = (QueueWaitEstimator::default(), Instant::now());
-        (0..20).for_each(|n| queue_wait.turn(at(start, n), 5));
+        (0..20).for_each(|n| queue_wait.dequeued(at(start, n), 5));
         assert!(queue_wait.estimate(at(start, 20), 1) > Duration::ZERO);
         assert_eq!(queue_wait.estimate(at(start, 20) + STALE, 1), Duration::ZERO);
 
-        (0..20).for_each(|n| queue_wait.turn(at(start, 1000 + n), 5));
-        queue_wait.turn(at(start, 1020), 0);
+        (0..20).for_each(|n| queue_wait.dequeued(at(start, 1000 + n), 5));
+        queue_wait.dequeued(at(start, 1020), 0);
         assert_eq!(queue_wait.estimate(at(start, 1021), 1), Duration::ZERO, "the line was empty");
     }
 
     #[test]
     fn a_change_is_followed() {
         let (queue_wait, start) = (QueueWaitEstimator::default(), Instant::now());
-        (0..50).for_each(|n| queue_wait.turn(at(start, n), 5));
-        (0..100).for_each(|n| queue_wait.turn(at(start, 50 + 4 * n), 5));
+        (0..50).for_each(|n| queue_wait.dequeued(at(start, n), 5));
+        (0..100).for_each(|n| queue_wait.dequeued(at(start, 50 + 4 * n), 5));
         let foreseen = queue_wait.estimate(at(start, 450), 1);
         assert!(foreseen.abs_diff(STEP * 4) < Duration::from_millis(1), "{foreseen:?}");
     }

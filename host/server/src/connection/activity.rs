@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::serve::ConnectionLimits;
+use super::limits::ConnectionLimits;
 use crate::service::ResponseBody;
 
 /// The open requests and answers of one connection.

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::activity::ConnectionActivity;
+use super::limits::ConnectionLimits;
 use super::timeout_stream::TimeoutStream;
 use crate::service::Service;
 
@@ -26,19 +27,6 @@ const MAX_STREAMS: u32 = 256;
 /// The longest head of a request, in bytes. HTTP/1 reads no more at once either, so that a connection's buffer stays
 /// small however large a body is.
 const MAX_HEAD: usize = 64 << 10;
-
-/// What connections may take of the server.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
-    /// Connections that may be open at the same time.
-    pub connections: usize,
-    /// For a request's head.
-    pub header_timeout: Duration,
-    /// For a client to go on reading its answer.
-    pub stall: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-}
 
 /// How long a server that was told to end goes on.
 #[derive(Clone, Copy, Debug)]

@@ -20,11 +20,13 @@ use modelfn_wasm::function::{Code, Function, FunctionSettings, HostLinker, Mount
 use tokio::sync::mpsc;
 
 use super::manifest::{self, App, Handler};
-use crate::admin::{Readiness, Reload};
+use crate::admin::Reload;
+use crate::admission::RequestLimits;
 use crate::admission::keys::Keys;
 use crate::oip::{self, Inference};
+use crate::readiness::Readiness;
 use crate::router::{Router, Target};
-use crate::service::{AppState, RequestLimits, Service};
+use crate::service::{AppState, Service};
 
 /// What an application is loaded from, and what one request of it may use.
 #[derive(Clone, Debug)]
@@ -276,7 +278,7 @@ fn load_app(manifest: &Path) -> Result<App> {
 
 /// A route that would never be asked is a mistake.
 fn check_routes(app: &App) -> Result<()> {
-    let taken = app.routes.iter().map(|(route, _)| route.to_string()).find(|route| oip::has(route));
+    let taken = app.routes.iter().map(|(route, _)| route.to_string()).find(|route| oip::rest::has(route));
     taken.map_or(Ok(()), |route| {
         anyhow::bail!("route \"{route}\": /v2 is the Open Inference Protocol's; choose another")
     })

@@ -1,14 +1,18 @@
+//! Readiness as the protocol reports it, without a server.
+
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use http::StatusCode;
 use http_body_util::BodyExt;
-
-use super::*;
-use crate::router::Router;
-use crate::service::{AppState, RequestLimits, Service};
 use modelfn_nn::backend::fake::Fake;
-use modelfn_nn::registry::Source;
+use modelfn_nn::registry::{Registry, Source};
 use modelfn_telemetry::metrics::Metrics;
+use serde_json::Value;
+
+use super::Inference;
+use super::rest::{self, Endpoint};
+use crate::readiness::Readiness;
 
 const GRAPH: &str = "compute = \"echo\"\n\
                      inputs = [{ name = \"x\", dtype = \"U8\", shape = [-1] }]\n\
@@ -31,23 +35,9 @@ fn registry() -> Arc<Registry> {
     Arc::new(registry)
 }
 
-/// What readiness asks.
-fn service(inference: Inference) -> Arc<Service> {
-    let current = AppState { router: Router::new(Vec::new()), inference };
-    let unready_after = Duration::MAX;
-    let (instances, waiting, inferences) = (1, 0, 1);
-    let limits =
-        RequestLimits { instances, waiting, inferences, body: 0, bodies: 0, timeout: Duration::MAX, unready_after };
-    Arc::new(Service::new(current, limits, Arc::new(Metrics::new())))
-}
-
 async fn get(inference: &Inference, path: &str) -> (StatusCode, Value) {
-    let metrics = Arc::new(Metrics::new());
-    let request = Request::get(path).body(Full::new(Bytes::new())).unwrap();
-    let request = DrainOnDrop::wrap(request, metrics.admission.received());
-    let limits = (&Bodies::new((1, 1), &metrics), Duration::from_secs(9));
-    let answer = inference.answer(Endpoint::parse(path).unwrap(), request, limits).await;
-    let (head, body) = answer.unwrap_or_else(|problem| problem.inference_response()).into_parts();
+    let response = rest::describe(inference, &Endpoint::parse(path).unwrap());
+    let (head, body) = response.unwrap_or_else(|problem| problem.inference_response()).into_parts();
     (head.status, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
 }
 
@@ -55,10 +45,9 @@ async fn get(inference: &Inference, path: &str) -> (StatusCode, Value) {
 async fn nothing_is_ready_before_the_start_has_ended_nor_after_the_drain_has_begun() {
     let readiness = Arc::new(Readiness::default());
     let inference = Inference::new(registry(), readiness.clone());
-    let service = service(Inference::new(registry(), readiness.clone()));
     type Change<'a> = &'a dyn Fn(&Readiness);
     let changes: [(Change<'_>, bool); 3] =
-        [(&|_| {}, false), (&|readiness| readiness.ready(&service), true), (&|readiness| readiness.draining(), false)];
+        [(&|_| {}, false), (&|readiness| readiness.ready(|| None), true), (&|readiness| readiness.draining(), false)];
     for (change, ready) in changes {
         change(&readiness);
         let expected = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -8,10 +8,11 @@ use http::header::HeaderValue;
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::classification::Classes;
 use super::json::{self, Numbers};
 use super::request::Wanted;
-use super::{JSON_LENGTH, datatype, internal, response_of};
+use super::{JSON_LENGTH, response_of};
+use crate::oip::classification::Classes;
+use crate::oip::core::{datatype, internal};
 use crate::problem::Problem;
 use modelfn_nn::model::Model;
 use modelfn_nn::tensor::{Tensor, Tensors};

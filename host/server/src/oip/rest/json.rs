@@ -3,7 +3,7 @@
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
-use super::datatype;
+use crate::oip::core::datatype;
 use modelfn_nn::tensor::{DType, Tensor};
 
 /// Whether the protocol has a JSON form for this type.
@@ -140,7 +140,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::oip::random::Random;
+    use crate::oip::rest::random::Random;
 
     #[test]
     fn nested_and_flat_data_are_the_same() {

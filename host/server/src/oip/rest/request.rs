@@ -14,8 +14,9 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use self::bounded::Bounded;
-use super::classification::Top;
-use super::{datatype, json};
+use super::json;
+use crate::oip::classification::Top;
+use crate::oip::core::datatype;
 use crate::problem::Problem;
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 
@@ -98,20 +99,20 @@ struct Parameters {
     shared_memory_region: Option<IgnoredAny>,
 }
 
-/// Asked for the bytes of a tensor before it is made of JSON. Binary data stay where they are.
-pub type Reservation<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
+/// Reserves the bytes of a tensor before it is made of JSON. Binary data stay in the body and need none.
+pub type Reserve<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
 
 /// Reads a body whose JSON has `json_length` bytes; all of it is JSON when nothing was announced.
 ///
 /// # Errors
 ///
-/// [`Problem::Invalid`] with a sentence for the client, or what `charge` says. Whether the inputs fit the model's
+/// [`Problem::Invalid`] with a sentence for the client, or what `reserve` says. Whether the inputs fit the model's
 /// signature is the model's to say.
 pub fn parse(
     body: &Bytes,
     json_length: Option<usize>,
     signature: &Signature,
-    charge: &mut Reservation<'_>,
+    reserve: &mut Reserve<'_>,
 ) -> Result<Asked, Problem> {
     if json_length == Some(0) {
         return Ok(raw(body, signature)?);
@@ -128,7 +129,7 @@ pub fn parse(
         let (given, wanted) = (document.inputs.len(), specs(&signature.inputs));
         return Err(format!("the request has {given} inputs; the model's are: {wanted}").into());
     }
-    let inputs = document.inputs.iter().map(|input| Ok((input.name.clone(), tensor(input, &mut binary, charge)?)));
+    let inputs = document.inputs.iter().map(|input| Ok((input.name.clone(), tensor(input, &mut binary, reserve)?)));
     let inputs = inputs.collect::<Result<Tensors, Problem>>()?;
     if !binary.is_empty() {
         return Err(format!("{} bytes are left over after the binary data of the last input", binary.len()).into());
@@ -160,7 +161,7 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<Asked, String> {
     Ok(Asked { inputs, answer: Wanted { id: None, outputs }, timeout: None })
 }
 
-fn tensor(input: &Input<'_>, binary: &mut Bytes, charge: &mut Reservation<'_>) -> Result<Tensor, Problem> {
+fn tensor(input: &Input<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>) -> Result<Tensor, Problem> {
     let Input { name, datatype, shape, parameters, data } = input;
     if name.len() > MAX_NAME {
         return Err(format!("an input's name has {} bytes, which is more than {MAX_NAME}", name.len()).into());
@@ -186,14 +187,14 @@ fn tensor(input: &Input<'_>, binary: &mut Bytes, charge: &mut Reservation<'_>) -
             .into());
         }
         (None, Some(data)) => {
-            charge(json::most_bytes(dtype, shape, data.get()))?;
+            reserve(json::most_bytes(dtype, shape, data.get()))?;
             json::read(dtype, shape, data.get()).map_err(|e| format!("input '{name}' {e}"))?.into()
         }
         (Some(_), Some(_)) => return Err(format!("input '{name}' has both data and binary_data_size; send one").into()),
         (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one").into()),
     };
     let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
-    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(super::datatype)))?)
+    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(crate::oip::core::datatype)))?)
 }
 
 /// Those that were requested, in that order; all when none was. Each may be requested once.

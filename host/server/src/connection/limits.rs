@@ -1,0 +1,16 @@
+//! What connections may take of the server.
+
+use std::time::Duration;
+
+/// What connections may take of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Connections that may be open at the same time.
+    pub connections: usize,
+    /// How long a client may take to send a request's head.
+    pub header_timeout: Duration,
+    /// How long a client may leave a response unread.
+    pub stall: Duration,
+    /// How long a connection without requests is kept.
+    pub idle: Duration,
+}

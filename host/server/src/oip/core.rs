@@ -1,0 +1,144 @@
+//! The protocol without a transport: which models there are, and computing with them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use modelfn_nn::backend::ComputeError;
+use modelfn_nn::batcher::{Computed, Failure};
+use modelfn_nn::model::{Model, ModelError};
+use modelfn_nn::registry::Registry;
+use modelfn_nn::tensor::{DType, Tensors};
+use tokio::sync::Semaphore;
+
+use crate::problem::Problem;
+use crate::readiness::Readiness;
+
+/// Requests and responses up to this many bytes are converted at once; larger ones on a thread that may take its time.
+const MAX_INLINE_CONVERSION: usize = 64 << 10;
+
+/// The models that the protocol serves.
+pub struct Inference {
+    registry: Arc<Registry>,
+    readiness: Arc<Readiness>,
+    /// Large requests and responses are converted by as many threads as there are cores.
+    converters: Arc<Semaphore>,
+}
+
+impl Inference {
+    /// The protocol on the models of `registry`.
+    pub fn new(registry: Arc<Registry>, readiness: Arc<Readiness>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Inference { registry, readiness, converters: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// Why a model keeps the server from being ready, if so: one is broken, or its queue has been full for
+    /// `saturated_after`.
+    pub(crate) fn unready(&self, saturated_after: Duration) -> Option<String> {
+        let broken = self.registry.broken().values().map(|error| format!("not served: {error}"));
+        let saturated = self.registry.models().filter(|model| model.saturated_for() >= saturated_after).map(|model| {
+            let seconds = model.saturated_for().as_secs();
+            format!("saturated: the queue of model '{}' has been full for {seconds} s", model.name())
+        });
+        broken.chain(saturated).next()
+    }
+
+    /// Whether the server wants requests.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.readiness.is_ready()
+    }
+
+    /// Whether the server is between start-up and drain: a model that works is ready then, whatever else is wrong.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.readiness.is_serving()
+    }
+
+    /// The models that serve.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.registry.models()
+    }
+
+    /// The names of models that should serve and could not be loaded. The reason is for those who run the server.
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &str> {
+        self.registry.broken().keys().map(String::as_str)
+    }
+
+    /// The names of the models that serve.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.registry.models().map(|model| model.name()).collect()
+    }
+
+    /// The model of this name, and of this version where the client asks for one.
+    ///
+    /// # Errors
+    ///
+    /// There is no such model or version, or the model could not be loaded.
+    pub(crate) fn model(&self, name: &str, version: Option<u64>) -> Result<&Arc<Model>, Problem> {
+        if self.registry.broken().contains_key(name) {
+            return Err(Problem::Unavailable(name.to_owned()));
+        }
+        let Some(model) = self.registry.get(name) else {
+            return Err(Problem::NoModel { name: name.to_owned(), have: self.names().join(", ") });
+        };
+        match version {
+            Some(version) if version != u64::from(model.version()) => {
+                Err(Problem::NoVersion { name: name.to_owned(), version, have: model.version() })
+            }
+            _ => Ok(model),
+        }
+    }
+
+    /// Computes `inputs` with `model` by the deadline.
+    ///
+    /// # Errors
+    ///
+    /// The inputs don't fit the model, in the protocol's names of types, or the model gave no outputs.
+    pub(crate) async fn compute(model: &Model, inputs: Tensors, deadline: Instant) -> Result<Computed, Problem> {
+        model.compute(inputs, deadline).await.map_err(|error| match error {
+            ModelError::InvalidInput(invalid) => Problem::Invalid(invalid.describe(datatype)),
+            error => error.into(),
+        })
+    }
+
+    /// Runs `convert`, which takes time in proportion to `bytes`, where it keeps no other request from being served.
+    ///
+    /// # Errors
+    ///
+    /// No thread was free by the deadline, or the conversion panicked.
+    pub(crate) async fn convert<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        deadline: Instant,
+        convert: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        if bytes <= MAX_INLINE_CONVERSION {
+            return Ok(convert());
+        }
+        let started = Instant::now();
+        let late = |_| Failure::Deadline(started.elapsed());
+        let permit = tokio::time::timeout_at(deadline.into(), self.converters.clone().acquire_owned()).await;
+        let permit = permit.map_err(late).map_err(ModelError::from)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            convert()
+        });
+        done.await.map_err(|panic| internal(panic.to_string()))
+    }
+}
+
+/// A failure whose text is for the log only.
+pub(crate) fn internal(text: String) -> Problem {
+    ModelError::from(Failure::Engine(ComputeError(text))).into()
+}
+
+/// The protocol's name of an element type, such as `UINT8`.
+pub(crate) fn datatype(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Fp16 => "FP16",
+        DType::Bf16 => "BF16",
+        DType::Fp32 => "FP32",
+        DType::Fp64 => "FP64",
+        DType::U8 => "UINT8",
+        DType::I32 => "INT32",
+        DType::I64 => "INT64",
+    }
+}
