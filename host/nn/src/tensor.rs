@@ -1,4 +1,4 @@
-//! Tensors: an element type, a shape, and bytes.
+//! Tensors, which are an element type, a shape and bytes, and the signatures of graphs.
 //!
 //! Data is row-major and in native (little-endian) byte order, as wasi-nn and the Open Inference Protocol
 //! send it. Bytes are shared, never copied, when a tensor is cloned.
@@ -10,12 +10,12 @@ use bytes::Bytes;
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;
 
-/// The size of axis 0 of the first of `tensors`, if it has one.
+/// The number of rows in `tensors`: the size of axis 0 of the first tensor, if that has an axis.
 pub(super) fn rows(tensors: &Tensors) -> Option<usize> {
     tensors.first().and_then(|(_, tensor)| tensor.shape().first()).copied()
 }
 
-/// A dense tensor. Its data is exactly as long as its shape and type say.
+/// A dense tensor, whose data is exactly as long as its shape and type demand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     dtype: DType,
@@ -24,7 +24,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Makes a tensor of `shape` from row-major `data`.
+    /// Creates a tensor of `shape` from row-major, little-endian `data`.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Tensor {
         }
     }
 
-    /// Makes a tensor of zeros, as warm-up sends it.
+    /// Creates a tensor of zeros, as warm-ups use it.
     ///
     /// # Errors
     ///
@@ -93,11 +93,11 @@ impl DType {
     }
 }
 
-/// What somebody calls the element types. Cards and guests use wasi-nn's words; other protocols have their own.
+/// A protocol's names of the element types. Cards and guests use those of wasi-nn.
 pub type TypeWords = fn(DType) -> &'static str;
 
 impl DType {
-    /// wasi-nn's word.
+    /// wasi-nn's name of the type.
     pub fn word(self) -> &'static str {
         match self {
             DType::Fp16 => "FP16",
@@ -117,11 +117,11 @@ impl fmt::Display for DType {
     }
 }
 
-/// What a graph says, or a card promises, of one of its inputs or outputs.
+/// The name, element type and shape of one input or output, as a graph has it or a card declares it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorSpec {
-    /// The name the graph knows it by.
+    /// The name in the graph.
     pub name: String,
     /// The element type.
     pub dtype: DType,
@@ -130,19 +130,19 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Whether a tensor of this type and shape may stand here.
+    /// Whether a tensor of this type and shape matches.
     pub fn admits(&self, dtype: DType, shape: &[usize]) -> bool {
         self.dtype == dtype
             && self.shape.len() == shape.len()
             && self.shape.iter().zip(shape).all(|(&want, &have)| want < 0 || usize::try_from(want) == Ok(have))
     }
 
-    /// Name, type and shape, for people.
+    /// Name, type and shape as text.
     pub fn describe(&self, words: TypeWords) -> String {
         format!("'{}' {} {:?}", self.name, words(self.dtype), self.shape)
     }
 
-    /// The smallest real shape: each variable axis becomes 1.
+    /// The smallest shape that matches: each axis of any size becomes 1.
     pub fn smallest_shape(&self) -> Vec<usize> {
         self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(1)).collect()
     }
@@ -157,13 +157,25 @@ impl fmt::Display for TensorSpec {
 /// The inputs and outputs of a graph, in the graph's order.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Signature {
-    /// What `compute` takes.
+    /// The tensors that `compute` takes.
     pub inputs: Vec<TensorSpec>,
-    /// What `compute` returns.
+    /// The tensors that `compute` returns.
     pub outputs: Vec<TensorSpec>,
 }
 
-/// A tensor whose data does not fit its shape.
+impl Signature {
+    /// Whether axis 0 of every input and output counts rows. See [`is_batched`].
+    pub fn is_batched(&self) -> bool {
+        is_batched(&self.inputs, &self.outputs)
+    }
+}
+
+/// Whether axis 0 of every input and output is of any size, so that it counts rows and requests can be stacked on it.
+pub fn is_batched(inputs: &[TensorSpec], outputs: &[TensorSpec]) -> bool {
+    inputs.iter().chain(outputs).all(|spec| spec.shape.first() == Some(&-1))
+}
+
+/// The data of a tensor does not have the length that its shape and type demand.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.describe(DType::word))]
 pub struct WrongLength {
@@ -174,7 +186,7 @@ pub struct WrongLength {
 }
 
 impl WrongLength {
-    /// What is wrong, for people.
+    /// The error's text, with a protocol's names of the element types.
     pub fn describe(&self, words: TypeWords) -> String {
         let WrongLength { dtype, shape, expected, actual } = self;
         let expected = expected.map_or_else(|| "more bytes than can be addressed".to_owned(), |n| format!("{n} bytes"));

@@ -5,6 +5,8 @@
 //! numbers, and each number can be printed with where it comes from. Nothing here knows an engine, a socket of the
 //! server or a sandbox: of the other layers only `nn` is used, for cards and weights.
 
+#![forbid(unsafe_code)]
+
 pub mod settings;
 
 pub mod formula;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::Request;
 use modelfn_nn::card::Card;
-use modelfn_nn::tensor::{DType, TensorSpec};
+use modelfn_nn::tensor::{DType, TensorSpec, is_batched};
 
 /// A request and what it is, in words.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Described {
 
 /// Whether the model takes as many rows at once as one likes.
 pub(super) fn takes_batches(card: &Card) -> bool {
-    card.inputs.iter().chain(&card.outputs).all(|spec| spec.shape.first() == Some(&-1))
+    is_batched(&card.inputs, &card.outputs)
 }
 
 /// A request of `rows` rows of zeros.

@@ -1,43 +1,43 @@
-//! Inputs that don't fit a model, and how to say so in the words of whoever sent them.
+//! Inputs that don't match a model's signature, described with the type names of the caller's protocol.
 
 use std::fmt;
 
 use crate::tensor::{DType, TensorSpec, TypeWords};
 
-/// What is wrong with a computation's inputs.
+/// Why the inputs of a computation are invalid.
 #[derive(Debug)]
 pub enum InvalidInput {
-    /// One is missing, or there twice.
+    /// An input is missing or repeated.
     NotEachOnce {
         /// The model's name.
         model: String,
-        /// What it wants.
+        /// The inputs of its signature.
         inputs: Vec<TensorSpec>,
         /// The names that were given.
         given: Vec<String>,
     },
-    /// The model has none of this name.
+    /// The model has no input of this name.
     Unknown {
         /// The model's name.
         model: String,
-        /// What it wants.
+        /// The inputs of its signature.
         inputs: Vec<TensorSpec>,
         /// The name that was given.
         name: String,
     },
-    /// Type or shape differ from the model's, or the tensor is empty.
+    /// Type or shape don't match the signature, or the tensor is empty.
     Misfit {
         /// The type that was given.
         dtype: DType,
         /// The shape that was given.
         shape: Vec<usize>,
-        /// What the model wants.
+        /// The input of the signature.
         wanted: TensorSpec,
     },
 }
 
 impl InvalidInput {
-    /// A sentence that names the tensor, what it is and what it should be.
+    /// A sentence that names the tensor, what it is, and what it should be, with the type names `words`.
     pub fn describe(&self, words: TypeWords) -> String {
         let list = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.describe(words)).collect::<Vec<_>>().join(", ");
         match self {

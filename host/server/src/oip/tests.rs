@@ -7,7 +7,7 @@ use super::*;
 use crate::router::Router;
 use crate::service::{AppState, RequestLimits, Service};
 use modelfn_nn::backend::fake::Fake;
-use modelfn_nn::registry::Source;
+use modelfn_nn::registry::RegistryOptions;
 use modelfn_telemetry::metrics::Metrics;
 
 const GRAPH: &str = "compute = \"echo\"\n\
@@ -25,7 +25,7 @@ fn registry() -> Arc<Registry> {
     std::fs::write(folder.join("m/model.toml"), format!("{CARD}{tensors}")).unwrap();
     std::fs::write(folder.join("m/graph"), GRAPH).unwrap();
     let required = ["m".to_owned()];
-    let source = Source { folder: &folder, only: &[], required: &required, instances: NonZeroUsize::MIN };
+    let source = RegistryOptions { folder: &folder, only: &[], required: &required, instances: NonZeroUsize::MIN };
     let registry = Registry::new(vec![Box::new(Fake)], Arc::new(Metrics::new())).reload(&source).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     Arc::new(registry)
