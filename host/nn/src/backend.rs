@@ -53,12 +53,12 @@ pub trait Graph: Send {
     /// Inputs and outputs as the engine reports them.
     fn signature(&self) -> &Signature;
 
-    /// Another handle to the same graph, for another thread. Handles compute at the same time, and share the weights if the
-    /// engine can.
+    /// Another handle to the same graph, for another thread. Handles compute at the same time, and share the weights if
+    /// the engine can.
     fn share(&self) -> Box<dyn Graph>;
 
-    /// Runs the graph once and blocks until it is done. The names, types and shapes of `inputs` were checked against the
-    /// signature. Outputs are in the order of the signature.
+    /// Runs the graph once and blocks until it is done. The names, types and shapes of `inputs` were checked against
+    /// the signature. Outputs are in the order of the signature.
     ///
     /// # Errors
     ///

@@ -51,9 +51,9 @@ impl Registry {
         Registry { models: BTreeMap::new(), broken: BTreeMap::new(), engines }
     }
 
-    /// Creates a registry with the models of `options`. Models of this registry whose files are unchanged are shared, not
-    /// loaded again. A model that was not named and can't be loaded is left out with a warning. One that was named and
-    /// whose files are damaged becomes [broken](Registry::broken), and the others are served.
+    /// Creates a registry with the models of `options`. Models of this registry whose files are unchanged are shared,
+    /// not loaded again. A model that was not named and can't be loaded is left out with a warning. One that was named
+    /// and whose files are damaged becomes [broken](Registry::broken), and the others are served.
     ///
     /// # Errors
     ///
@@ -117,7 +117,8 @@ impl Registry {
         &self.broken
     }
 
-    /// The folder of the served version of the model in `folder`; for a broken model, of the version that would be served.
+    /// The folder of the served version of the model in `folder`; for a broken model, of the version that would be
+    /// served.
     pub fn served_folder(&self, folder: &Path) -> Option<PathBuf> {
         let name = folder.file_name()?.to_str()?;
         match self.models.get(name) {

@@ -1,5 +1,5 @@
-//! Stacks the inputs of several jobs on axis 0, and splits the outputs, so that each job gets what a call of its own would
-//! have given.
+//! Stacks the inputs of several jobs on axis 0, and splits the outputs, so that each job gets what a call of its own
+//! would have given.
 
 use std::ops::Range;
 

@@ -82,7 +82,7 @@ pub struct Plan {
 /// How a replica serves the model.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Layout {
-    /// Copies of the graph.
+    /// Computations at the same time, which share the weights.
     pub instances: usize,
     /// Threads of one computation.
     pub threads: usize,

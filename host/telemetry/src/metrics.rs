@@ -118,8 +118,8 @@ impl Metrics {
         GaugeGuard::new(&self.connections)
     }
 
-    /// Records an instance that has ended: how long it was instantiated, how long it lived altogether, and the most bytes
-    /// of linear memory that it had.
+    /// Records an instance that has ended: how long it was instantiated, how long it lived altogether, and the most
+    /// bytes of linear memory that it had.
     pub fn guest_ended(&self, instantiate: Duration, lifetime: Duration, memory_peak: usize) {
         self.instantiate.observe(instantiate.as_secs_f64());
         self.guest.observe(lifetime.as_secs_f64());

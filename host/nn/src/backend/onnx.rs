@@ -1,8 +1,8 @@
 //! ONNX Runtime, through `ort`. Only this file and those below it know the engine.
 //!
-//! The library is loaded from an explicit path when the first graph is loaded. A host without ONNX models therefore needs
-//! no library, and a missing one is an error with a remedy rather than a panic. Sessions have one intra-op thread by
-//! default and don't spin: on few cores, one session that is run by a thread a core was the fastest layout.
+//! The library is loaded from an explicit path when the first graph is loaded. A host without ONNX models therefore
+//! needs no library, and a missing one is an error with a remedy rather than a panic. Sessions have one intra-op thread
+//! by default and don't spin: on few cores, one session that is run by a thread a core was the fastest layout.
 
 mod protobuf;
 mod session;
@@ -173,14 +173,14 @@ fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) 
         .with_inter_op_spinning(false)?
         // A graph may not name other files of this machine as its external data, so it must contain its weights.
         .with_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")?
-        // On processors without VNNI the fast kernels add two INT8 products in saturating 16 bits, which changes results.
-        // This selects exact kernels there, and does nothing elsewhere.
+        // On processors without VNNI the fast kernels add two INT8 products in saturating 16 bits, which changes
+        // results. This selects exact kernels there, and does nothing elsewhere.
         .with_config_entry("session.x64quantprecision", "1")?
         .commit_from_memory(graph)
 }
 
-/// Returns free memory of the heap to the kernel. Parsing and optimizing a graph leaves more free memory behind than the
-/// session uses (20 MB for 18 MB of weights), and the allocator would keep it for good.
+/// Returns free memory of the heap to the kernel. Parsing and optimizing a graph leaves more free memory behind than
+/// the session uses (20 MB for 18 MB of weights), and the allocator would keep it for good.
 fn trim_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the C library has no safe binding for it")]

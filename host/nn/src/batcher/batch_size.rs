@@ -1,8 +1,8 @@
 //! Tunes the batch size by measuring: stacking pays where the weights are read once for all rows, and costs where the
 //! rows no longer fit into a cache. The decision is a pure function of the durations of past batches.
 //!
-//! Sizes are powers of two and the maximum. Each is tried for a while, the largest first. Then the smallest size that no
-//! larger one clearly beats is kept, and compared with its neighbours from time to time.
+//! Sizes are powers of two and the maximum. Each is tried for a while, the largest first. Then the smallest size that
+//! no larger one clearly beats is kept, and compared with its neighbours from time to time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 const WINDOW: usize = 16;
 /// The number of batches between two trials.
 const PERIOD: usize = 256;
-/// A larger batch is preferred only if its time for a row is below this share of the smaller one's, since it costs memory
-/// and its first row waits for the whole batch.
+/// A larger batch is preferred only if its time for a row is below this share of the smaller one's, since it costs
+/// memory and its first row waits for the whole batch.
 const CLEARLY: f64 = 0.97;
 
 /// Tunes the size of one model's batches.

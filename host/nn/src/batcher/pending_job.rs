@@ -6,7 +6,8 @@ use super::outcome::{Computed, Failure};
 use super::queue::Queue;
 use modelfn_telemetry::metrics::statistics::Reason;
 
-/// Held by the caller while its job is queued and computed. Dropping it without [`end`](PendingJob::end) cancels the job.
+/// Held by the caller while its job is queued and computed. Dropping it without [`end`](PendingJob::end) cancels the
+/// job.
 pub(super) struct PendingJob<'a> {
     pub(super) queue: &'a Queue,
     /// Identifies the job in the queue.

@@ -21,8 +21,8 @@ use crate::tensor::Tensors;
 pub struct BatcherLimits {
     /// The most jobs that may be queued.
     pub queue_size: usize,
-    /// The most rows (sizes of axis 0) of one batch; 1 turns stacking off. The batcher uses smaller batches where larger
-    /// ones don't pay.
+    /// The most rows (sizes of axis 0) of one batch; 1 turns stacking off. The batcher uses smaller batches where
+    /// larger ones don't pay.
     pub max_batch_size: usize,
     /// How long a job may wait for others to stack with.
     pub max_queue_delay: Duration,

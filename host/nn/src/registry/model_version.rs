@@ -73,8 +73,8 @@ impl ModelVersion {
         })
     }
 
-    /// Checks that the graph's digest is the one in the card, if that has one. A text in the card that is no digest never
-    /// matches.
+    /// Checks that the graph's digest is the one in the card, if that has one. A text in the card that is no digest
+    /// never matches.
     pub(crate) fn check_digest(&self, actual: &Digest) -> Result<(), RegistryError> {
         let expected = &self.card.graph.sha256;
         let actual = actual.to_string();

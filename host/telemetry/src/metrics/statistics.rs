@@ -66,8 +66,8 @@ pub struct BatchSize {
     pub compute_output: Total,
 }
 
-/// The statistics at one time. The numbers are read one after the other, so that they may differ by what happens between
-/// two reads.
+/// The statistics at one time. The numbers are read one after the other, so that they may differ by what happens
+/// between two reads.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Computations that succeeded, from the call to the outputs.

@@ -1,5 +1,5 @@
-//! Reads protocol buffers in place: fields in order, without copies or allocations. A field that ends beyond its message
-//! is an error (<https://protobuf.dev/programming-guides/encoding/>).
+//! Reads protocol buffers in place: fields in order, without copies or allocations. A field that ends beyond its
+//! message is an error (<https://protobuf.dev/programming-guides/encoding/>).
 
 /// Why bytes are not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! An ONNX Runtime session that several threads run at the same time.
 //!
 //! `ort` lets only one thread at a time run a session, since some execution providers are not thread-safe. The CPU
-//! provider, the only one of this build, is (microsoft/onnxruntime issues 114 and 22967). The engine's C API is therefore
-//! called directly: threads that share a session share its weights, in memory and in the processor's cache.
+//! provider, the only one of this build, is (microsoft/onnxruntime issues 114 and 22967). The engine's C API is
+//! therefore called directly: threads that share a session share its weights, in memory and in the processor's cache.
 
 use std::ffi::{CString, c_char};
 use std::ptr::{NonNull, null, null_mut};
@@ -53,7 +53,8 @@ impl SharedSession {
         let outputs = outputs.into_iter().map(|output| {
             let output = NonNull::new(output).ok_or_else(|| ort::Error::new("an output is missing"))?;
             #[expect(unsafe_code, reason = "a value is made from what the engine returned")]
-            // SAFETY: the engine returned the value to its caller, who owns it, and made it with this session's allocator.
+            // SAFETY: the engine returned the value to its caller, who owns it, and made it with this session's
+            // allocator.
             Ok(unsafe { DynValue::from_ptr(output, Some(self.session.allocator())) })
         });
         outputs.collect()

@@ -166,8 +166,8 @@ fn zeros_of_raw(raw: &[u8], element: Element, elements: u64) -> u64 {
     }
 }
 
-/// Elements of fewer than 32 bits are in `int32_data` as bit patterns: one number holds one element, or the two of a byte
-/// for types of four bits.
+/// Elements of fewer than 32 bits are in `int32_data` as bit patterns: one number holds one element, or the two of a
+/// byte for types of four bits.
 fn zeros_of_varints(value: Value<'_>, element: Element) -> Result<u64, Malformed> {
     let sign = if element.is_float { 1 << (element.bits - 1) } else { 0 };
     let mut zeros = 0;
