@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 pub struct Digest([u8; 32]);
 
 /// A text that is not a SHA-256 digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 digest is 64 lower-case hex digits")]
 pub struct InvalidDigest;
 
 impl Digest {
@@ -49,14 +50,6 @@ impl fmt::Display for Digest {
         f.write_str(&hex(&self.0))
     }
 }
-
-impl fmt::Display for InvalidDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a SHA-256 digest is 64 lower-case hex digits")
-    }
-}
-
-impl std::error::Error for InvalidDigest {}
 
 /// The SHA-256 of `bytes`, as 64 lower-case hex digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {

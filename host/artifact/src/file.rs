@@ -15,9 +15,10 @@ pub struct VerifiedFile {
 }
 
 /// Why a file is not an artifact that can be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file can't be read.
+    #[error("{} can't be read: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -25,6 +26,7 @@ pub enum ReadError {
         reason: io::Error,
     },
     /// The file has another digest than expected.
+    #[error("{} has sha256 {actual}, not {expected}", path.display())]
     Mismatch {
         /// The file.
         path: PathBuf,
@@ -51,22 +53,22 @@ pub fn read_verified(path: &Path, expected: Option<&Digest>) -> Result<VerifiedF
     }
 }
 
-impl std::fmt::Display for ReadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ReadError::Unreadable { path, reason } => write!(f, "{} can't be read: {reason}", path.display()),
-            ReadError::Mismatch { path, actual, expected } => {
-                write!(f, "{} has sha256 {actual}, not {expected}", path.display())
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ReadError::Unreadable { reason, .. } => Some(reason),
-            ReadError::Mismatch { .. } => None,
-        }
+    #[test]
+    fn a_file_is_read_only_if_it_has_the_expected_digest() {
+        let path = std::env::temp_dir().join(format!("modelfn-artifact-{}", std::process::id()));
+        std::fs::write(&path, "abc").unwrap();
+        let expected = Digest::of(b"abc");
+        let file = read_verified(&path, Some(&expected)).unwrap();
+        assert_eq!((file.bytes.as_slice(), file.digest), (&b"abc"[..], expected));
+        assert_eq!(read_verified(&path, None).unwrap().digest, expected);
+        let other = Digest::of(b"abd");
+        let error = read_verified(&path, Some(&other)).unwrap_err().to_string();
+        assert_eq!(error, format!("{} has sha256 {expected}, not {other}", path.display()));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(read_verified(&path, None), Err(ReadError::Unreadable { .. })));
     }
 }

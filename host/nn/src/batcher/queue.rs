@@ -103,7 +103,7 @@ impl Queue {
         state.last_id += 1;
         let id = state.last_id;
         state.jobs.push_back((id, job));
-        self.statistics.waiting(state.jobs.len());
+        self.statistics.set_waiting(state.jobs.len());
         drop(state);
         self.arrived.notify_one();
         Ok(id)
@@ -160,7 +160,7 @@ impl Queue {
     /// Records the length of the queue after jobs may have left it.
     fn shrank(&self, len: usize) {
         self.saturation.shrank(len, self.limits.queue_size);
-        self.statistics.waiting(len);
+        self.statistics.set_waiting(len);
     }
 
     fn wait<'a>(&self, mut state: MutexGuard<'a, QueueState>, timeout: Option<Duration>) -> MutexGuard<'a, QueueState> {

@@ -71,7 +71,7 @@ async fn each_caller_gets_its_own_outputs() {
 }
 
 #[tokio::test]
-async fn a_full_queue_sheds_and_a_caller_that_left_frees_its_slot() {
+async fn a_full_queue_rejects_and_a_caller_that_left_frees_its_slot() {
     let (graph, on_start, let_go) = gated();
     let batcher = Arc::new(start(vec![graph], 1));
     let submit = |n| {

@@ -156,8 +156,8 @@ mod tests {
         one.executed(4, &steps);
         one.succeeded(Duration::from_micros(9), Duration::from_micros(1), &steps);
         one.failed(Reason::Canceled, Duration::ZERO);
-        one.waiting(2);
-        other.waiting(3);
+        one.set_waiting(2);
+        other.set_waiting(3);
         let text = metrics.text();
         for line in [
             "# TYPE nv_inference_count unknown",
