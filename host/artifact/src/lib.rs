@@ -1,5 +1,11 @@
-//! Artifacts: a reference becomes bytes that were checked before they are used.
+//! Artifacts: files whose digest is verified before they are used.
 //!
-//! A leaf that knows neither models nor sandboxes.
+//! This crate is a leaf, which knows neither models nor sandboxes.
+
+#![forbid(unsafe_code)]
 
 pub mod digest;
+mod file;
+
+pub use self::digest::Digest;
+pub use self::file::{ReadError, VerifiedFile, read_verified};

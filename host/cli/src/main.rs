@@ -1,5 +1,7 @@
 //! The program `modelfn`: reads the arguments, starts the log, and runs one subcommand.
 
+#![forbid(unsafe_code)]
+
 mod commands;
 mod engines;
 mod log;

@@ -1,8 +1,7 @@
-//! The seam to inference engines: two traits, the errors they give, and the list of engines.
+//! The interface to inference engines: the traits [`Backend`] and [`Graph`], their errors, and the list of engines.
 //!
-//! Everything above speaks of tensors and signatures; everything an engine needs to know of itself stays in
-//! its own file below `backend/`. Devices are an engine's affair: a target that it can't give is refused,
-//! never replaced by another one.
+//! Everything above works with tensors and signatures. What is specific to an engine stays in its own file below
+//! `backend/`. A target that an engine doesn't support is an error, and never replaced by another target.
 
 pub mod fake;
 pub mod onnx;
@@ -16,14 +15,17 @@ use super::weights::Weights;
 
 /// An inference engine that can load graphs.
 pub trait Backend: Send + Sync {
-    /// The word that a model card and a wasi-nn encoding use for it.
+    /// Which engine this is.
     fn engine(&self) -> Engine;
 
-    /// Gets ready what every graph needs, a library say, while a file is still being read. What fails here is an error
-    /// of [`load`](Backend::load).
+    /// Whether this build of the engine can run graphs on `target`.
+    fn supports(&self, target: Target) -> bool;
+
+    /// Prepares what every graph needs, such as a library, while the graph's file is still being read. A failure is
+    /// reported by [`load`](Backend::load).
     fn prepare(&self) {}
 
-    /// Loads one graph from the bytes of its file. Each call makes an independent graph.
+    /// Loads a graph from the bytes of its file. Graphs of several calls share nothing.
     ///
     /// # Errors
     ///
@@ -38,7 +40,7 @@ pub trait Backend: Send + Sync {
     fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError>;
 }
 
-/// The one of `backends` that runs `engine`.
+/// Finds the backend of `engine`.
 ///
 /// # Errors
 ///
@@ -48,16 +50,17 @@ pub fn find(backends: &[Box<dyn Backend>], engine: Engine) -> Result<&dyn Backen
     found.map(Box::as_ref).ok_or_else(|| LoadError::NoEngine(format!("this build has no {engine:?} engine")))
 }
 
-/// A loaded graph, for one thread at a time; [`share`](Graph::share) makes it another's, too.
+/// A loaded graph, which one thread uses at a time. [`share`](Graph::share) gives another thread its own handle.
 pub trait Graph: Send {
-    /// Inputs and outputs as the engine itself reports them.
+    /// Inputs and outputs as the engine reports them.
     fn signature(&self) -> &Signature;
 
-    /// The same graph for another thread. They compute at the same time, and share weights where the engine can.
+    /// Another handle to the same graph, for another thread. Handles compute at the same time, and share the weights if
+    /// the engine can.
     fn share(&self) -> Box<dyn Graph>;
 
-    /// Runs the graph once, blocking. `inputs` fit the signature (names, types and shapes were checked).
-    /// Outputs come in the signature's order.
+    /// Runs the graph once and blocks until it is done. The names, types and shapes of `inputs` were checked against
+    /// the signature. Outputs are in the order of the signature.
     ///
     /// # Errors
     ///
@@ -65,25 +68,25 @@ pub trait Graph: Send {
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError>;
 }
 
-/// How to load a graph.
+/// Options for loading a graph.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
     /// The device to run on.
     pub target: Target,
-    /// Threads that one `compute` may use.
+    /// The most threads that one `compute` uses.
     pub threads: NonZeroUsize,
 }
 
 /// Why a graph could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The engine itself is not there.
+    /// The engine, or its library, is not available.
     #[error("{0}")]
     NoEngine(String),
-    /// The engine has no such device. Never replaced by another device.
+    /// The engine doesn't support the target.
     #[error("target '{target:?}' is not available: the {engine:?} engine of this build runs on cpu only", target = .0, engine = .1)]
     NoTarget(Target, Engine),
-    /// Too many graphs were loaded by guests already.
+    /// Guests have loaded as many graphs as they may.
     #[error("guests have loaded {0} graphs already; try again later, or have the host load the model")]
     Busy(usize),
     /// The bytes are not a graph that the engine can run.
@@ -91,7 +94,7 @@ pub enum LoadError {
     Invalid(String),
 }
 
-/// Why a computation failed, in the engine's own words.
+/// A computation failed. Holds the engine's message.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the engine failed: {0}")]
 pub struct ComputeError(pub String);

@@ -1,20 +1,19 @@
-//! A model's files, read and not loaded: for those who look at a model before it is served.
+//! The files of a model, read without loading the graph: for tools that analyze a model before it is served.
 
 use std::path::{Path, PathBuf};
 
 use super::backend::{self, Backend};
 use super::registry::{ModelVersion, RegistryError};
 use super::weights::Weights;
-use modelfn_artifact::digest::sha256_hex;
 use modelfn_card::Card;
 
-/// What is in the folder of the version that would be served.
+/// The files of the version that would be served.
 pub struct ModelFiles {
-    /// The version's own folder.
+    /// The folder of the version.
     pub folder: PathBuf,
-    /// As its author wrote it.
+    /// The model card.
     pub card: Card,
-    /// The bytes of the graph file. They have the digest of the card.
+    /// The bytes of the graph file, whose digest is the card's.
     pub graph: Vec<u8>,
 }
 
@@ -23,15 +22,15 @@ impl ModelFiles {
     ///
     /// # Errors
     ///
-    /// There is no such model, or one of its files can't be read.
+    /// There is no such model, one of its files can't be read, or the graph's digest is not the card's.
     pub fn read(folder: &Path, name: &str) -> Result<ModelFiles, RegistryError> {
-        let candidate = ModelVersion::named(folder, name)?;
-        let graph = candidate.read_graph()?;
-        candidate.check_digest(&sha256_hex(&graph))?;
-        Ok(ModelFiles { folder: candidate.folder, card: candidate.card, graph })
+        let version = ModelVersion::named(folder, name)?;
+        let graph = version.read_graph()?;
+        version.check_digest(&graph.digest)?;
+        Ok(ModelFiles { folder: version.folder, card: version.card, graph: graph.bytes })
     }
 
-    /// Counts the weights of the graph. No engine is started.
+    /// Counts the weights of the graph without starting an engine.
     ///
     /// # Errors
     ///

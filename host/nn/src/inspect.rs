@@ -1,4 +1,4 @@
-//! Looking at a model without serving it: its card, its graph, and where they disagree.
+//! Inspects a model without serving it: its card, its graph, and where they disagree.
 
 use std::fmt;
 use std::path::Path;
@@ -6,7 +6,6 @@ use std::path::Path;
 use super::backend::{self, Backend, LoadOptions};
 use super::registry::{ModelVersion, RegistryError};
 use super::tensor::{Signature, TensorSpec};
-use modelfn_artifact::digest::sha256_hex;
 use modelfn_card::Card;
 use modelfn_card::classification::Postprocessing;
 use modelfn_card::image::Preprocessing;
@@ -14,40 +13,40 @@ use modelfn_card::image::Preprocessing;
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
 pub struct Inspection {
-    /// The version that is served.
+    /// The number of the served version.
     pub version: u32,
-    /// As its author wrote it.
+    /// The model card.
     pub card: Card,
-    /// Bytes of the graph file.
+    /// The size of the graph file in bytes.
     pub graph_bytes: usize,
-    /// As the engine reports it.
+    /// The graph's signature, as the engine reports it.
     pub signature: Signature,
-    /// Sentences; none when card and graph agree.
+    /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
 
-/// Reads one model without serving it, and compares its card with its graph.
+/// Loads one model without serving it, and compares its card with its graph.
 ///
 /// # Errors
 ///
 /// The card or the graph can't be read at all. Disagreements between them are part of the result.
 pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
-    let candidate = ModelVersion::named(folder, name)?;
+    let model_version = ModelVersion::named(folder, name)?;
     let load_error = |reason| RegistryError::Load { name: name.to_owned(), reason };
-    let graph = candidate.read_graph()?;
-    let digest = match candidate.check_digest(&sha256_hex(&graph)) {
+    let graph = model_version.read_graph()?;
+    let digest = match model_version.check_digest(&graph.digest) {
         Err(RegistryError::Digest { expected, actual, .. }) => {
             Some(format!("sha256: the card says {expected}, the file has {actual}"))
         }
         checked => checked.map(|()| None)?,
     };
-    let ModelVersion { card, labels, version, .. } = candidate;
+    let ModelVersion { card, labels, version, .. } = model_version;
     let backend = backend::find(backends, card.graph.engine).map_err(load_error)?;
     let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
-    let signature = backend.load(&graph, &options).map_err(load_error)?.signature().clone();
+    let signature = backend.load(&graph.bytes, &options).map_err(load_error)?.signature().clone();
     let mut disagreements = card.disagreements(&signature, labels.as_ref());
     disagreements.extend(digest);
-    Ok(Inspection { version, card, graph_bytes: graph.len(), signature, disagreements })
+    Ok(Inspection { version, card, graph_bytes: graph.bytes.len(), signature, disagreements })
 }
 
 impl fmt::Display for Inspection {
@@ -100,7 +99,7 @@ fn tensors(f: &mut fmt::Formatter<'_>, key: &str, specs: &[TensorSpec]) -> fmt::
     specs.iter().enumerate().try_for_each(|(n, spec)| writeln!(f, "{:<12} {spec}", if n == 0 { key } else { "" }))
 }
 
-/// As it is written in a card.
+/// The value as it is written in a card.
 fn word(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

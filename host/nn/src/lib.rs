@@ -1,7 +1,6 @@
-//! Models: what a tensor is, how a model folder becomes something that computes, and who runs it.
+//! Models: tensors, the registry that loads a folder of models, the batcher, and the engines that compute.
 //!
-//! Owns the registry of models and the threads that compute. Knows neither HTTP nor WebAssembly, and only
-//! `backend/<engine>.rs` knows an engine.
+//! This crate knows neither HTTP nor WebAssembly. Only the file `backend/<engine>.rs` knows an engine.
 
 pub mod tensor;
 

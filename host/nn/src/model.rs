@@ -1,4 +1,4 @@
-//! A loaded model: what it takes is checked here, before a computation is queued.
+//! A loaded model, which checks inputs against its signature before a computation is queued.
 
 mod invalid;
 
@@ -22,84 +22,84 @@ pub struct Model {
     pub(super) name: String,
     pub(super) engine: Engine,
     pub(super) signature: Signature,
-    /// What the elements of the first output are called, in their order; none when the card has no labels.
+    /// The names of the elements of the first output, in their order; empty when the card has no labels.
     pub(super) labels: Vec<String>,
     pub(super) max_batch_size: usize,
     pub(super) batcher: Batcher,
     pub(super) metrics: Arc<Metrics>,
-    /// `None` for graphs that guests loaded.
+    /// The files that the model was loaded from; `None` for graphs that guests loaded.
     pub(super) source: Option<ModelSource>,
-    /// Held by graphs that guests loaded.
+    /// Limits how many graphs guests load; `None` for other models.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Which files a model was loaded from.
+/// The files that a model was loaded from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ModelSource {
-    /// The folder of its card.
+    /// The folder of the card.
     pub(super) folder: PathBuf,
     pub(super) version: u32,
-    /// Of card, labels and graph.
+    /// The digest of card, labels and graph together.
     pub(super) digest: [u8; 32],
 }
 
-/// Why a model gave no outputs.
+/// Why a computation on a model failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The inputs don't fit the graph.
+    /// The inputs don't match the signature.
     #[error(transparent)]
     InvalidInput(InvalidInput),
     /// Axis 0 is larger than the model's `max_batch_size`.
     #[error("{0}")]
     TooLarge(String),
-    /// The inputs were right; the queue or the engine was not.
+    /// The inputs were valid, but the queue or the engine failed.
     #[error(transparent)]
     Failure(#[from] Failure),
 }
 
 impl Model {
-    /// The name guests load it by.
+    /// The name by which guests load the model.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its version, from 1.
+    /// The version, from 1.
     pub fn version(&self) -> u32 {
         self.source.as_ref().map_or(1, |source| source.version)
     }
 
-    /// The folder that its card, labels and graph came from, if any.
+    /// The folder of the card, labels and graph; `None` for graphs that guests loaded.
     pub fn folder(&self) -> Option<&Path> {
         self.source.as_ref().map(|source| source.folder.as_path())
     }
 
-    /// For how long its queue has been full; zero when it isn't.
+    /// For how long the queue has been saturated; zero while it isn't.
     pub fn saturated_for(&self) -> Duration {
         self.batcher.saturated_for()
     }
 
-    /// The engine that computes it.
+    /// The engine that runs the model.
     pub fn engine(&self) -> Engine {
         self.engine
     }
 
-    /// Inputs and outputs, as the engine reports them.
+    /// The inputs and outputs, as the engine reports them.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    /// What the card calls the element `index` of the output `name`.
+    /// The label of the element `index` of the output `output`, if the card has labels for that output.
     pub fn label(&self, output: &str, index: usize) -> Option<&str> {
         let first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
         self.labels.get(index).filter(|_| first).map(String::as_str)
     }
 
-    /// What it has done since it was loaded.
+    /// The statistics since the model was loaded.
     pub fn statistics(&self) -> &Arc<Statistics> {
         self.batcher.statistics()
     }
 
-    /// Computes `inputs`; any order of names is taken.
+    /// Computes `inputs`, whose names may be in any order.
     ///
     /// # Errors
     ///

@@ -1,29 +1,32 @@
-//! Stacking on axis 0 and taking apart again, so that a batch answers what single calls would have.
+//! Stacks the inputs of several jobs on axis 0, and splits the outputs, so that each job gets what a call of its own
+//! would have given.
+
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
 use super::tensor::{DType, Tensor, Tensors};
 
-/// What must be equal for two inputs to stack: names, types, and shapes but for axis 0.
+/// Inputs stack if their keys are equal: names, element types, and shapes without axis 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BatchKey(Vec<(String, DType, Vec<usize>)>);
 
 impl BatchKey {
-    /// The kind of `inputs`; `None` where they can't stack: a tensor has no axis, or their axes 0 differ.
+    /// The key of `inputs`; `None` when they can't be stacked, since a tensor has no axis or their axes 0 differ.
     pub(super) fn of(inputs: &Tensors) -> Option<BatchKey> {
         let rows = inputs.first()?.1.shape().first()?;
-        let kind = |(name, tensor): &(String, Tensor)| {
+        let key = |(name, tensor): &(String, Tensor)| {
             let (first, rest) = tensor.shape().split_first()?;
             (first == rows).then(|| (name.clone(), tensor.dtype(), rest.to_vec()))
         };
-        let mut kinds = inputs.iter().map(kind).collect::<Option<Vec<_>>>()?;
+        let mut keys = inputs.iter().map(key).collect::<Option<Vec<_>>>()?;
         // Clients may name the same inputs in another order.
-        kinds.sort_by(|one, other| one.0.cmp(&other.0));
-        Some(BatchKey(kinds))
+        keys.sort_by(|one, other| one.0.cmp(&other.0));
+        Some(BatchKey(keys))
     }
 }
 
-/// One input of all, rows in order. All are of the same [`BatchKey`], and there is at least one.
+/// Concatenates `all` on axis 0, in order. All have the same [`BatchKey`], and there is at least one.
 pub(super) fn stack<'a>(all: impl Iterator<Item = &'a Tensors> + Clone) -> Tensors {
     let first = all.clone().next().into_iter().flatten();
     first.map(|(name, tensor)| (name.clone(), stack_one(name, tensor, all.clone()))).collect()
@@ -35,14 +38,14 @@ fn stack_one<'a>(name: &str, like: &Tensor, all: impl Iterator<Item = &'a Tensor
     let mut data = BytesMut::with_capacity(parts().map(|tensor| tensor.data().len()).sum());
     parts().for_each(|tensor| data.extend_from_slice(tensor.data()));
     let shape = [rows].into_iter().chain(like.shape()[1..].iter().copied()).collect();
-    Tensor::new(like.dtype(), shape, data.freeze()).expect("rows of one kind add up")
+    Tensor::new(like.dtype(), shape, data.freeze()).expect("rows of one key add up")
 }
 
-/// Takes outputs apart into parts of `rows` each, without copying.
+/// Splits outputs on axis 0 into parts of `rows` each, without copying.
 ///
 /// # Errors
 ///
-/// An output's axis 0 is not the sum of `rows`: the graph doesn't keep rows apart.
+/// Axis 0 of an output is not the sum of `rows`, so the graph does not compute its rows independently.
 pub(super) fn split(outputs: Tensors, rows: &[usize]) -> Result<Vec<Tensors>, String> {
     let total: usize = rows.iter().sum();
     for (name, tensor) in &outputs {
@@ -51,20 +54,21 @@ pub(super) fn split(outputs: Tensors, rows: &[usize]) -> Result<Vec<Tensors>, St
             return Err(format!("output '{name}' of a batch of {total} has shape {shape:?}; set max_batch_size = 1"));
         }
     }
+    let mut parts = Vec::with_capacity(rows.len());
     let mut start = 0;
-    let mut part = |&rows: &usize| {
-        let cut = |(name, tensor): &(String, Tensor)| (name.clone(), slice(tensor, start, (rows, total)));
-        let part = outputs.iter().map(cut).collect();
-        start += rows;
-        part
-    };
-    Ok(rows.iter().map(&mut part).collect())
+    for rows in rows {
+        let end = start + rows;
+        parts.push(outputs.iter().map(|(name, tensor)| (name.clone(), slice(tensor, start..end))).collect());
+        start = end;
+    }
+    Ok(parts)
 }
 
-fn slice(tensor: &Tensor, start: usize, (rows, total): (usize, usize)) -> Tensor {
-    let row = tensor.data().len() / total.max(1);
-    let data: Bytes = tensor.data().slice(start * row..(start + rows) * row);
-    let shape = [rows].into_iter().chain(tensor.shape()[1..].iter().copied()).collect();
+/// The rows `rows` of `tensor`, which share its data.
+fn slice(tensor: &Tensor, rows: Range<usize>) -> Tensor {
+    let row = tensor.data().len() / tensor.shape()[0].max(1);
+    let data: Bytes = tensor.data().slice(rows.start * row..rows.end * row);
+    let shape = [rows.len()].into_iter().chain(tensor.shape()[1..].iter().copied()).collect();
     Tensor::new(tensor.dtype(), shape, data).expect("a slice of whole rows")
 }
 
@@ -94,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn only_equal_kinds_stack() {
+    fn only_equal_keys_stack() {
         let kind = |names: &[&str], rows| BatchKey::of(&tensors(names, rows, 0));
         assert_eq!(kind(&["a"], 1), kind(&["a"], 5));
         assert_eq!(kind(&["a", "b"], 1), kind(&["b", "a"], 1));

@@ -1,4 +1,4 @@
-//! Tensors: an element type, a shape, and bytes.
+//! Tensors, which are an element type, a shape and bytes, and the signatures of graphs.
 //!
 //! Data is row-major and in native (little-endian) byte order, as wasi-nn and the Open Inference Protocol
 //! send it. Bytes are shared, never copied, when a tensor is cloned.
@@ -9,12 +9,12 @@ pub use modelfn_card::{DType, Signature, TensorSpec, TypeNames};
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;
 
-/// The size of axis 0 of the first of `tensors`, if it has one.
+/// The number of rows in `tensors`: the size of axis 0 of the first tensor, if that has an axis.
 pub(super) fn rows(tensors: &Tensors) -> Option<usize> {
     tensors.first().and_then(|(_, tensor)| tensor.shape().first()).copied()
 }
 
-/// A dense tensor. Its data is exactly as long as its shape and type say.
+/// A dense tensor, whose data is exactly as long as its shape and type demand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     dtype: DType,
@@ -23,7 +23,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Makes a tensor of `shape` from row-major `data`.
+    /// Creates a tensor of `shape` from row-major, little-endian `data`.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Tensor {
         }
     }
 
-    /// Makes a tensor of zeros, as warm-up sends it.
+    /// Creates a tensor of zeros, as warm-ups use it.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Tensor {
     }
 }
 
-/// A tensor whose data does not fit its shape.
+/// The data of a tensor does not have the length that its shape and type demand.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.describe(DType::name))]
 pub struct WrongLength {
@@ -77,7 +77,7 @@ pub struct WrongLength {
 }
 
 impl WrongLength {
-    /// What is wrong, for people.
+    /// The error's text, with a protocol's names of the element types.
     pub fn describe(&self, names: TypeNames) -> String {
         let WrongLength { dtype, shape, expected, actual } = self;
         let expected = expected.map_or_else(|| "more bytes than can be addressed".to_owned(), |n| format!("{n} bytes"));

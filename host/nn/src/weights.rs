@@ -1,43 +1,43 @@
-//! What a graph's weights are, counted from its file: how many, of which type, and how many of them are zero.
+//! Statistics of a graph's weights, counted from its file: how many there are of each type, and how many are zero.
 
 /// The weights of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Weights {
-    /// One for each element type that occurs, in the order of their names.
+    /// One group for each element type that occurs, sorted by the type's name.
     pub groups: Vec<WeightGroup>,
-    /// Tensors whose data is in other files. They count in `groups`, but none of their elements as zero.
+    /// Tensors whose data is in other files. They are counted in `groups`, and none of their elements as zero.
     pub external_tensors: u64,
 }
 
 /// The weights of one element type.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct WeightGroup {
-    /// Of what type they are.
+    /// The element type.
     pub element: Element,
-    /// How many tensors.
+    /// The number of tensors.
     pub tensors: u64,
-    /// How many numbers.
+    /// The number of elements.
     pub elements: u64,
-    /// How many bytes these numbers are.
+    /// The bytes of all elements.
     pub bytes: u64,
-    /// How many of the numbers are zero.
+    /// The number of elements that are zero.
     pub zeros: u64,
 }
 
-/// An element type of weights. There are more of them than a request's tensors may have.
+/// An element type of weights. Weights have more types than the tensors of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Element {
-    /// The word for it, such as `FP32` or `INT8`.
+    /// The type's name, such as `FP32` or `INT8`.
     pub name: &'static str,
     /// Bits of one element.
     pub bits: u32,
-    /// Whether it's a floating-point type.
+    /// Whether the type is a floating-point type.
     pub is_float: bool,
 }
 
-/// What counting one tensor found.
+/// The counts of one tensor.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counted {
+pub(super) struct TensorCount {
     pub(super) element: Element,
     pub(super) elements: u64,
     pub(super) zeros: u64,
@@ -45,22 +45,22 @@ pub(super) struct Counted {
 }
 
 impl Weights {
-    /// All numbers.
+    /// The number of all elements.
     pub fn elements(&self) -> u64 {
         self.groups.iter().map(|group| group.elements).sum()
     }
 
-    /// Bytes of all numbers as they are.
+    /// The bytes of all elements, with their current types.
     pub fn bytes(&self) -> u64 {
         self.groups.iter().map(|group| group.bytes).sum()
     }
 
-    /// Numbers that are zero.
+    /// The number of elements that are zero.
     pub fn zeros(&self) -> u64 {
         self.groups.iter().map(|group| group.zeros).sum()
     }
 
-    /// Bytes if each floating-point number that has more bits had `bits` of them; the others stay as they are.
+    /// The bytes of all elements if each floating-point element of more than `bits` bits were converted to `bits`.
     pub fn bytes_with_floats_of(&self, bits: u32) -> u64 {
         let bytes = |group: &WeightGroup| match group.element {
             Element { is_float: true, bits: have, .. } if have > bits => bytes_of(group.elements, bits),
@@ -69,14 +69,14 @@ impl Weights {
         self.groups.iter().map(bytes).sum()
     }
 
-    pub(super) fn add(&mut self, counted: Counted) {
-        let Counted { element, elements, zeros, external } = counted;
+    pub(super) fn add(&mut self, counted: TensorCount) {
+        let TensorCount { element, elements, zeros, external } = counted;
         self.external_tensors += u64::from(external);
-        let place = self.groups.partition_point(|group| group.element.name < element.name);
-        if self.groups.get(place).is_none_or(|group| group.element != element) {
-            self.groups.insert(place, WeightGroup { element, tensors: 0, elements: 0, bytes: 0, zeros: 0 });
+        let index = self.groups.partition_point(|group| group.element.name < element.name);
+        if self.groups.get(index).is_none_or(|group| group.element != element) {
+            self.groups.insert(index, WeightGroup { element, tensors: 0, elements: 0, bytes: 0, zeros: 0 });
         }
-        let group = &mut self.groups[place];
+        let group = &mut self.groups[index];
         group.tensors += 1;
         group.elements = group.elements.saturating_add(elements);
         group.bytes = group.bytes.saturating_add(bytes_of(elements, element.bits));
@@ -84,7 +84,7 @@ impl Weights {
     }
 }
 
-/// Bytes of so many numbers, each of `bits`, packed.
+/// The bytes of `elements` packed elements of `bits` bits each.
 pub(super) fn bytes_of(elements: u64, bits: u32) -> u64 {
     u64::try_from((u128::from(elements) * u128::from(bits)).div_ceil(8)).unwrap_or(u64::MAX)
 }
@@ -99,7 +99,7 @@ mod tests {
     fn weights(tensors: &[(Element, u64)]) -> Weights {
         let mut weights = Weights::default();
         for &(element, elements) in tensors {
-            weights.add(Counted { element, elements, zeros: 0, external: false });
+            weights.add(TensorCount { element, elements, zeros: 0, external: false });
         }
         weights
     }

@@ -2,22 +2,16 @@
 
 use super::Size;
 use super::measure::{Batch, Layout, Measurement};
-use modelfn_nn::backend::{Backend, Engine, LoadError, LoadOptions, Target};
+use modelfn_nn::backend::{Backend, Engine, Target};
 use modelfn_nn::files::ModelFiles;
 
 /// A difference that is more than noise.
 const WORTH_IT: f64 = 1.1;
 
-/// Targets beside the CPU that the model's engine has in this build. It is asked, and refuses what it does not have
-/// before it reads the graph.
+/// The targets beside the CPU that the model's engine supports in this build.
 pub(super) fn other_targets(files: &ModelFiles, backends: &[Box<dyn Backend>]) -> Vec<Target> {
-    let engine = modelfn_nn::backend::find(backends, files.card.graph.engine).ok();
-    let threads = files.card.serving.threads;
-    let has = |target: &Target| {
-        let loaded = engine.map(|engine| engine.load(&[], &LoadOptions { target: *target, threads }));
-        matches!(loaded, Some(Err(ref error)) if !matches!(error, LoadError::NoTarget(..)))
-    };
-    [Target::Gpu, Target::Tpu].into_iter().filter(has).collect()
+    let Ok(engine) = modelfn_nn::backend::find(backends, files.card.graph.engine) else { return Vec::new() };
+    [Target::Gpu, Target::Tpu].into_iter().filter(|target| engine.supports(*target)).collect()
 }
 
 /// Sentences, the most useful first.

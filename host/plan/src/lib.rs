@@ -5,6 +5,8 @@
 //! numbers, and each number can be printed with where it comes from. Nothing here knows an engine, a socket of the
 //! server or a sandbox: of the other layers only `nn` is used, for cards and weights.
 
+#![forbid(unsafe_code)]
+
 pub mod settings;
 
 pub mod formula;
@@ -80,7 +82,7 @@ pub struct Plan {
 /// How a replica serves the model.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Layout {
-    /// Copies of the graph.
+    /// Computations at the same time, which share the weights.
     pub instances: usize,
     /// Threads of one computation.
     pub threads: usize,

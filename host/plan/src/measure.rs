@@ -236,7 +236,7 @@ impl Subject {
 
     /// Batch sizes to compare, ascending.
     fn sizes(&self) -> Vec<usize> {
-        if !request::takes_batches(&self.card) {
+        if !self.card.takes_batches() {
             return vec![1];
         }
         let mut sizes: Vec<_> = BATCHES.into_iter().chain([self.batch]).collect();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::Request;
 use modelfn_card::Card;
-use modelfn_nn::tensor::{DType, TensorSpec};
+use modelfn_nn::tensor::TensorSpec;
 
 /// A request and what it is, in words.
 #[derive(Clone, Debug)]
@@ -17,11 +17,6 @@ pub(super) struct Described {
     pub(super) body_bytes: usize,
 }
 
-/// Whether the model takes as many rows at once as one likes.
-pub(super) fn takes_batches(card: &Card) -> bool {
-    card.inputs.iter().chain(&card.outputs).all(|spec| spec.shape.first() == Some(&-1))
-}
-
 /// A request of `rows` rows of zeros.
 ///
 /// # Errors
@@ -29,7 +24,7 @@ pub(super) fn takes_batches(card: &Card) -> bool {
 /// The model does not take so many rows.
 pub(super) fn zeros(card: &Card, rows: usize) -> Result<Described> {
     let name = &card.name;
-    ensure!(rows == 1 || takes_batches(card), "model '{name}' takes no batches: leave --batch at 1");
+    ensure!(rows == 1 || card.takes_batches(), "model '{name}' takes no batches: leave --batch at 1");
     let shape = |spec: &TensorSpec| {
         let mut shape = spec.smallest_shape();
         if let (Some(-1), Some(axis)) = (spec.shape.first(), shape.first_mut()) {
@@ -46,7 +41,7 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<Described> {
             .context("a request would be larger than 1 GiB; use a smaller --batch")?;
         let parameters = json!({ "binary_data_size": size });
         inputs.push(
-            json!({ "name": spec.name, "shape": shape, "datatype": datatype(spec.dtype), "parameters": parameters }),
+            json!({ "name": spec.name, "shape": shape, "datatype": spec.dtype.oip_name(), "parameters": parameters }),
         );
         bytes += size;
     }
@@ -73,14 +68,4 @@ pub(super) fn to_route(route: &str, body: &Path) -> Result<Described> {
     let words = format!("POST {route}, {}", body.display());
     let body = std::fs::read(body).with_context(|| format!("--body {} can't be read", body.display()))?;
     Ok(Described { request: Request::post(route, "", &body), words, body_bytes: body.len() })
-}
-
-/// The protocol's word.
-fn datatype(dtype: DType) -> String {
-    match dtype {
-        DType::U8 => "UINT8".to_owned(),
-        DType::I32 => "INT32".to_owned(),
-        DType::I64 => "INT64".to_owned(),
-        float => float.to_string(),
-    }
 }

@@ -6,6 +6,7 @@
 //! label.
 
 pub mod admission;
+mod gauge_guard;
 mod labels;
 mod process;
 mod registration;
@@ -24,6 +25,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use self::admission::Admission;
+pub use self::gauge_guard::GaugeGuard;
 use self::labels::{
     BatchLabels, ComputationLabels, FunctionLabels, ModelLabels, ReloadLabels, RequestLabels, Succeeded,
 };
@@ -118,8 +120,8 @@ impl Metrics {
         GaugeGuard::new(&self.connections)
     }
 
-    /// Records an instance that has ended: how long it was instantiated, how long it lived altogether, and the most bytes
-    /// of linear memory that it had.
+    /// Records an instance that has ended: how long it was instantiated, how long it lived altogether, and the most
+    /// bytes of linear memory that it had.
     pub fn guest_ended(&self, instantiate: Duration, lifetime: Duration, memory_peak: usize) {
         self.instantiate.observe(instantiate.as_secs_f64());
         self.guest.observe(lifetime.as_secs_f64());
@@ -187,22 +189,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Metrics::new()
-    }
-}
-
-/// Increments a gauge, and decrements it when dropped.
-pub struct GaugeGuard(Gauge);
-
-impl GaugeGuard {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        GaugeGuard(gauge.clone())
-    }
-}
-
-impl Drop for GaugeGuard {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -1,9 +1,10 @@
 //! Compiled components on disk, so that only the first start compiles.
 //!
-//! wasmtime loads compiled code without verifying it, so whoever can write such a file can run anything as this process.
-//! A file is therefore used only if it and its folder belong to this user or to root and nobody else may write them. Its
-//! name is a digest of the component and of everything that influences compilation. A container image ships such files,
-//! written by `modelfn compile`, and so starts without compiling. This is the only file of the crate with `unsafe` code.
+//! wasmtime loads compiled code without verifying it, so whoever can write such a file can run anything as this
+//! process. A file is therefore used only if it and its folder belong to this user or to root and nobody else may write
+//! them. Its name is a digest of the component and of everything that influences compilation. A container image ships
+//! such files, written by `modelfn compile`, and so starts without compiling. This is the only file of the crate with
+//! `unsafe` code.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -119,7 +120,8 @@ fn read(engine: &Engine, path: &Path) -> Option<CompiledComponent> {
 }
 
 impl CompiledFile {
-    /// Maps the file into memory: only pages that are used take memory, and processes that map the same file share them.
+    /// Maps the file into memory: only pages that are used take memory, and processes that map the same file share
+    /// them.
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
         // SAFETY: `open_trusted` found that no other user can have written the file. This program never changes such a

@@ -1,7 +1,8 @@
 //! Sandboxes: a component becomes a function that handles each request with a fresh instance.
 //!
 //! Owns everything about WebAssembly: the engine and its instance pool, compiled code on disk, the store and the limits
-//! of a request, and wasi-nn as guests see it. Knows nothing of sockets, admission, or how errors become HTTP responses.
+//! of a request, and wasi-nn as guests see it. Knows nothing of sockets, admission, or how errors become HTTP
+//! responses.
 
 mod body;
 mod code;

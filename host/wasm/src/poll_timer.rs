@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// A future that measures the wall-clock time inside its polls.
 ///
 /// This includes host calls and the time for which the kernel preempts the thread. It excludes waiting, and work that
-/// other threads do for the future. The thread's CPU clock would exclude preemption too, but reading it is a system call
-/// that takes microseconds on some machines.
+/// other threads do for the future. The thread's CPU clock would exclude preemption too, but reading it is a system
+/// call that takes microseconds on some machines.
 pub(super) struct PollTimer<'t, F> {
     future: Pin<&'t mut F>,
     busy: &'t mut Duration,

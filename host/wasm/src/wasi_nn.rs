@@ -1,8 +1,8 @@
 //! wasi-nn as guests see it, on the models of the registry.
 //!
-//! `compute` is async: the guest is suspended while an engine thread computes, and no thread of the server waits for it.
-//! Names are names of registry models that the manifest grants, never paths. The bytes of tensors that the host holds
-//! for a guest count towards its request's limit.
+//! `compute` is async: the guest is suspended while an engine thread computes, and no thread of the server waits for
+//! it. Names are names of registry models that the manifest grants, never paths. The bytes of tensors that the host
+//! holds for a guest count towards its request's limit.
 //!
 //! The contract is `guest/wit/deps/nn` (wasi:nn 0.2.0-rc-2024-10-28).
 

@@ -159,7 +159,7 @@ impl Card {
 
     /// Whether every input and output leaves axis 0 open, so that one computation may have several rows.
     pub fn takes_batches(&self) -> bool {
-        self.inputs.iter().chain(&self.outputs).all(TensorSpec::takes_batches)
+        crate::tensor::is_batched(&self.inputs, &self.outputs)
     }
 
     /// Where card and graph disagree, and what is wrong within the card's tables: a sentence each. `labels` is the

@@ -52,6 +52,18 @@ impl DType {
     }
 }
 
+impl DType {
+    /// The name in the Open Inference Protocol, such as `UINT8`. It has none for `BF16` but Triton's.
+    pub fn oip_name(self) -> &'static str {
+        match self {
+            Self::U8 => "UINT8",
+            Self::I32 => "INT32",
+            Self::I64 => "INT64",
+            float => float.name(),
+        }
+    }
+}
+
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -107,6 +119,17 @@ pub struct Signature {
     pub inputs: Vec<TensorSpec>,
     /// What a computation returns.
     pub outputs: Vec<TensorSpec>,
+}
+
+impl Signature {
+    /// Whether axis 0 of every input and output counts rows, so that requests can be stacked along it.
+    pub fn is_batched(&self) -> bool {
+        is_batched(&self.inputs, &self.outputs)
+    }
+}
+
+pub(crate) fn is_batched(inputs: &[TensorSpec], outputs: &[TensorSpec]) -> bool {
+    inputs.iter().chain(outputs).all(TensorSpec::takes_batches)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! An engine without a network, so that tests of queues, deadlines and failures are exact.
+//! A fake engine, with which tests of queues, deadlines and failures are deterministic.
 //!
-//! Its "graph file" is TOML: the signature, and what `compute` does. It never sleeps: where a test needs an
-//! engine that is busy, the graph waits for a file to appear.
+//! Its graph file is TOML: the signature, and what `compute` does. Where a test needs an engine that is busy, `compute`
+//! waits until a file exists.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Fake;
 #[serde(deny_unknown_fields)]
 struct FakeFile {
     compute: Behaviour,
-    /// `compute` returns only when this file exists. A warm-up does not wait: it's the first run.
+    /// `compute` returns only once this file exists. The first run, which is the warm-up, does not wait.
     gate: Option<PathBuf>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
@@ -26,11 +26,11 @@ struct FakeFile {
 #[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Behaviour {
-    /// Outputs are the inputs, in order.
+    /// The outputs are the inputs, in order.
     Echo,
-    /// Each run but the first fails.
+    /// Every run except the first fails.
     Fail,
-    /// Each run but the first panics.
+    /// Every run except the first panics.
     Panic,
 }
 
@@ -47,8 +47,12 @@ impl Backend for Fake {
         Engine::Fake
     }
 
+    fn supports(&self, target: Target) -> bool {
+        target == Target::Cpu
+    }
+
     fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
-        if options.target != Target::Cpu {
+        if !self.supports(options.target) {
             return Err(LoadError::NoTarget(options.target, Engine::Fake));
         }
         let file: FakeFile = toml::from_slice(graph).map_err(|e| LoadError::Invalid(e.to_string()))?;

@@ -1,8 +1,8 @@
-//! ONNX Runtime, through `ort`. The only file that knows this engine.
+//! ONNX Runtime, through `ort`. Only this file and those below it know the engine.
 //!
-//! The library is loaded from an explicit path when the first graph is loaded, so that a host without
-//! ONNX models needs none, and a missing one is an error with a remedy rather than a panic. Sessions have
-//! one intra-op thread by default and don't spin: on few cores, a thread a core in one session was the fastest layout.
+//! The library is loaded from an explicit path when the first graph is loaded. A host without ONNX models therefore
+//! needs no library, and a missing one is an error with a remedy rather than a panic. Sessions have one intra-op thread
+//! by default and don't spin: on few cores, one session that is run by a thread a core was the fastest layout.
 
 mod protobuf;
 mod session;
@@ -17,12 +17,12 @@ use ort::environment::Environment;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
 
-use self::session::Shared;
+use self::session::SharedSession;
 use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
 use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors, rows};
 use crate::weights::Weights;
 
-/// Runs of at most half of the largest batch, after which the memory for it is given back.
+/// After so many consecutive runs of at most half of the largest batch, the memory for that batch is freed.
 const SHRINK_AFTER: usize = 64;
 
 /// Loads ONNX graphs with one ONNX Runtime library.
@@ -32,7 +32,7 @@ pub struct Onnx {
 }
 
 impl Onnx {
-    /// An engine whose library is `library`, or that has none for the reason given. Nothing is loaded yet.
+    /// An engine with the library at a path, or with none for the given reason. The library is not loaded yet.
     pub fn new(library: Result<PathBuf, String>) -> Self {
         Onnx { library, environment: OnceLock::new() }
     }
@@ -50,19 +50,23 @@ impl Backend for Onnx {
         Engine::Onnx
     }
 
+    fn supports(&self, target: Target) -> bool {
+        target == Target::Cpu
+    }
+
     fn prepare(&self) {
         let _ = self.environment();
     }
 
     fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
-        if options.target != Target::Cpu {
+        if !self.supports(options.target) {
             return Err(LoadError::NoTarget(options.target, Engine::Onnx));
         }
         let environment = self.environment()?;
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
-        let session = Shared::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
-        Ok(Box::new(OnnxGraph { session: Arc::new(session), signature, memory: Arc::default() }))
+        let session = SharedSession::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        Ok(Box::new(OnnxGraph { session: Arc::new(session), signature, trimmer: Arc::default() }))
     }
 
     fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError> {
@@ -71,28 +75,29 @@ impl Backend for Onnx {
 }
 
 struct OnnxGraph {
-    session: Arc<Shared>,
+    session: Arc<SharedSession>,
     signature: Signature,
-    memory: Arc<Mutex<Memory>>,
+    trimmer: Arc<Mutex<ArenaTrimmer>>,
 }
 
-/// What a session keeps memory for.
+/// Decides when memory is freed that ONNX Runtime's arena would keep for good: it never shrinks below what the largest
+/// batch needed.
 #[derive(Default)]
-struct Memory {
-    /// The most rows; 0 before the first run.
-    largest: usize,
-    /// Runs of half of them or less, in a row.
-    smaller: usize,
+struct ArenaTrimmer {
+    /// The rows of the largest batch that the arena has memory for; 0 before the first run.
+    largest_batch: usize,
+    /// Consecutive runs of at most half of these rows.
+    smaller_runs: usize,
 }
 
-/// Memory that is given back after a run.
+/// The memory that is freed after a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Release {
+enum Trim {
     Nothing,
-    /// What the allocator holds and nobody uses.
-    Free,
-    /// That, and what the engine keeps for later runs.
-    Engine,
+    /// Free memory of the C library's heap.
+    Heap,
+    /// Free memory of the heap and of the engine's arena.
+    Arena,
 }
 
 impl Graph for OnnxGraph {
@@ -101,8 +106,8 @@ impl Graph for OnnxGraph {
     }
 
     fn share(&self) -> Box<dyn Graph> {
-        let Self { session, signature, memory } = self;
-        Box::new(Self { session: session.clone(), signature: signature.clone(), memory: memory.clone() })
+        let Self { session, signature, trimmer } = self;
+        Box::new(Self { session: session.clone(), signature: signature.clone(), trimmer: trimmer.clone() })
     }
 
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
@@ -111,41 +116,41 @@ impl Graph for OnnxGraph {
             .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
-        let release = self.memory.lock().unwrap_or_else(PoisonError::into_inner).note(rows(inputs).unwrap_or(1));
-        let shrinking = (release == Release::Engine).then(shrinking).transpose().map_err(failed)?;
+        let trim = self.trimmer.lock().unwrap_or_else(PoisonError::into_inner).observe(rows(inputs).unwrap_or(1));
+        let shrinking = (trim == Trim::Arena).then(shrinking).transpose().map_err(failed)?;
         let outputs = self.session.run(&values, shrinking.as_ref()).map_err(failed)?;
         let tensors = self.signature.outputs.iter().zip(&outputs);
         let tensors = tensors.map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?))).collect();
         drop(outputs);
-        if release != Release::Nothing {
-            release_free_memory();
+        if trim != Trim::Nothing {
+            trim_heap();
         }
         tensors
     }
 }
 
-/// For a run after which the engine gives back memory that it doesn't need.
+/// Options of a run after which the engine frees the memory of its arena that is not in use.
 fn shrinking() -> ort::Result<RunOptions> {
     let mut options = RunOptions::new()?;
     options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
     Ok(options)
 }
 
-impl Memory {
-    /// What is to be given back after a run with so many rows: what loading left, after the first; that of the largest
-    /// batch, when none came near it for long. The engine itself keeps what it once needed.
-    fn note(&mut self, rows: usize) -> Release {
-        if rows * 2 > self.largest {
-            let release = if self.largest == 0 { Release::Free } else { Release::Nothing };
-            *self = Self { largest: rows.max(self.largest), smaller: 0 };
-            return release;
+impl ArenaTrimmer {
+    /// Observes a run of a batch of `rows` rows, and decides what is freed after it: the garbage of loading after the
+    /// first run, and the memory for the largest batch once [`SHRINK_AFTER`] runs did not come near that size.
+    fn observe(&mut self, rows: usize) -> Trim {
+        if rows * 2 > self.largest_batch {
+            let trim = if self.largest_batch == 0 { Trim::Heap } else { Trim::Nothing };
+            *self = Self { largest_batch: rows.max(self.largest_batch), smaller_runs: 0 };
+            return trim;
         }
-        self.smaller += 1;
-        if self.smaller < SHRINK_AFTER {
-            return Release::Nothing;
+        self.smaller_runs += 1;
+        if self.smaller_runs < SHRINK_AFTER {
+            return Trim::Nothing;
         }
-        *self = Self { largest: rows, smaller: 0 };
-        Release::Engine
+        *self = Self { largest_batch: rows, smaller_runs: 0 };
+        Trim::Arena
     }
 }
 
@@ -163,20 +168,20 @@ fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) 
     Session::builder(environment)?
         .with_intra_threads(options.threads.get())?
         .with_inter_threads(1)?
-        // A spinning pool would take the core from the sandboxes that prepare the next request.
+        // Spinning threads would take cores from the guests that prepare the next request.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        // A graph has its weights with it: none may name other files of this machine as its data.
+        // A graph may not name other files of this machine as its external data, so it must contain its weights.
         .with_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")?
-        // Before VNNI the quick sum of two INT8 products saturates at 16 bits, and answers change. There exact kernels
-        // are taken instead; elsewhere this does nothing.
+        // On processors without VNNI the fast kernels add two INT8 products in saturating 16 bits, which changes
+        // results. This selects exact kernels there, and does nothing elsewhere.
         .with_config_entry("session.x64quantprecision", "1")?
         .commit_from_memory(graph)
 }
 
-/// Parsing and optimising a graph leaves more free memory behind than the session keeps (20 MB for 18 MB of
-/// weights), and the allocator would hold on to it for good.
-fn release_free_memory() {
+/// Returns free memory of the heap to the kernel. Parsing and optimizing a graph leaves more free memory behind than
+/// the session uses (20 MB for 18 MB of weights), and the allocator would keep it for good.
+fn trim_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the C library has no safe binding for it")]
     // SAFETY: malloc_trim has no preconditions and is thread-safe (malloc_trim(3)).
@@ -211,7 +216,7 @@ fn dtype(element: TensorElementType) -> Option<DType> {
     })
 }
 
-/// Views a tensor as an engine value; copies only where the bytes are not aligned for their type.
+/// Views a tensor as a value of the engine. The data is copied only if it is not aligned for its type.
 fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     match tensor.dtype() {
         DType::Fp16 => view::<f16>(tensor),
@@ -267,17 +272,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_large_batches_is_given_back_once_they_stay_away() {
-        let mut memory = Memory::default();
-        assert_eq!(memory.note(8), Release::Free, "what loading left");
-        let mut kept = |rows| memory.note(rows) == Release::Nothing;
+    fn memory_of_large_batches_is_freed_once_only_small_ones_come() {
+        let mut trimmer = ArenaTrimmer::default();
+        assert_eq!(trimmer.observe(8), Trim::Heap, "what loading left");
+        let mut kept = |rows| trimmer.observe(rows) == Trim::Nothing;
         for _ in 0..3 {
             assert!((1..SHRINK_AFTER).all(|_| kept(1)));
             assert!(kept(5), "a batch near the largest keeps it");
         }
         assert!((1..SHRINK_AFTER).all(|_| kept(4)));
-        assert_eq!(memory.note(4), Release::Engine);
-        let mut kept = |rows| memory.note(rows) == Release::Nothing;
+        assert_eq!(trimmer.observe(4), Trim::Arena);
+        let mut kept = |rows| trimmer.observe(rows) == Trim::Nothing;
         assert!((0..SHRINK_AFTER * 2).all(|_| kept(3)), "now 4 is the largest");
     }
 }

@@ -1,45 +1,46 @@
-//! How many rows a batch had better have, by measuring: stacking brings a lot where weights are read once for all
-//! rows, and costs where eight rows no longer fit into a cache. A pure function of what batches took.
+//! Tunes the batch size by measuring: stacking pays where the weights are read once for all rows, and costs where the
+//! rows no longer fit into a cache. The decision is a pure function of the durations of past batches.
 //!
-//! Sizes are looked at in powers of two. Each is tried for a while, the largest first; then the smallest one that no
-//! larger one clearly beats is kept, and from time to time compared with its neighbours.
+//! Sizes are powers of two and the maximum. Each is tried for a while, the largest first. Then the smallest size that
+//! no larger one clearly beats is kept, and compared with its neighbours from time to time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Batches of a size whose median counts, and that a trial takes.
+/// The number of batches that a trial takes, and of which the median is taken.
 const WINDOW: usize = 16;
-/// Batches between two trials.
+/// The number of batches between two trials.
 const PERIOD: usize = 256;
-/// A larger batch must take this part or less of a smaller one's time for a row: it costs memory, and whoever comes
-/// first waits for the whole of it.
+/// A larger batch is preferred only if its time for a row is below this share of the smaller one's, since it costs
+/// memory and its first row waits for the whole batch.
 const CLEARLY: f64 = 0.97;
 
-/// The sizes of one model's batches.
+/// Tunes the size of one model's batches.
 #[derive(Debug)]
 pub(super) struct BatchSizeTuner {
-    /// By size, from 1 to the most that the card allows.
+    /// The candidates, from 1 row to the most that the card allows.
     levels: Vec<Level>,
+    /// The index of the level that is used between trials.
     kept: usize,
-    /// Levels to be tried, the last one now.
+    /// Indices of the levels that are to be tried. The last one is being tried.
     trials: Vec<usize>,
-    /// Batches of the level in question since it was chosen.
-    ran: usize,
+    /// Batches of the current level since it was chosen.
+    batches: usize,
 }
 
 #[derive(Debug)]
 struct Level {
     rows: usize,
-    /// Seconds for a row, of the last batches of more rows than the level before has.
+    /// Seconds a row, of the latest batches of at most `rows` rows and more than the previous level has.
     times: VecDeque<f64>,
 }
 
 impl BatchSizeTuner {
-    /// Every size up to `max_rows` is still to be tried.
+    /// A tuner that has tried none of the sizes up to `max_rows` yet.
     pub(super) fn new(max_rows: usize) -> BatchSizeTuner {
         let sizes = std::iter::successors(Some(1), |size| Some(size * 2)).take_while(|&size| size < max_rows);
         let levels: Vec<_> = sizes.chain([max_rows]).map(|rows| Level { rows, times: VecDeque::new() }).collect();
-        BatchSizeTuner { trials: (0..levels.len()).collect(), levels, kept: 0, ran: 0 }
+        BatchSizeTuner { trials: (0..levels.len()).collect(), levels, kept: 0, batches: 0 }
     }
 
     /// The most rows that the next batch should have.
@@ -47,17 +48,17 @@ impl BatchSizeTuner {
         self.levels[self.level()].rows
     }
 
-    /// A batch ended.
-    pub(super) fn ran(&mut self, rows: usize, took: Duration) {
-        // A client's own batch may be larger than what is stacked.
+    /// Observes the duration of a batch of `rows` rows.
+    pub(super) fn observe(&mut self, rows: usize, duration: Duration) {
+        // A batch that a client sent as a whole may be larger than every level.
         let Some(level) = self.levels.iter().position(|level| rows <= level.rows) else { return };
         #[expect(clippy::cast_precision_loss, reason = "rows are few")]
-        self.levels[level].add(took.as_secs_f64() / rows.max(1) as f64);
-        self.ran += usize::from(level == self.level());
+        self.levels[level].add(duration.as_secs_f64() / rows.max(1) as f64);
+        self.batches += usize::from(level == self.level());
         let due = if self.trials.is_empty() { PERIOD } else { WINDOW };
-        if self.ran >= due {
-            self.ran = 0;
-            self.go_on();
+        if self.batches >= due {
+            self.batches = 0;
+            self.advance();
         }
     }
 
@@ -65,8 +66,8 @@ impl BatchSizeTuner {
         self.trials.last().copied().unwrap_or(self.kept)
     }
 
-    /// From one trial to the next, from the last one to what is kept, and from there to new trials.
-    fn go_on(&mut self) {
+    /// Goes on from one trial to the next, from the last trial to the best level, and from there to new trials.
+    fn advance(&mut self) {
         if self.trials.pop().is_none() {
             let neighbours = self.kept.saturating_sub(1)..=(self.kept + 1).min(self.levels.len() - 1);
             self.trials = neighbours.filter(|&level| level != self.kept).collect();
@@ -102,43 +103,43 @@ impl Level {
 mod tests {
     use super::*;
 
-    /// Runs full batches whose time is `cost(rows)` in microseconds; gives how many there were of each size.
-    fn run(pace: &mut BatchSizeTuner, batches: usize, cost: impl Fn(usize) -> usize) -> Vec<(usize, usize)> {
+    /// Runs full batches that take `cost(rows)` microseconds each, and returns how many there were of each size.
+    fn run(tuner: &mut BatchSizeTuner, batches: usize, cost: impl Fn(usize) -> usize) -> Vec<(usize, usize)> {
         let mut sizes = std::collections::BTreeMap::new();
         for _ in 0..batches {
-            let rows = pace.rows();
-            pace.ran(rows, Duration::from_micros(cost(rows) as u64));
+            let rows = tuner.rows();
+            tuner.observe(rows, Duration::from_micros(cost(rows) as u64));
             *sizes.entry(rows).or_default() += 1;
         }
         sizes.into_iter().collect()
     }
 
-    /// Weights are read once for all rows.
+    /// The weights are read once for all rows.
     fn bound_by_memory(rows: usize) -> usize {
         6000 + 400 * rows
     }
 
-    /// Rows cost the same each, and a little more once they leave the cache.
+    /// Each row costs the same, and a little more once they no longer fit into the cache.
     fn bound_by_sums(rows: usize) -> usize {
         10_000 * rows + if rows > 2 { 500 * rows } else { 0 }
     }
 
     #[test]
     fn the_largest_batch_comes_first() {
-        let pace = BatchSizeTuner::new(6);
-        assert_eq!(pace.rows(), 6);
-        assert_eq!(pace.levels.iter().map(|level| level.rows).collect::<Vec<_>>(), [1, 2, 4, 6]);
+        let tuner = BatchSizeTuner::new(6);
+        assert_eq!(tuner.rows(), 6);
+        assert_eq!(tuner.levels.iter().map(|level| level.rows).collect::<Vec<_>>(), [1, 2, 4, 6]);
         assert_eq!(BatchSizeTuner::new(1).rows(), 1);
     }
 
     #[test]
     fn what_pays_is_kept_and_the_rest_is_seldom() {
         for (cost, kept) in [(bound_by_memory as fn(usize) -> usize, 16), (bound_by_sums, 1)] {
-            let mut pace = BatchSizeTuner::new(16);
-            let tried = run(&mut pace, 5 * WINDOW, cost);
+            let mut tuner = BatchSizeTuner::new(16);
+            let tried = run(&mut tuner, 5 * WINDOW, cost);
             assert_eq!(tried, [1, 2, 4, 8, 16].map(|rows| (rows, WINDOW)));
-            let sizes = run(&mut pace, 10 * (PERIOD + WINDOW), cost);
-            assert_eq!(pace.kept, pace.levels.iter().position(|level| level.rows == kept).unwrap());
+            let sizes = run(&mut tuner, 10 * (PERIOD + WINDOW), cost);
+            assert_eq!(tuner.kept, tuner.levels.iter().position(|level| level.rows == kept).unwrap());
             assert!(sizes.contains(&(kept, 10 * PERIOD)), "{sizes:?}");
             assert_eq!(sizes.len(), 2, "only its neighbour is compared: {sizes:?}");
         }
@@ -146,22 +147,22 @@ mod tests {
 
     #[test]
     fn a_size_that_no_longer_pays_is_left() {
-        let mut pace = BatchSizeTuner::new(8);
-        run(&mut pace, 4 * WINDOW, bound_by_memory);
-        assert_eq!(pace.rows(), 8);
-        run(&mut pace, 4 * (PERIOD + 2 * WINDOW), bound_by_sums);
-        assert_eq!(pace.levels[pace.kept].rows, 1);
-        run(&mut pace, 4 * (PERIOD + 2 * WINDOW), bound_by_memory);
-        assert_eq!(pace.levels[pace.kept].rows, 8);
+        let mut tuner = BatchSizeTuner::new(8);
+        run(&mut tuner, 4 * WINDOW, bound_by_memory);
+        assert_eq!(tuner.rows(), 8);
+        run(&mut tuner, 4 * (PERIOD + 2 * WINDOW), bound_by_sums);
+        assert_eq!(tuner.levels[tuner.kept].rows, 1);
+        run(&mut tuner, 4 * (PERIOD + 2 * WINDOW), bound_by_memory);
+        assert_eq!(tuner.levels[tuner.kept].rows, 8);
     }
 
     #[test]
     fn batches_that_load_does_not_fill_decide_nothing() {
-        let mut pace = BatchSizeTuner::new(8);
+        let mut tuner = BatchSizeTuner::new(8);
         for _ in 0..1000 {
-            pace.ran(1, Duration::from_millis(1));
+            tuner.observe(1, Duration::from_millis(1));
         }
-        assert_eq!(pace.rows(), 8, "it was not tried yet");
-        pace.ran(100, Duration::from_millis(1));
+        assert_eq!(tuner.rows(), 8, "it was not tried yet");
+        tuner.observe(100, Duration::from_millis(1));
     }
 }

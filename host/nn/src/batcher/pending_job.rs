@@ -1,49 +1,52 @@
-//! A caller's place in a model's queue: what becomes of its job is counted here, in one way and once.
+//! A caller's handle to its job, which counts exactly once how the job ended.
 
 use std::time::{Duration, Instant};
 
-use super::{Computed, Failure, Queue};
+use super::outcome::{Computed, Failure};
+use super::queue::Queue;
 use modelfn_telemetry::metrics::statistics::Reason;
 
-/// Held while a job waits and is computed. Dropping it before an end is told is the caller's leaving.
+/// Held by the caller while its job is queued and computed. Dropping it without [`end`](PendingJob::end) cancels the
+/// job.
 pub(super) struct PendingJob<'a> {
     pub(super) queue: &'a Queue,
-    /// The job's number in the queue.
-    pub(super) ticket: u64,
+    /// Identifies the job in the queue.
+    pub(super) id: u64,
     pub(super) submitted: Instant,
     pub(super) ended: bool,
 }
 
-/// What came of a job, as its caller sees it.
-pub(super) enum End {
+/// How a job ended, as its caller sees it.
+pub(super) enum JobEnd {
     Computed(Computed),
     Failed(Failure),
-    /// The queue dropped the job: it found the deadline passed.
+    /// An engine thread found the deadline passed, and dropped the job from the queue.
     Dropped,
-    /// The deadline passed here.
-    Late,
+    /// The deadline passed while the caller waited.
+    TimedOut,
 }
 
 impl PendingJob<'_> {
-    pub(super) fn end(mut self, end: End) -> Result<Computed, Failure> {
+    /// Counts how the job ended, and returns what its caller gets.
+    pub(super) fn end(mut self, end: JobEnd) -> Result<Computed, Failure> {
         self.ended = true;
         let elapsed = self.submitted.elapsed();
         match end {
-            End::Computed(computed) => {
+            JobEnd::Computed(computed) => {
                 self.queue.statistics.succeeded(elapsed, computed.queued, &computed.steps);
                 Ok(computed)
             }
-            End::Failed(failure) => {
+            JobEnd::Failed(failure) => {
                 self.queue.statistics.failed(Reason::Backend, elapsed);
                 Err(failure)
             }
-            End::Dropped => Err(self.late(Reason::Rejected, elapsed)),
-            End::Late if self.queue.leave(self.ticket) => Err(self.late(Reason::Rejected, elapsed)),
-            End::Late => Err(self.late(Reason::Other, elapsed)),
+            JobEnd::Dropped => Err(self.timed_out(Reason::Rejected, elapsed)),
+            JobEnd::TimedOut if self.queue.remove(self.id) => Err(self.timed_out(Reason::Rejected, elapsed)),
+            JobEnd::TimedOut => Err(self.timed_out(Reason::Other, elapsed)),
         }
     }
 
-    fn late(&self, reason: Reason, elapsed: Duration) -> Failure {
+    fn timed_out(&self, reason: Reason, elapsed: Duration) -> Failure {
         self.queue.statistics.failed(reason, elapsed);
         Failure::Deadline(elapsed)
     }
@@ -52,7 +55,7 @@ impl PendingJob<'_> {
 impl Drop for PendingJob<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.queue.leave(self.ticket);
+            self.queue.remove(self.id);
             self.queue.statistics.failed(Reason::Canceled, self.submitted.elapsed());
         }
     }

@@ -1,10 +1,10 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::backend::{Backend, LoadOptions, fake::Fake};
+use crate::backend::{Backend, ComputeError, LoadOptions, fake::Fake};
 use crate::tensor::{DType, Signature, Tensor};
 
-/// A graph that says when a run starts and waits to be let go.
+/// A graph that signals when a run starts, and waits for a signal to go on.
 struct Gated {
     inner: Box<dyn Graph>,
     started: mpsc::Sender<()>,
@@ -33,7 +33,7 @@ fn fake(compute: &str) -> Box<dyn Graph> {
 }
 
 fn start(graphs: Vec<Box<dyn Graph>>, queue_size: usize) -> Batcher {
-    let limits = Limits { queue_size, max_batch_size: 4, max_queue_delay: Duration::ZERO };
+    let limits = BatcherLimits { queue_size, max_batch_size: 4, max_queue_delay: Duration::ZERO };
     Batcher::start("m", graphs, limits, Arc::new(|_, _| {})).unwrap()
 }
 
@@ -56,7 +56,7 @@ fn gated_around(inner: Box<dyn Graph>) -> (Box<dyn Graph>, mpsc::Receiver<()>, m
 }
 
 #[tokio::test]
-async fn each_caller_gets_its_own_answer() {
+async fn each_caller_gets_its_own_outputs() {
     let batcher = Arc::new(start(vec![fake("echo"), fake("echo")], 64));
     let tasks: Vec<_> = (0..50)
         .map(|n| {
@@ -71,7 +71,7 @@ async fn each_caller_gets_its_own_answer() {
 }
 
 #[tokio::test]
-async fn a_full_queue_sheds_and_a_caller_who_left_makes_room() {
+async fn a_full_queue_rejects_and_a_caller_that_left_frees_its_slot() {
     let (graph, on_start, let_go) = gated();
     let batcher = Arc::new(start(vec![graph], 1));
     let submit = |n| {
@@ -83,7 +83,7 @@ async fn a_full_queue_sheds_and_a_caller_who_left_makes_room() {
     on_start.recv().unwrap();
     let waiting = submit(2);
     tokio::task::yield_now().await;
-    assert_eq!(batcher.waiting(), 1);
+    assert_eq!(batcher.queue_len(), 1);
     assert!(matches!(batcher.compute(input(3), far()).await, Err(Failure::Overloaded(1))));
 
     waiting.abort();
@@ -136,7 +136,7 @@ async fn what_queued_while_the_engine_was_busy_is_one_batch_and_each_gets_its_ow
     on_start.recv().unwrap();
     let waiting: Vec<_> = (1..=5).map(submit).collect();
     tokio::task::yield_now().await;
-    assert_eq!(batcher.waiting(), 5);
+    assert_eq!(batcher.queue_len(), 5);
     (0..3).for_each(|_| let_go.send(()).unwrap());
     assert_eq!(running.await.unwrap().unwrap().batch_size, 1);
     for (n, task) in (1..).zip(waiting) {

@@ -1,45 +1,45 @@
-//! Inputs that don't fit a model, and how to say so in the names of whoever sent them.
+//! Inputs that don't match a model's signature, described with the type names of the caller's protocol.
 
 use std::fmt;
 
 use crate::tensor::{DType, TensorSpec, TypeNames};
 
-/// What is wrong with a computation's inputs.
+/// Why the inputs of a computation are invalid.
 #[derive(Debug)]
 pub enum InvalidInput {
-    /// One is missing, or there twice.
+    /// An input is missing or repeated.
     NotEachOnce {
         /// The model's name.
         model: String,
-        /// What it wants.
+        /// The inputs of its signature.
         inputs: Vec<TensorSpec>,
         /// The names that were given.
         given: Vec<String>,
     },
-    /// The model has none of this name.
+    /// The model has no input of this name.
     Unknown {
         /// The model's name.
         model: String,
-        /// What it wants.
+        /// The inputs of its signature.
         inputs: Vec<TensorSpec>,
         /// The name that was given.
         name: String,
     },
-    /// Type or shape differ from the model's, or the tensor is empty.
+    /// Type or shape don't match the signature, or the tensor is empty.
     Misfit {
         /// The type that was given.
         dtype: DType,
         /// The shape that was given.
         shape: Vec<usize>,
-        /// What the model wants.
+        /// The input of the signature.
         wanted: TensorSpec,
     },
 }
 
 impl InvalidInput {
-    /// A sentence that names the tensor, what it is and what it should be.
-    pub fn describe(&self, names: TypeNames) -> String {
-        let list = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.describe(names)).collect::<Vec<_>>().join(", ");
+    /// A sentence that names the tensor, what it is, and what it should be, with the type names `words`.
+    pub fn describe(&self, words: TypeNames) -> String {
+        let list = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.describe(words)).collect::<Vec<_>>().join(", ");
         match self {
             InvalidInput::NotEachOnce { model, inputs, given } => {
                 let given = given.join(", ");
@@ -49,7 +49,7 @@ impl InvalidInput {
                 format!("model '{model}' has no input '{name}'; it has: {}", list(inputs))
             }
             InvalidInput::Misfit { dtype, shape, wanted } => {
-                let (name, dtype, wanted) = (&wanted.name, names(*dtype), wanted.describe(names));
+                let (name, dtype, wanted) = (&wanted.name, words(*dtype), wanted.describe(words));
                 format!("input '{name}' is {dtype} {shape:?}; the model wants {wanted}")
             }
         }

@@ -1,23 +1,24 @@
-//! Which version of a model is served.
+//! Finds the models of a folder, and the version of each that is served.
 //!
-//! A model's folder holds the model itself, or a folder for each version, `models/<name>/<n>/`, each a whole model:
-//! card, labels and graph. The largest number is served, unless `models/<name>/versions.toml` pins another
-//! (`serve = 2`). A model that lies in its folder without a number is version 1.
+//! A model's folder holds the model itself, or a folder for each version, `models/<name>/<n>/`, with card, labels and
+//! graph. The largest number is served, unless `models/<name>/versions.toml` pins another (`serve = 2`). A model whose
+//! files are in its folder itself is version 1.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::error::RegistryError;
 use modelfn_card::CARD_FILE;
 
-/// The file that pins a version.
+/// The name of the file that pins a version.
 pub(super) const PIN_FILE: &str = "versions.toml";
 
 /// One version of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    /// Where its card is.
+pub(super) struct VersionFolder {
+    /// The folder of the version's card.
     pub(super) folder: PathBuf,
-    /// From 1.
+    /// The version's number, from 1.
     pub(super) number: u32,
 }
 
@@ -32,18 +33,18 @@ pub(super) fn is_model(folder: &Path) -> bool {
     folder.join(CARD_FILE).is_file() || !numbered(folder).is_empty()
 }
 
-/// The version that `folder` says is to be served.
+/// The version of the model in `folder` that is served.
 ///
 /// # Errors
 ///
-/// There is none, two folders are the same version, or the pinned one is not there.
-pub(super) fn served(folder: &Path) -> Result<Version, String> {
+/// There is no version, two folders are the same version, or the pinned version is missing.
+pub(super) fn served(folder: &Path) -> Result<VersionFolder, String> {
     let mut versions = numbered(folder);
     if folder.join(CARD_FILE).is_file() {
         if versions.iter().any(|version| version.number == 1) {
             return Err(format!("{CARD_FILE} and the folder 1/ are both version 1; move one of them away"));
         }
-        versions.push(Version { folder: folder.to_owned(), number: 1 });
+        versions.push(VersionFolder { folder: folder.to_owned(), number: 1 });
     }
     versions.sort_by_key(|version| version.number);
     let have = versions.iter().map(|version| version.number.to_string()).collect::<Vec<_>>().join(", ");
@@ -56,13 +57,13 @@ pub(super) fn served(folder: &Path) -> Result<Version, String> {
     }
 }
 
-/// The version folders that have a card, in no order. What is not a plain number is somebody else's.
-fn numbered(folder: &Path) -> Vec<Version> {
+/// The version folders that have a card, in no order. Folders whose names are not plain numbers are ignored.
+fn numbered(folder: &Path) -> Vec<VersionFolder> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let version = |entry: std::fs::DirEntry| {
         let number: u32 = entry.file_name().to_str()?.parse().ok()?;
         let plain = number > 0 && entry.file_name().to_str() == Some(&number.to_string());
-        (plain && entry.path().join(CARD_FILE).is_file()).then(|| Version { folder: entry.path(), number })
+        (plain && entry.path().join(CARD_FILE).is_file()).then(|| VersionFolder { folder: entry.path(), number })
     };
     entries.filter_map(version).collect()
 }
@@ -74,6 +75,24 @@ fn pinned(folder: &Path) -> Result<Option<u32>, String> {
     };
     let pin: Pin = toml::from_str(&text).map_err(|e| format!("{PIN_FILE} must say `serve = <version>`: {e}"))?;
     Ok(Some(pin.serve))
+}
+
+/// The names of the folders in `folder` that hold a model, sorted.
+///
+/// # Errors
+///
+/// The folder can't be listed.
+pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
+    let unreadable = |reason| RegistryError::Folder { folder: folder.to_owned(), reason };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if is_model(&entry.path()) {
+            names.extend(entry.file_name().into_string().ok());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use modelfn_artifact::digest::sha256_hex;
+use modelfn_artifact::{Digest, ReadError, read_verified};
 use modelfn_nn::backend::Backend;
 use modelfn_nn::registry::{self, Registry};
 use modelfn_telemetry::metrics::Metrics;
@@ -155,7 +155,7 @@ impl AppLoader {
     }
 
     fn load_models(&self, app: &App, model: Option<&str>) -> Result<Registry> {
-        let source = registry::Source {
+        let source = registry::RegistryOptions {
             folder: &self.settings.models,
             only: &self.settings.load_only,
             required: &app.models(),
@@ -261,13 +261,15 @@ fn open_engine(sandbox: SandboxLimits, instances: usize) -> Result<Engine> {
 /// Digest and bytes of a component.
 pub(super) fn read_component(id: &str, component: &manifest::Component) -> Result<(String, Vec<u8>)> {
     let path = component.source.display();
-    let wasm = std::fs::read(&component.source)
-        .with_context(|| format!("component '{id}': {path} can't be read; build it with `make guest`"))?;
-    let actual = sha256_hex(&wasm);
-    if let Some(expected) = &component.sha256 {
-        ensure!(actual == *expected, "component '{id}': {path} has sha256 {actual}, the manifest says {expected}");
-    }
-    Ok((actual, wasm))
+    let expected: Option<Digest> = component.sha256.as_deref().map(str::parse).transpose()?;
+    let file = read_verified(&component.source, expected.as_ref()).map_err(|error| match error {
+        ReadError::Unreadable { reason, .. } => anyhow::Error::new(reason)
+            .context(format!("component '{id}': {path} can't be read; build it with `make guest`")),
+        ReadError::Mismatch { actual, expected, .. } => {
+            anyhow::anyhow!("component '{id}': {path} has sha256 {actual}, the manifest says {expected}")
+        }
+    })?;
+    Ok((file.digest.to_string(), file.bytes))
 }
 
 fn load_app(manifest: &Path) -> Result<App> {

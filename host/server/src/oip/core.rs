@@ -94,7 +94,7 @@ impl Inference {
     /// The inputs don't fit the model, in the protocol's names of types, or the model gave no outputs.
     pub(crate) async fn compute(model: &Model, inputs: Tensors, deadline: Instant) -> Result<Computed, Problem> {
         model.compute(inputs, deadline).await.map_err(|error| match error {
-            ModelError::InvalidInput(invalid) => Problem::Invalid(invalid.describe(datatype)),
+            ModelError::InvalidInput(invalid) => Problem::Invalid(invalid.describe(DType::oip_name)),
             error => error.into(),
         })
     }
@@ -128,17 +128,4 @@ impl Inference {
 /// A failure whose text is for the log only.
 pub(crate) fn internal(text: String) -> Problem {
     ModelError::from(Failure::Engine(ComputeError(text))).into()
-}
-
-/// The protocol's name of an element type, such as `UINT8`.
-pub(crate) fn datatype(dtype: DType) -> &'static str {
-    match dtype {
-        DType::Fp16 => "FP16",
-        DType::Bf16 => "BF16",
-        DType::Fp32 => "FP32",
-        DType::Fp64 => "FP64",
-        DType::U8 => "UINT8",
-        DType::I32 => "INT32",
-        DType::I64 => "INT64",
-    }
 }

@@ -25,7 +25,7 @@ use modelfn_nn::tensor::TensorSpec;
 use modelfn_wasm::function::Phases;
 use serde_json::{Value, json};
 
-use super::core::{Inference, datatype};
+use super::core::Inference;
 use crate::admission::Admitted;
 use crate::problem::Problem;
 
@@ -140,7 +140,7 @@ fn server() -> Value {
 
 fn metadata(model: &Model) -> Value {
     let tensor =
-        |spec: &TensorSpec| json!({ "name": spec.name, "datatype": datatype(spec.dtype), "shape": spec.shape });
+        |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": spec.shape });
     let tensors = |specs: &[TensorSpec]| specs.iter().map(tensor).collect::<Vec<_>>();
     let platform = match model.engine() {
         Engine::Onnx => "onnxruntime_onnx",

@@ -6,7 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{GaugeGuard, Outcome};
+use super::gauge_guard::GaugeGuard;
+use super::labels::Outcome;
 
 /// The metrics of admission.
 #[derive(Default)]

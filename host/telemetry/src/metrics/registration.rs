@@ -26,8 +26,14 @@ impl Metrics {
     pub(super) fn registered(mut self) -> Self {
         self.unprefixed.register_collector(Box::new(self.models.clone()));
         self.unprefixed.register_collector(Box::new(Process::started_now()));
+        self.admission.register(&mut self.registry);
+        self.register_requests();
+        self.register_models();
+        self
+    }
+
+    fn register_requests(&mut self) {
         let r = &mut self.registry;
-        self.admission.register(r);
         r.register("build", "The program, as it was built", process::build());
         r.register("requests", "Requests by function and outcome", self.requests.clone());
         r.register_with_unit(
@@ -64,6 +70,10 @@ impl Metrics {
             Unit::Bytes,
             self.guest_memory.clone(),
         );
+    }
+
+    fn register_models(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "computations",
             "Computations by model, and whether the engine succeeded",
@@ -91,6 +101,5 @@ impl Metrics {
         );
         r.register("model_version", "The version of a model that serves", self.model_version.clone());
         r.register("reloads", "Reloads, and whether they were taken over", self.reloads.clone());
-        self
     }
 }

@@ -66,8 +66,8 @@ pub struct BatchSize {
     pub compute_output: Total,
 }
 
-/// The statistics at one time. The numbers are read one after the other, so that they may differ by what happens between
-/// two reads.
+/// The statistics at one time. The numbers are read one after the other, so that they may differ by what happens
+/// between two reads.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Computations that succeeded, from the call to the outputs.
@@ -123,7 +123,7 @@ impl Statistics {
     }
 
     /// Sets the number of computations in the queue.
-    pub fn waiting(&self, computations: usize) {
+    pub fn set_waiting(&self, computations: usize) {
         self.waiting.store(computations, Ordering::Relaxed);
     }
 
@@ -220,7 +220,7 @@ mod tests {
         statistics.succeeded(ms(10), ms(2), &steps);
         statistics.failed(Reason::Backend, ms(4));
         statistics.failed(Reason::Rejected, ms(1));
-        statistics.waiting(5);
+        statistics.set_waiting(5);
         let seen = statistics.snapshot();
         assert_eq!((seen.inferences(), seen.executions(), seen.waiting), (7, 3, 5));
         assert_eq!(

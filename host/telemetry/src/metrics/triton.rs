@@ -1,10 +1,10 @@
 //! The statistics of the models under the names of Triton's metrics, so that existing dashboards work.
 //!
 //! Names, labels and units are Triton's
-//! (<https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html>). Its counters
-//! have no suffix `_total`, which OpenMetrics demands of the samples of a counter and which the dashboards' queries don't
-//! have. They are therefore exported with the type unknown, whose samples are named like their family. `rate` in
-//! Prometheus works on any type.
+//! (<https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html>). Its
+//! counters have no suffix `_total`, which OpenMetrics demands of the samples of a counter and which the dashboards'
+//! queries don't have. They are therefore exported with the type unknown, whose samples are named like their family.
+//! `rate` in Prometheus works on any type.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -156,8 +156,8 @@ mod tests {
         one.executed(4, &steps);
         one.succeeded(Duration::from_micros(9), Duration::from_micros(1), &steps);
         one.failed(Reason::Canceled, Duration::ZERO);
-        one.waiting(2);
-        other.waiting(3);
+        one.set_waiting(2);
+        other.set_waiting(3);
         let text = metrics.text();
         for line in [
             "# TYPE nv_inference_count unknown",

@@ -104,8 +104,8 @@ fn parent(headers: &HeaderMap) -> Context {
     Context::new()
 }
 
-/// Whether `traceparent` is well-formed. OpenTelemetry's parser accepts numbers of other lengths and with signs. Versions
-/// after 00 may have further parts.
+/// Whether `traceparent` is well-formed. OpenTelemetry's parser accepts numbers of other lengths and with signs.
+/// Versions after 00 may have further parts.
 fn is_well_formed(traceparent: &str) -> bool {
     let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let parts: Vec<_> = traceparent.split('-').collect();

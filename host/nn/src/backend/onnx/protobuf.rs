@@ -1,11 +1,11 @@
-//! Reads protocol buffers where they lie: fields in order, nothing copied, nothing allocated. What is beyond the
-//! bytes that are there is an error (<https://protobuf.dev/programming-guides/encoding/>).
+//! Reads protocol buffers in place: fields in order, without copies or allocations. A field that ends beyond its
+//! message is an error (<https://protobuf.dev/programming-guides/encoding/>).
 
-/// Why bytes are not a message.
+/// Why bytes are not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// What a field holds.
+/// The value of a field, by its wire type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Varint(u64),
@@ -14,7 +14,7 @@ pub(super) enum Value<'a> {
     Fixed32(&'a [u8]),
 }
 
-/// The fields of a message: their numbers and values. Ends after the first error.
+/// Iterates over the fields of a message: their numbers and values. The iteration ends after the first error.
 pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -66,7 +66,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// The numbers of a packed field of varints, or the one of an unpacked field.
+/// The numbers of a packed field of varints, or the single number of an unpacked field.
 pub(super) fn varints(value: Value<'_>) -> impl Iterator<Item = Result<u64, Malformed>> {
     let (one, mut packed) = match value {
         Value::Varint(number) => (Some(Ok(number)), &[][..]),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_bytes_is_an_error_and_the_end() {
+    fn a_truncated_field_is_an_error_and_ends_the_iteration() {
         for (message, says) in [
             (&[0x12, 0x05, b'h'][..], "a field ends behind its message"),
             (&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "a field ends behind its message"),

@@ -1,8 +1,8 @@
-//! A session that several threads run at the same time.
+//! An ONNX Runtime session that several threads run at the same time.
 //!
-//! `ort` lets one thread at a time run a session, since some execution providers fail otherwise. The CPU provider, the
-//! only one of this build, is made for it (microsoft/onnxruntime issues 114 and 22967). So the engine is called
-//! directly here: threads that share a session share its weights, in memory and in the processor's cache.
+//! `ort` lets only one thread at a time run a session, since some execution providers are not thread-safe. The CPU
+//! provider, the only one of this build, is (microsoft/onnxruntime issues 114 and 22967). The engine's C API is
+//! therefore called directly: threads that share a session share its weights, in memory and in the processor's cache.
 
 use std::ffi::{CString, c_char};
 use std::ptr::{NonNull, null, null_mut};
@@ -11,21 +11,21 @@ use ort::AsPointer;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet};
 
-/// A loaded graph, and its names as the engine wants them.
-pub(super) struct Shared {
+/// A session, with the names of its inputs and outputs as C strings.
+pub(super) struct SharedSession {
     session: Session,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
 }
 
-impl Shared {
-    /// `session` has no provider but the CPU's.
+impl SharedSession {
+    /// Shares `session`, which must have no execution provider but the CPU's.
     pub(super) fn new(session: Session) -> ort::Result<Self> {
         let names = |outlets: &[Outlet]| outlets.iter().map(|outlet| name(outlet.name())).collect::<ort::Result<_>>();
         Ok(Self { inputs: names(session.inputs())?, outputs: names(session.outputs())?, session })
     }
 
-    /// Runs the graph on the caller's thread. Outputs come in the graph's order.
+    /// Runs the graph on the caller's thread. Outputs are in the order of the graph.
     pub(super) fn run(
         &self,
         inputs: &[(&str, SessionInputValue<'_>)],
@@ -36,8 +36,8 @@ impl Shared {
         let output_names: Vec<_> = self.outputs.iter().map(|name| name.as_ptr()).collect();
         let mut outputs = vec![null_mut(); output_names.len()];
         #[expect(unsafe_code, reason = "ort's own call wants the session for itself")]
-        // SAFETY: session, options and values live as long as the references to them. Names and values are as many as
-        // they are said to be, and names end with 0. The engine's function is thread-safe, see above.
+        // SAFETY: session, options and values are borrowed for the whole call. The arrays have the lengths that are
+        // passed, and names end with a NUL. The CPU provider's `Run` is thread-safe, see the module's comment.
         unsafe {
             ort::Error::result_from_status((ort::api().Run)(
                 self.session.ptr().cast_mut(),
@@ -53,7 +53,8 @@ impl Shared {
         let outputs = outputs.into_iter().map(|output| {
             let output = NonNull::new(output).ok_or_else(|| ort::Error::new("an output is missing"))?;
             #[expect(unsafe_code, reason = "a value is made from what the engine returned")]
-            // SAFETY: the engine gave it to the caller, who owns it, and made it with this session's allocator.
+            // SAFETY: the engine returned the value to its caller, who owns it, and made it with this session's
+            // allocator.
             Ok(unsafe { DynValue::from_ptr(output, Some(self.session.allocator())) })
         });
         outputs.collect()

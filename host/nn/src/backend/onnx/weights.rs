@@ -1,19 +1,20 @@
-//! Counts the weights of an ONNX file: initialisers, and the tensors of Constant nodes, also in subgraphs and functions.
+//! Counts the weights of an ONNX file: initializers and the tensors of Constant nodes, including those of subgraphs and
+//! functions.
 //!
-//! Field numbers and types are those of <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>. The weights themselves
-//! are looked at where they lie in the file.
+//! Field numbers and types are those of <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>. The weights
+//! are read in place.
 
 use super::protobuf::{Fields, Malformed, Value, varints};
-use crate::weights::{Counted, Element, Weights, bytes_of};
+use crate::weights::{Element, TensorCount, Weights, bytes_of};
 
-/// How deep graphs may lie in graphs; that's how deep this reader calls itself.
+/// The deepest nesting of graphs, which bounds the recursion of this reader.
 const MAX_DEPTH: usize = 32;
 
 /// Counts the weights of a model file.
 ///
 /// # Errors
 ///
-/// It is not one. The sentence says what was found.
+/// The bytes are not an ONNX model. The sentence says why.
 pub(super) fn count(file: &[u8]) -> Result<Weights, String> {
     let mut weights = Weights::default();
     model(file, &mut weights).map_err(|Malformed(what)| format!("not an ONNX file: {what}"))?;
@@ -64,26 +65,39 @@ fn node(message: &[u8], depth: usize, weights: &mut Weights) -> Result<(), Malfo
     }
     for field in Fields::new(message) {
         if let (5, Value::Bytes(message)) = field? {
-            attribute(message, (is_constant, depth), weights)?;
+            if is_constant {
+                constant(message, weights)?;
+            }
+            subgraphs(message, depth, weights)?;
         }
     }
     Ok(())
 }
 
-fn attribute(message: &[u8], (is_constant, depth): (bool, usize), weights: &mut Weights) -> Result<(), Malformed> {
-    for field in Fields::new(message) {
+/// Counts the tensors in an attribute of a Constant node.
+fn constant(attribute: &[u8], weights: &mut Weights) -> Result<(), Malformed> {
+    for field in Fields::new(attribute) {
         match field? {
-            (5, Value::Bytes(message)) if is_constant => weights.add(tensor(message)?),
-            (22, Value::Bytes(message)) if is_constant => weights.add(sparse_tensor(message)?),
-            (6 | 11, Value::Bytes(message)) => graph(message, depth, weights)?,
+            (5, Value::Bytes(message)) => weights.add(tensor(message)?),
+            (22, Value::Bytes(message)) => weights.add(sparse_tensor(message)?),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// The engine makes sparse tensors dense when it loads them, so that is how they count.
-fn sparse_tensor(message: &[u8]) -> Result<Counted, Malformed> {
+/// Counts the weights of the graphs in an attribute of any node.
+fn subgraphs(attribute: &[u8], depth: usize, weights: &mut Weights) -> Result<(), Malformed> {
+    for field in Fields::new(attribute) {
+        if let (6 | 11, Value::Bytes(message)) = field? {
+            graph(message, depth, weights)?;
+        }
+    }
+    Ok(())
+}
+
+/// Counts a sparse tensor as the dense one that the engine makes of it when it loads the graph.
+fn sparse_tensor(message: &[u8]) -> Result<TensorCount, Malformed> {
     let (mut values, mut dims) = (None, 1);
     for field in Fields::new(message) {
         match field? {
@@ -94,10 +108,10 @@ fn sparse_tensor(message: &[u8]) -> Result<Counted, Malformed> {
     }
     let values = values.ok_or(Malformed("a sparse tensor without values"))?;
     let zeros = values.zeros.saturating_add(dims.saturating_sub(values.elements));
-    Ok(Counted { elements: dims, zeros, ..values })
+    Ok(TensorCount { elements: dims, zeros, ..values })
 }
 
-fn tensor(message: &[u8]) -> Result<Counted, Malformed> {
+fn tensor(message: &[u8]) -> Result<TensorCount, Malformed> {
     let (mut elements, mut code, mut external) = (1, 0, false);
     for field in Fields::new(message) {
         match field? {
@@ -108,12 +122,12 @@ fn tensor(message: &[u8]) -> Result<Counted, Malformed> {
         }
     }
     let element = element(code).ok_or(Malformed("a tensor of unknown type"))?;
-    let zeros = if external { 0 } else { zeros(message, (element, elements))? };
-    Ok(Counted { element, elements, zeros, external })
+    let zeros = if external { 0 } else { zeros(message, element, elements)? };
+    Ok(TensorCount { element, elements, zeros, external })
 }
 
-/// How many of a tensor's elements are zero, wherever the file keeps them.
-fn zeros(message: &[u8], (element, elements): (Element, u64)) -> Result<u64, Malformed> {
+/// The number of zeros in a tensor, in whichever field its data is.
+fn zeros(message: &[u8], element: Element, elements: u64) -> Result<u64, Malformed> {
     let mut zeros = 0;
     for field in Fields::new(message) {
         zeros += match field? {
@@ -121,10 +135,10 @@ fn zeros(message: &[u8], (element, elements): (Element, u64)) -> Result<u64, Mal
                 if raw.len() as u64 != bytes_of(elements, element.bits) {
                     return Err(Malformed("a tensor whose data does not fit its shape"));
                 }
-                zeros_of_raw(raw, (element, elements))
+                zeros_of_raw(raw, element, elements)
             }
-            (4, Value::Bytes(raw) | Value::Fixed32(raw)) => zeros_of_raw(raw, (FP32, raw.len() as u64 / 4)),
-            (10, Value::Bytes(raw) | Value::Fixed64(raw)) => zeros_of_raw(raw, (FP64, raw.len() as u64 / 8)),
+            (4, Value::Bytes(raw) | Value::Fixed32(raw)) => zeros_of_raw(raw, FP32, raw.len() as u64 / 4),
+            (10, Value::Bytes(raw) | Value::Fixed64(raw)) => zeros_of_raw(raw, FP64, raw.len() as u64 / 8),
             (5 | 7 | 11, value) => zeros_of_varints(value, element)?,
             _ => 0,
         };
@@ -132,7 +146,7 @@ fn zeros(message: &[u8], (element, elements): (Element, u64)) -> Result<u64, Mal
     Ok(zeros)
 }
 
-fn zeros_of_raw(raw: &[u8], (element, elements): (Element, u64)) -> u64 {
+fn zeros_of_raw(raw: &[u8], element: Element, elements: u64) -> u64 {
     let count =
         |is_zero: &dyn Fn(&[u8]) -> bool, size| raw.chunks_exact(size).filter(|one| is_zero(one)).count() as u64;
     match (element.bits, element.is_float) {
@@ -142,7 +156,7 @@ fn zeros_of_raw(raw: &[u8], (element, elements): (Element, u64)) -> u64 {
             bits as usize / 8,
         ),
         (bits, false) if bits >= 8 => count(&|one| one.iter().all(|byte| *byte == 0), bits as usize / 8),
-        // Several in a byte; those that only fill the last one don't count.
+        // A byte holds several elements. Padding in the last byte is not counted.
         (bits, is_float) => {
             let each = u64::from(8 / bits);
             let magnitude = if is_float { (1 << (bits - 1)) - 1 } else { (1 << bits) - 1 };
@@ -152,7 +166,8 @@ fn zeros_of_raw(raw: &[u8], (element, elements): (Element, u64)) -> u64 {
     }
 }
 
-/// Types of fewer than 32 bits lie in `int32_data` as their bit patterns, one number each; those of four bits as bytes.
+/// Elements of fewer than 32 bits are in `int32_data` as bit patterns: one number holds one element, or the two of a
+/// byte for types of four bits.
 fn zeros_of_varints(value: Value<'_>, element: Element) -> Result<u64, Malformed> {
     let sign = if element.is_float { 1 << (element.bits - 1) } else { 0 };
     let mut zeros = 0;
@@ -181,7 +196,7 @@ const fn whole(name: &'static str, bits: u32) -> Element {
     Element { name, bits, is_float: false }
 }
 
-/// `TensorProto.DataType`. Strings have no size of their own.
+/// The element type of a `TensorProto.DataType`. Strings have no fixed size.
 fn element(code: u64) -> Option<Element> {
     Some(match code {
         1 => FP32,

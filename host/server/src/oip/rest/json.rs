@@ -3,7 +3,6 @@
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 
-use crate::oip::core::datatype;
 use modelfn_nn::tensor::{DType, Tensor};
 
 /// Whether the protocol has a JSON form for this type.
@@ -28,7 +27,7 @@ pub(crate) fn is_finite(tensor: &Tensor) -> bool {
 /// What to say after the input's name.
 pub(crate) fn read(dtype: DType, shape: &[usize], text: &str) -> Result<Vec<u8>, String> {
     if !has(dtype) {
-        let datatype = datatype(dtype);
+        let datatype = dtype.oip_name();
         return Err(format!("is {datatype}, which travels as binary data only; send it with binary_data_size"));
     }
     let elements = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis));
@@ -58,7 +57,8 @@ struct Sink {
 
 impl Sink {
     fn put<E: Error>(&mut self, bytes: Option<&[u8]>, number: impl std::fmt::Display) -> Result<(), E> {
-        let bytes = bytes.ok_or_else(|| E::custom(format_args!("{number} is not of type {}", datatype(self.dtype))))?;
+        let bytes =
+            bytes.ok_or_else(|| E::custom(format_args!("{number} is not of type {}", self.dtype.oip_name())))?;
         self.left = self.left.checked_sub(1).ok_or_else(|| E::custom("there are more elements than that"))?;
         self.bytes.extend_from_slice(bytes);
         Ok(())

@@ -16,7 +16,6 @@ use serde_json::value::RawValue;
 use self::bounded::Bounded;
 use super::json;
 use crate::oip::classification::Top;
-use crate::oip::core::datatype;
 use crate::problem::Problem;
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 
@@ -151,11 +150,11 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<Asked, String> {
     let open = spec.shape.iter().filter(|&&axis| axis < 0).count();
     let row = spec.smallest_shape().iter().try_fold(spec.dtype.size(), |size, &axis| size.checked_mul(axis));
     let row = row.filter(|&row| row > 0 && open <= 1);
-    let described = spec.describe(datatype);
+    let described = spec.describe(DType::oip_name);
     let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {described} open; say it in JSON"))?;
     let shape = spec.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(body.len() / row)).collect();
     let tensor = Tensor::new(spec.dtype, shape, body.clone());
-    let tensor = tensor.map_err(|e| format!("input '{}': {}", spec.name, e.describe(datatype)))?;
+    let tensor = tensor.map_err(|e| format!("input '{}': {}", spec.name, e.describe(DType::oip_name)))?;
     let outputs = outputs(Vec::new(), true, &signature.outputs)?;
     let inputs = vec![(spec.name.clone(), tensor)];
     Ok(Asked { inputs, answer: Wanted { id: None, outputs }, timeout: None })
@@ -194,7 +193,7 @@ fn tensor(input: &Input<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>) -> R
         (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one").into()),
     };
     let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
-    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(crate::oip::core::datatype)))?)
+    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?)
 }
 
 /// Those that were requested, in that order; all when none was. Each may be requested once.
@@ -215,7 +214,7 @@ fn outputs(requested: Vec<Requested>, binary: bool, all: &[TensorSpec]) -> Resul
         let top = parameters.classification.and_then(NonZeroUsize::new).map(|classes| Top::of(classes, spec));
         let binary = parameters.binary_data.unwrap_or(binary);
         if !binary && top.is_none() && !json::has(spec.dtype) {
-            let described = spec.describe(datatype);
+            let described = spec.describe(DType::oip_name);
             return Err(format!("output {described} travels as binary data only; request it with binary_data"));
         }
         if found.iter().any(|output| output.name == name) {
@@ -228,11 +227,11 @@ fn outputs(requested: Vec<Requested>, binary: bool, all: &[TensorSpec]) -> Resul
 
 fn dtype(name: &str) -> Option<DType> {
     use DType::{Bf16, Fp16, Fp32, Fp64, I32, I64, U8};
-    [Fp16, Bf16, Fp32, Fp64, U8, I32, I64].into_iter().find(|dtype| datatype(*dtype) == name)
+    [Fp16, Bf16, Fp32, Fp64, U8, I32, I64].into_iter().find(|dtype| dtype.oip_name() == name)
 }
 
 fn specs(specs: &[TensorSpec]) -> String {
-    specs.iter().map(|spec| spec.describe(datatype)).collect::<Vec<_>>().join(", ")
+    specs.iter().map(|spec| spec.describe(DType::oip_name)).collect::<Vec<_>>().join(", ")
 }
 
 fn short(name: &str) -> &str {

@@ -12,7 +12,7 @@ use super::json::{self, Numbers};
 use super::request::Wanted;
 use super::{JSON_LENGTH, response_of};
 use crate::oip::classification::Classes;
-use crate::oip::core::{datatype, internal};
+use crate::oip::core::internal;
 use crate::problem::Problem;
 use modelfn_nn::model::Model;
 use modelfn_nn::tensor::{Tensor, Tensors};
@@ -91,7 +91,7 @@ fn describe<'a>(name: &'a str, tensor: &'a Tensor, binary: bool) -> Result<Descr
     }
     let data = binary.then(|| tensor.data().clone());
     let numbers = (!binary).then_some(Data::Numbers(Numbers(tensor)));
-    let (datatype, shape) = (datatype(tensor.dtype()), tensor.shape().into());
+    let (datatype, shape) = (tensor.dtype().oip_name(), tensor.shape().into());
     Ok((Output { name, datatype, shape, parameters: data.as_ref().map(Parameters::of), data: numbers }, data))
 }
 

@@ -1,0 +1,48 @@
+//! The errors of the registry.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::backend::LoadError;
+use modelfn_card::{CARD_FILE, CardError};
+
+/// Why the registry, or one of its models, could not be loaded. Every message names the remedy.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what the variant is")]
+pub enum RegistryError {
+    #[error("the model folder {} can't be read: {reason}; name another with --models", folder.display())]
+    Folder { folder: PathBuf, reason: io::Error },
+    #[error("no model '{name}' in {}; have: {have}", folder.display())]
+    Unknown { name: String, folder: PathBuf, have: String },
+    #[error("model '{name}': {reason}")]
+    Versions { name: String, reason: String },
+    #[error("model '{name}': {} can't be read: {reason}", path.display())]
+    Unreadable { name: String, path: PathBuf, reason: io::Error },
+    #[error("model '{name}': {} is missing; weights are produced, not committed: run `make models` or see the card's source", path.display())]
+    NoGraph { name: String, path: PathBuf },
+    #[error("model '{name}': {CARD_FILE}: {reason}")]
+    Card { name: String, reason: Box<CardError> },
+    #[error("model '{name}': {} has sha256 {actual}, the card says {expected}; delete the file and run `make models` again", path.display())]
+    Digest { name: String, path: PathBuf, expected: String, actual: String },
+    #[error("model '{name}': card and graph disagree: {reason}; `modelfn model inspect {name}` shows both")]
+    Disagree { name: String, reason: String },
+    #[error("model '{name}': {reason}")]
+    Load { name: String, reason: LoadError },
+    #[error("model '{name}': the warm-up failed: {reason}")]
+    WarmUp { name: String, reason: String },
+}
+
+impl RegistryError {
+    pub(super) fn unknown(name: &str, folder: &Path, present: &[String]) -> RegistryError {
+        RegistryError::Unknown { name: name.to_owned(), folder: folder.to_owned(), have: present.join(", ") }
+    }
+
+    /// Whether the model's files are there but damaged. Other errors are mistakes in the configuration.
+    pub(super) fn is_broken_model(&self) -> bool {
+        match self {
+            RegistryError::Unreadable { .. } | RegistryError::Digest { .. } | RegistryError::WarmUp { .. } => true,
+            RegistryError::Load { reason, .. } => matches!(reason, LoadError::Invalid(_)),
+            _ => false,
+        }
+    }
+}
