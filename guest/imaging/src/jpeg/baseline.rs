@@ -1,9 +1,10 @@
-//! Decodes a baseline JPEG no further than the network looks: the usual kind, of one scan.
+//! The fast path: decodes the one scan of a sequential JPEG within the window (ITU-T T.81 A.2, F.2).
 //!
-//! Every code down to the window's end has to be read, since each says where the next one starts. But only blocks
-//! inside the window become samples, at a half, a quarter or an eighth where that suffices, and color stays as the file
-//! has it, in planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are
-//! left.
+//! The entropy-coded segments hold MCUs from left to right and from top to bottom (A.2.3), and the codes say nothing of
+//! where the next block starts, so all blocks above the window's lower edge are parsed. But only blocks inside the window
+//! are dequantized (A.3.4) and inverse-transformed (A.3.3), at 4, 2 or 1 samples a side where the network needs no more.
+//! The planes of the components keep their sampling (A.1.1): `preprocess.rs` scales them first and converts colors of the
+//! few pixels that are left.
 
 use super::bits::{BitReader, Codes, ENDS_EARLY};
 use super::idct::{self, Block, Reduced};
@@ -42,17 +43,20 @@ struct Cosines {
     four: Reduced<4>,
 }
 
-/// A plane a component, or `None` where the file is of another kind. `body` is what follows the scan's header.
-pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result<Option<Vec<Plane>>, Error> {
+/// One plane for each component of a file that [`super::decoder_for`] gives to the fast path. `body` is what follows the
+/// scan header.
+///
+/// # Errors
+///
+/// The file is damaged, or its planes would take too much memory.
+pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result<Vec<Plane>, Error> {
     planes(header, body, window, body.len() >= SKIPS_PAY)
 }
 
-fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) -> Result<Option<Vec<Plane>>, Error> {
-    if !header.is_baseline() {
-        return Ok(None);
-    }
+fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) -> Result<Vec<Plane>, Error> {
     let tables = HuffmanTables::of(header, with_skips);
-    let Some(mut channels) = channels(header, &tables, window) else { return Ok(None) };
+    let mut channels =
+        channels(header, &tables, window).ok_or_else(|| Error::internal("the JPEG lacks tables that it has"))?;
     let bytes = |channel: &Channel<'_>| channel.plane.width * channel.plane.height;
     check_size(header.dimensions(), channels.iter().map(|channel| bytes(channel) as u64).sum())?;
     let mcus = mcus(header);
@@ -65,7 +69,7 @@ fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) ->
         channel.plane.samples = vec![0; bytes(channel)];
     }
     scan(body, mcus, header.restart_interval, &mut channels).map_err(damaged)?;
-    Ok(Some(channels.into_iter().map(|channel| channel.plane).collect()))
+    Ok(channels.into_iter().map(|channel| channel.plane).collect())
 }
 
 fn channels<'a>(header: &'a Header<'_>, tables: &'a HuffmanTables, window: Window) -> Option<Vec<Channel<'a>>> {
@@ -74,10 +78,6 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a HuffmanTables, window: Windo
     let size = header.dimensions();
     let channel = |component: &Component| {
         let (h, v) = component.sampling;
-        // All that is in use; other ratios are left to decoders that know them.
-        if h == 0 || v == 0 || widest % h != 0 || tallest % v != 0 {
-            return None;
-        }
         let (across, down) = (widest / h, tallest / v);
         let samples = (size.0.div_ceil(u32::from(across)), size.1.div_ceil(u32::from(down)));
         let crop = window.crop_box(size).over(f64::from(across), f64::from(down));
@@ -86,8 +86,10 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a HuffmanTables, window: Windo
         let reduced = (samples.0.div_ceil(reduction), samples.1.div_ceil(reduction));
         let (margin_x, margin_y) = window.margins(crop);
         let side = 8 / reduction as usize;
-        let (columns, left, width) = span(crop.left, crop.width, margin_x, (side, reduced.0));
-        let (rows, top, height) = span(crop.top, crop.height, margin_y, (side, reduced.1));
+        let (columns, left, width) =
+            span(Extent { start: crop.left, length: crop.width, margin: margin_x, side, samples: reduced.0 });
+        let (rows, top, height) =
+            span(Extent { start: crop.top, length: crop.height, margin: margin_y, side, samples: reduced.1 });
         let quantization = header.quantization.get(usize::from(component.quantization))?.as_ref()?;
         Some(Channel {
             blocks: if header.components.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) },
@@ -121,8 +123,23 @@ fn dezigzag(in_file: &[u16; 64]) -> [i16; 64] {
     values
 }
 
-/// Along one axis of a component: the blocks that cover a crop and its margin, the first sample, how many samples.
-fn span(start: f64, length: f64, margin: f64, (side, samples): (usize, u32)) -> (std::ops::Range<usize>, usize, usize) {
+/// What is needed along one axis of a component, in its reduced samples.
+struct Extent {
+    /// Where the crop starts.
+    start: f64,
+    /// Extent of the crop.
+    length: f64,
+    /// How far scaling looks beyond both ends of the crop.
+    margin: f64,
+    /// Samples that a block becomes.
+    side: usize,
+    /// Samples that the component has.
+    samples: u32,
+}
+
+/// The blocks that cover an extent, their first sample, and how many samples they have.
+fn span(extent: Extent) -> (std::ops::Range<usize>, usize, usize) {
+    let Extent { start, length, margin, side, samples } = extent;
     let from = (start - margin).max(0.0) as usize / side;
     let end = ((start + length + margin).ceil() as usize).min(samples as usize);
     (from..end.div_ceil(side), from * side, end - from * side)

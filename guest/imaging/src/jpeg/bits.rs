@@ -1,6 +1,9 @@
-//! The bits of a scan, and the blocks of coefficients in them.
+//! Reads the bits of a scan's entropy-coded segments, and decodes the blocks of coefficients in them.
 //!
-//! Pure. By ITU-T T.81: F.2.2 (blocks), B.1.1.5 (stuffed bytes and markers). What codes mean is in `table.rs`.
+//! A zero byte is stuffed behind each byte 0xFF of the data, which tells it from a marker (ITU-T T.81 B.1.1.5); restart
+//! markers stand between the segments (B.2.1). A block is the difference of its DC coefficient to the predictor (F.2.2.1),
+//! then runs of zeros with the AC coefficients behind them in zigzag order (F.2.2.2). What a code stands for is looked up
+//! in `table.rs`.
 
 use super::table::{Broken, END, Entry, HuffmanTable, LOOK, MAX_CODE, MAX_SKIP, PART, Skips, advance, extend};
 

@@ -1,6 +1,9 @@
-//! From 64 coefficients to samples: the inverse discrete cosine transform, at full size or reduced.
+//! The inverse discrete cosine transform: 64 dequantized coefficients become 8 x 8 samples (ITU-T T.81 A.3.3), or 4 x 4,
+//! 2 x 2 or one where a reduced picture suffices, which take the lowest frequencies only. Samples are shifted to unsigned
+//! ones by adding 128 (A.3.1).
 //!
-//! Pure. The whole one stands here twice: in WebAssembly's SIMD, which ships, and in plain words, that it is tested by.
+//! The transform of 8 x 8 is here twice: in WebAssembly's SIMD, which functions use, and as plain loops, which other
+//! targets use and tests compare with a reference.
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 

@@ -1,10 +1,13 @@
-//! Huffman codes, made for looking up.
+//! Huffman tables in the form that decoding looks up.
 //!
-//! Pure. By ITU-T T.81: annex C and F.2.2.
+//! A DHT segment (ITU-T T.81 B.2.4.2) lists how many codes each length has, and their symbols in order of the codes; the
+//! codes follow from that (annex C.2). The decoder of F.2.2.3 reads a code bit by bit. Here the next [`LOOK`] bits index a
+//! table that tells the symbol and, where it is among these bits too, the coefficient's value (EXTEND, F.2.2.1). Only
+//! codes that are longer are found by their length, as in F.2.2.3.
 
 use super::Header;
 
-/// BitReader of a look into a table.
+/// Bits that index a table.
 pub(super) const LOOK: u32 = 11;
 
 /// Longest code.
@@ -30,10 +33,12 @@ impl HuffmanTables {
     /// Those that the scan names; the last definition of each counts.
     pub(super) fn of(header: &Header<'_>, with_skips: bool) -> Self {
         let find = |class: u8, number: usize| {
-            let id = class << 4 | number as u8;
             let used =
                 header.components.iter().any(|c| if class == 0 { c.dc_table } else { c.ac_table } == number as u8);
-            let (_, counts, values) = header.huffman_tables.iter().rfind(|code| used && code.0 == id)?;
+            if !used {
+                return None;
+            }
+            let (counts, values) = header.huffman_table(class, number as u8)?;
             HuffmanTable::new(counts, values)
         };
         let ac: [_; 4] = std::array::from_fn(|number| find(1, number));
@@ -80,7 +85,7 @@ impl Entry {
         self.0 & 0x1F
     }
 
-    /// BitReader of the code, and of code and value; 0 where the code is longer than a look.
+    /// Bits of the code, and of code and value; 0 where the code is longer than a look.
     fn lengths(self) -> (u32, u32) {
         let size = u32::from(self.symbol() & 0x0F);
         match self.taken() {
@@ -111,6 +116,18 @@ impl Entry {
 pub(super) fn advance(symbol: u8) -> u32 {
     // Sixteen zeros are no end.
     if symbol & 0x0F == 0 && symbol < 0xF0 { END } else { u32::from(symbol >> 4) + 1 }
+}
+
+/// Whether no length has more codes than there are bits for (T.81 C.2), and each code has a value.
+pub(super) fn is_code(counts: &[u8; 16], values: &[u8]) -> bool {
+    let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
+    let mut code = 0u32;
+    let fits = (1..=MAX_CODE).zip(counts).all(|(length, &count)| {
+        let end = code + u32::from(count);
+        code = end << 1;
+        end <= 1 << length
+    });
+    fits && total <= values.len().min(256)
 }
 
 impl HuffmanTable {
@@ -200,7 +217,7 @@ impl Skips {
         skips
     }
 
-    /// BitReader taken, and places.
+    /// Bits consumed, and coefficients passed.
     #[inline(always)]
     pub(super) fn at(&self, look: usize) -> (u32, u32) {
         let skip = u32::from(self.0[look]);
