@@ -24,7 +24,7 @@ mod timing;
 
 pub use card::{ModelFolder, broken};
 pub use files::Folder;
-pub use http::{Method, Request, Response, Upload};
+pub use http::{FileKind, Method, Request, Response, Upload};
 pub use model::{Model, Tensor};
 pub use problem::Problem;
 pub use timing::Stopwatch;
