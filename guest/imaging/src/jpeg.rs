@@ -19,20 +19,20 @@ use crate::error::Error;
 use crate::library::{broken, check_size, decode_whole};
 use crate::types::{Picture, Samples, Window};
 
-/// What the segments up to the first scan say (ITU-T T.81, annex B).
+/// What the segments up to and including the first scan header say (ITU-T T.81 B.2).
 #[derive(Debug)]
 struct Header<'a> {
     size: (u16, u16),
     process: Process,
     components: Vec<Component>,
     orientation: Orientation,
-    /// In the order of the file.
+    /// Quantization tables by number, in zigzag order.
     quantization: [Option<[u16; 64]>; 4],
-    /// Huffman tables: class and number in one byte, codes of each length, values.
+    /// Huffman tables in the order of the file: class and number in one byte, number of codes of each length, symbols.
     huffman_tables: Vec<(u8, [u8; 16], &'a [u8])>,
     /// MCUs between two restart markers; 0 where there are none.
     restart_interval: u16,
-    /// Whether the first scan has all components, and all of each.
+    /// Whether the first scan has all components with all of their coefficients.
     is_whole: bool,
     /// Whether its three components are luma and two differences of color.
     is_ycc: bool,
@@ -95,7 +95,7 @@ fn decoder_for(header: &Header<'_>, reduction: u32) -> DecoderKind {
 pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     let header = Header::read(file).ok_or_else(|| damaged("no picture behind its header"))?;
     let body = &file[header.scan..];
-    // A decoder would fill what is missing with gray, and the answer would be about the gray.
+    // Library decoders fill what is missing with gray, and the network would classify the gray.
     if memchr::memmem::rfind(body, &[0xFF, 0xD9]).is_none() {
         return Err(damaged("its end marker is missing"));
     }
@@ -125,7 +125,7 @@ fn decode_all(file: &[u8], header: &Header<'_>) -> Result<Picture, Error> {
     Ok(Picture { orientation: header.orientation, ..picture })
 }
 
-/// The samples at exactly `size`, or `None` where this decoder does not know the kind of file.
+/// The samples at exactly `size`; `None` where the decoder cannot scale to it or returns another color space.
 fn decode_reduced(file: &[u8], size: (u32, u32)) -> Result<Option<Samples>, Error> {
     let (Ok(width), Ok(height)) = (u16::try_from(size.0), u16::try_from(size.1)) else {
         return Ok(None);
@@ -186,7 +186,8 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// `None` for a frame cut short, and for a second one: which of the two a decoder would obey is anyone's guess.
+    /// Reads a frame header (T.81 B.2.2). `None` for one that is cut short, and for a second one, since decoders
+    /// disagree about which of the two counts.
     fn frame_header(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
         if !self.components.is_empty() {
             return None;
@@ -213,7 +214,7 @@ impl<'a> Header<'a> {
         (self.components.len() == usize::from(count)).then_some(())
     }
 
-    /// Takes the tables as far as they are whole.
+    /// Reads the tables of a DHT segment (T.81 B.2.4.2) up to the first that is cut short.
     fn huffman_segment(&mut self, mut segment: &'a [u8]) {
         while let Some((&[id, ref counts @ ..], rest)) = segment.split_first_chunk::<17>() {
             let total = counts.iter().map(|&count| usize::from(count)).sum();
@@ -223,7 +224,8 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// Takes the tables as far as they are whole: of bytes, or of two bytes each.
+    /// Reads the tables of a DQT segment (T.81 B.2.4.1), whose values have one or two bytes, up to the first that is
+    /// cut short.
     fn quantization_tables(&mut self, mut segment: &[u8]) {
         while let Some((&id, rest)) = segment.split_first() {
             let wide = id >> 4 != 0;

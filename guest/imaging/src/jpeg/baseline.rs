@@ -17,17 +17,17 @@ use crate::types::{CropBox, Plane, Window};
 /// The zigzag sequence (T.81 figure A.6): where the n-th coefficient of the file stands in a [`Block`].
 const ZIGZAG: [u8; 64] = zigzag();
 
-/// Bytes of a scan from which on making [`super::table::Skips`] takes less time than they save.
+/// The smallest scan, in bytes, for which [`super::table::Skips`] save more time than making them takes.
 const SKIPS_PAY: usize = 32 << 10;
 
-/// One component: how its blocks are coded, which of them matter, and what became of them.
+/// One component: how its blocks are coded, which of them lie in the window, and their samples.
 struct Channel<'a> {
     /// Blocks of an MCU, across and down.
     blocks: (usize, usize),
     codes: Codes<'a>,
     /// In the order of a [`Block`].
     quantization: [i16; 64],
-    /// Samples a side that a block becomes.
+    /// Samples of a side of a reconstructed block: 8, 4, 2 or 1.
     side: usize,
     /// Blocks of the component that become samples: columns and rows.
     columns: std::ops::Range<usize>,
@@ -37,7 +37,7 @@ struct Channel<'a> {
     dc_predictor: i32,
 }
 
-/// Cosines, made once.
+/// The bases of the reduced transforms, computed once a scan.
 struct Cosines {
     two: Reduced<2>,
     four: Reduced<4>,
@@ -61,7 +61,7 @@ fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) ->
     check_size(header.dimensions(), channels.iter().map(|channel| bytes(channel) as u64).sum())?;
     let mcus = mcus(header);
     let blocks: usize = channels.iter().map(|channel| channel.blocks.0 * channel.blocks.1).sum();
-    // A block has two codes or more, of a bit or more.
+    // A block has at least two codes of at least one bit each.
     if body.len() < mcus.0 * mcus.1 * blocks / 4 {
         return Err(damaged(ENDS_EARLY));
     }
@@ -153,10 +153,10 @@ fn mcus(header: &Header<'_>) -> (usize, usize) {
     (side(header.size.0, widest), side(header.size.1, tallest))
 }
 
-/// All blocks in the order of the file (T.81 A.2), down to the last row that matters. That the file has an end behind it
-/// is known, and what is between them nobody will look at.
+/// Decodes the MCUs in the order of the file (T.81 A.2), down to the last row that the window needs. The rest is not
+/// read: the caller has checked that an end marker follows.
 ///
-/// A function of its own, as [`Channel::read`].
+/// Not inlined, for the reason that [`Channel::read`] gives.
 #[inline(never)]
 fn scan(
     body: &[u8],
@@ -214,9 +214,9 @@ impl Channel<'_> {
         }
     }
 
-    /// Decodes a block and writes its samples at block column and row `at`; `None` is outside of the window.
+    /// Decodes a block and writes its samples at the block column and row `at`; `None` outside of the window.
     ///
-    /// A function of its own, that compilers find registers for.
+    /// Not inlined, since the compiler then keeps its variables in registers.
     #[inline(never)]
     fn read(&mut self, bits: &mut BitReader<'_>, at: Option<(usize, usize)>, cosines: &Cosines) -> Result<(), Broken> {
         let mut block: Block = [0; 64];
@@ -240,13 +240,13 @@ impl Channel<'_> {
         Ok(())
     }
 
-    /// Writes a block's samples, but those behind the picture's edge.
+    /// Writes a block's samples except for those beyond the picture's edge.
     #[inline(always)]
     fn put<const SIDE: usize>(&mut self, (column, row): (usize, usize), samples: &[[u8; SIDE]; SIDE]) {
         let Plane { samples: plane, width, .. } = &mut self.plane;
         let (x, y) = (column * SIDE, row * SIDE);
         let columns = SIDE.min(*width - x);
-        // Behind the last row there is none.
+        // `zip` drops rows below the last one.
         for (target, source) in plane[y * *width + x..].chunks_mut(*width).zip(samples) {
             match target.first_chunk_mut::<SIDE>() {
                 Some(target) if columns == SIDE => *target = *source,
@@ -266,7 +266,7 @@ impl Channel<'_> {
     }
 }
 
-/// Zigzag index of the last coefficient that a block of `side` samples a side is made of.
+/// Zigzag index of the last coefficient that reconstructing `side` x `side` samples needs.
 fn last_coefficient(side: usize) -> u32 {
     match side {
         1 => 0,
@@ -276,7 +276,7 @@ fn last_coefficient(side: usize) -> u32 {
     }
 }
 
-/// Along the diagonals, there and back.
+/// Computes the zigzag sequence, which runs along the diagonals in alternating directions.
 const fn zigzag() -> [u8; 64] {
     let mut order = [0; 64];
     let (mut u, mut v, mut n) = (0u8, 0u8, 0);
