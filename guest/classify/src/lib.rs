@@ -13,12 +13,14 @@ mod model;
 mod postprocess;
 
 use model::Classifier;
-use modelfn_guest::{Method, Model, Problem, Request, Response, Stopwatch, Tensor};
+use modelfn_guest::{FileKind, Method, Model, Problem, Request, Response, Stopwatch, Tensor};
 use modelfn_imaging::{ErrorKind, Window};
 use postprocess::Prediction;
 use serde::Serialize;
 
 modelfn_guest::export!(route);
+
+const PICTURE: FileKind = FileKind { name: "a picture", media_type: "image/", example: "cat.jpg" };
 
 const PAGE: &str = include_str!("page.html");
 
@@ -83,7 +85,7 @@ fn model() -> Result<Response, Problem> {
 }
 
 fn classify(request: &Request) -> Result<Response, Problem> {
-    let upload = request.upload()?;
+    let upload = request.upload(PICTURE)?;
     let file = upload.file("image")?;
     let mut stopwatch = Stopwatch::start();
 

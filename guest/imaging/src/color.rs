@@ -1,15 +1,13 @@
-//! From the colors of a file to those of a network.
-//!
-//! Pure.
+//! Converts gray and YCbCr samples to RGB (ITU-T T.871).
 
 use crate::fixed::{BITS, fixed};
 
-/// One byte a pixel to three.
+/// Repeats each gray sample as red, green and blue.
 pub(crate) fn gray_to_rgb(gray: &[u8]) -> Vec<u8> {
     gray.iter().flat_map(|&sample| [sample; 3]).collect()
 }
 
-/// Red, green and blue to pixels; `None` where they are not three.
+/// Interleaves the planes of red, green and blue; `None` where there are not three planes.
 pub(crate) fn planes_to_rgb(planes: &[Vec<u8>]) -> Option<Vec<u8>> {
     let [red, green, blue] = planes else { return None };
     let pixels = red.iter().zip(green).zip(blue);

@@ -1,4 +1,4 @@
-//! Numbers with a fixed number of fractional bits, that samples are multiplied with.
+//! Fixed-point factors for integer arithmetic.
 
 /// Fractional bits.
 pub(crate) const BITS: u32 = 13;

@@ -1,8 +1,8 @@
 //! What only JPEGs need: a look at the header, and decoding no more than the network looks at.
 //!
-//! The usual kind is decoded here, within the window and no larger than the network's picture (`jpeg/baseline.rs`).
-//! Of the others, large ones are decoded at a half, a quarter or an eighth by a decoder that can, and what is left
-//! by the general one: small progressive files, colors that need care (CMYK), and odd ones.
+//! [`Header`] holds what the segments before the first scan say (ITU-T T.81, annex B.2). From it [`decoder_for`] chooses
+//! one of three decoders: the fast path of this crate (`jpeg/baseline.rs`), which decodes only the window and no larger
+//! than the network needs it, or one of two library decoders.
 
 mod baseline;
 mod bits;
@@ -19,20 +19,20 @@ use crate::error::Error;
 use crate::library::{broken, check_size, decode_whole};
 use crate::types::{Picture, Samples, Window};
 
-/// What the segments up to the first scan say (ITU-T T.81, annex B).
+/// What the segments up to and including the first scan header say (ITU-T T.81 B.2).
 #[derive(Debug)]
 struct Header<'a> {
     size: (u16, u16),
     process: Process,
     components: Vec<Component>,
     orientation: Orientation,
-    /// In the order of the file.
+    /// Quantization tables by number, in zigzag order.
     quantization: [Option<[u16; 64]>; 4],
-    /// Huffman tables: class and number in one byte, codes of each length, values.
+    /// Huffman tables in the order of the file: class and number in one byte, number of codes of each length, symbols.
     huffman_tables: Vec<(u8, [u8; 16], &'a [u8])>,
     /// MCUs between two restart markers; 0 where there are none.
     restart_interval: u16,
-    /// Whether the first scan has all components, and all of each.
+    /// Whether the first scan has all components with all of their coefficients.
     is_whole: bool,
     /// Whether its three components are luma and two differences of color.
     is_ycc: bool,
@@ -61,32 +61,71 @@ struct Component {
     ac_table: u8,
 }
 
+/// The three ways to decode a JPEG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DecoderKind {
+    /// The fast path, `jpeg/baseline.rs`.
+    Baseline,
+    /// The crate `jpeg-decoder`, which inverse-transforms blocks at a half, a quarter or an eighth of their size.
+    Reducing,
+    /// The crate `image`, which decodes every pixel and knows every color space.
+    Whole,
+}
+
+/// The one rule by which a decoder is chosen.
+///
+/// - [`DecoderKind::Baseline`] takes Huffman-coded sequential DCT (SOF0, SOF1) of 8 bits a sample, gray or YCbCr, in one
+///   scan that interleaves all components and holds all coefficients, with sampling factors that divide the largest ones
+///   and with all tables that the scan names; of any size.
+/// - [`DecoderKind::Reducing`] takes other sequential and progressive files of one or three components, where the window
+///   is satisfied with a `reduction` of 2 or more.
+/// - [`DecoderKind::Whole`] takes the rest: CMYK, what has to be decoded at full size, and what nobody reads, which it
+///   refuses with a reason.
+fn decoder_for(header: &Header<'_>, reduction: u32) -> DecoderKind {
+    if header.is_baseline() {
+        DecoderKind::Baseline
+    } else if reduction > 1 && header.is_reducible() {
+        DecoderKind::Reducing
+    } else {
+        DecoderKind::Whole
+    }
+}
+
 /// Decodes a JPEG, as much of it and as large as `window` needs.
 pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     let header = Header::read(file).ok_or_else(|| damaged("no picture behind its header"))?;
     let body = &file[header.scan..];
-    // A decoder would fill what is missing with gray, and the answer would be about the gray.
+    // Library decoders fill what is missing with gray, and the network would classify the gray.
     if memchr::memmem::rfind(body, &[0xFF, 0xD9]).is_none() {
         return Err(damaged("its end marker is missing"));
     }
     let (size, orientation) = (header.dimensions(), header.orientation);
-    if let Some(planes) = baseline::decode(&header, body, window)? {
-        return Ok(Picture { samples: Samples::Planes(planes), size, reduction: 1, orientation });
-    }
     let reduction = window.reduction(size, orientation);
-    if reduction > 1 && header.is_reducible() {
-        let reduced = (size.0.div_ceil(reduction), size.1.div_ceil(reduction));
-        check_size(size, header.bytes(reduced))?;
-        if let Some(samples) = decode_reduced(file, reduced)? {
-            return Ok(Picture { samples, size, reduction, orientation });
+    match decoder_for(&header, reduction) {
+        DecoderKind::Baseline => {
+            let planes = baseline::decode(&header, body, window)?;
+            Ok(Picture { samples: Samples::Planes(planes), size, reduction: 1, orientation })
         }
+        DecoderKind::Reducing => {
+            let reduced = (size.0.div_ceil(reduction), size.1.div_ceil(reduction));
+            check_size(size, header.bytes(reduced))?;
+            match decode_reduced(file, reduced)? {
+                Some(samples) => Ok(Picture { samples, size, reduction, orientation }),
+                None => decode_all(file, &header),
+            }
+        }
+        DecoderKind::Whole => decode_all(file, &header),
     }
-    check_size(size, header.bytes(size))?;
-    let picture = decode_whole(file, ImageFormat::Jpeg)?;
-    Ok(Picture { orientation, ..picture })
 }
 
-/// The samples at exactly `size`, or `None` where this decoder does not know the kind of file.
+fn decode_all(file: &[u8], header: &Header<'_>) -> Result<Picture, Error> {
+    let size = header.dimensions();
+    check_size(size, header.bytes(size))?;
+    let picture = decode_whole(file, ImageFormat::Jpeg)?;
+    Ok(Picture { orientation: header.orientation, ..picture })
+}
+
+/// The samples at exactly `size`; `None` where the decoder cannot scale to it or returns another color space.
 fn decode_reduced(file: &[u8], size: (u32, u32)) -> Result<Option<Samples>, Error> {
     let (Ok(width), Ok(height)) = (u16::try_from(size.0), u16::try_from(size.1)) else {
         return Ok(None);
@@ -147,7 +186,8 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// `None` for a frame cut short, and for a second one: which of the two a decoder would obey is anyone's guess.
+    /// Reads a frame header (T.81 B.2.2). `None` for one that is cut short, and for a second one, since decoders
+    /// disagree about which of the two counts.
     fn frame_header(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
         if !self.components.is_empty() {
             return None;
@@ -174,7 +214,7 @@ impl<'a> Header<'a> {
         (self.components.len() == usize::from(count)).then_some(())
     }
 
-    /// Takes the tables as far as they are whole.
+    /// Reads the tables of a DHT segment (T.81 B.2.4.2) up to the first that is cut short.
     fn huffman_segment(&mut self, mut segment: &'a [u8]) {
         while let Some((&[id, ref counts @ ..], rest)) = segment.split_first_chunk::<17>() {
             let total = counts.iter().map(|&count| usize::from(count)).sum();
@@ -184,7 +224,8 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// Takes the tables as far as they are whole: of bytes, or of two bytes each.
+    /// Reads the tables of a DQT segment (T.81 B.2.4.1), whose values have one or two bytes, up to the first that is
+    /// cut short.
     fn quantization_tables(&mut self, mut segment: &[u8]) {
         while let Some((&id, rest)) = segment.split_first() {
             let wide = id >> 4 != 0;
@@ -232,12 +273,38 @@ impl<'a> Header<'a> {
         (u32::from(self.size.0), u32::from(self.size.1))
     }
 
-    /// What the fast path (`jpeg/baseline.rs`) takes: Huffman-coded sequential DCT of 8 bits a sample (SOF0, SOF1), gray
-    /// or YCbCr, in one scan that interleaves all components and holds all coefficients. The fast path itself declines
-    /// sampling factors that do not divide the largest ones, and undefined tables. The rest is for library decoders.
+    /// Whether the fast path takes the file: see [`decoder_for`].
     fn is_baseline(&self) -> bool {
         let colors = self.components.len() == 1 || (self.components.len() == 3 && self.is_ycc);
-        self.process == Process::Sequential && self.is_whole && colors && self.size.0 > 0 && self.size.1 > 0
+        let has_pixels = self.size.0 > 0 && self.size.1 > 0;
+        let supported = |component| self.has_integral_sampling(component) && self.has_tables(component);
+        self.process == Process::Sequential
+            && self.is_whole
+            && colors
+            && has_pixels
+            && self.components.iter().all(supported)
+    }
+
+    /// Whether the component has a whole fraction of the largest number of samples, across and down (T.81 A.1.1).
+    fn has_integral_sampling(&self, component: &Component) -> bool {
+        let ((h, v), (widest, tallest)) = (component.sampling, self.max_sampling());
+        h != 0 && v != 0 && widest % h == 0 && tallest % v == 0
+    }
+
+    /// Whether the tables that the component names are defined, and the Huffman codes are codes (T.81 B.2.4).
+    fn has_tables(&self, component: &Component) -> bool {
+        let quantization = self.quantization.get(usize::from(component.quantization)).is_some_and(Option::is_some);
+        quantization && self.has_code(0, component.dc_table) && self.has_code(1, component.ac_table)
+    }
+
+    fn has_code(&self, class: u8, number: u8) -> bool {
+        number < 4 && self.huffman_table(class, number).is_some_and(|(counts, values)| table::is_code(counts, values))
+    }
+
+    /// Counts and values of a Huffman table of class 0 (DC) or 1 (AC). The last definition before the scan is in force.
+    fn huffman_table(&self, class: u8, number: u8) -> Option<(&[u8; 16], &'a [u8])> {
+        let (_, counts, values) = self.huffman_tables.iter().rfind(|(id, ..)| *id == class << 4 | number)?;
+        Some((counts, values))
     }
 
     fn is_reducible(&self) -> bool {

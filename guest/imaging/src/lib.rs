@@ -18,5 +18,5 @@ mod preprocess;
 pub use error::{Error, ErrorKind};
 pub use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
 pub use picture::decode;
-pub use preprocess::tensor;
+pub use preprocess::{check, tensor};
 pub use types::{CropBox, Picture, Plane, Samples, Window};

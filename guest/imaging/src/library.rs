@@ -27,7 +27,7 @@ pub(crate) fn decode_whole(file: &[u8], format: ImageFormat) -> Result<Picture, 
     Ok(Picture { samples: pixel_format::opaque_8_bit(pixels), size, reduction: 1, orientation })
 }
 
-/// Fails with 413 where a picture of `size` needs more than the allowed `bytes`, 400 where it is empty.
+/// Refuses a picture of `size` that takes more than [`MAX_DECODED_BYTES`] when `bytes` is what it takes, or that is empty.
 pub(crate) fn check_size((width, height): (u32, u32), bytes: u64) -> Result<(), Error> {
     if width == 0 || height == 0 {
         return Err(Error::damaged("the picture has no pixels"));
@@ -42,7 +42,7 @@ pub(crate) fn check_size((width, height): (u32, u32), bytes: u64) -> Result<(), 
     Ok(())
 }
 
-/// 400 for a file that cannot be decoded, whatever the decoder's reason.
+/// The error for a file that cannot be decoded, with the decoder's reason.
 pub(crate) fn broken(format: ImageFormat, reason: &str) -> Error {
     let name = name(format);
     Error::damaged(format!("the {name} is broken or cut off ({reason}); send it again or save it anew"))
@@ -52,7 +52,7 @@ fn refused(error: ImageError, format: ImageFormat) -> Error {
     let name = name(format);
     match error {
         ImageError::Limits(_) => too_much(&name),
-        // What 32 bits can't count is no other kind of file.
+        // The decoder calls a size that overflows 32 bits unsupported, but it is too large.
         ImageError::Unsupported(what) if what.to_string().contains("too large") => too_much(&name),
         ImageError::Unsupported(what) => unsupported(&format!("this kind of {name} is not read ({what})")),
         other => broken(format, &other.to_string()),
@@ -64,7 +64,7 @@ fn too_much(name: &str) -> Error {
     Error::too_large(format!("the {name} needs more than {most} MiB of memory; send a smaller one"))
 }
 
-/// As people write it.
+/// The format's name as people write it.
 pub(crate) fn name(format: ImageFormat) -> String {
     match format {
         ImageFormat::Jpeg => "JPEG".to_owned(),

@@ -1,8 +1,7 @@
-//! From the bytes of a file to pixels: finds the format, refuses what is too large, decodes.
+//! Decodes a file: recognizes its format, refuses what is too large, and returns its pixels.
 //!
-//! The format is what the bytes say, never what a header says. Sizes are checked on the file's own
-//! header, before anything is allocated for its pixels. What the network needs of the pixels is not
-//! known here (`preprocess.rs`), but for how small a JPEG may be decoded (`jpeg.rs`).
+//! The format is recognized by the first bytes, never by a media type. Sizes are checked in the file's header, before
+//! memory is allocated for its pixels. Only JPEG (`jpeg.rs`) makes use of the window, to decode less.
 
 use image::ImageFormat;
 
@@ -13,8 +12,12 @@ use crate::types::{Picture, Window};
 
 /// Decodes a JPEG, PNG, GIF (its first frame), WebP or BMP.
 ///
-/// `window` tells how much of the picture will be looked at, and at which size. Fails with 415
-/// (another format), 413 (too many pixels) or 400 (broken).
+/// `window` tells which part of the picture the network takes, and at which size.
+///
+/// # Errors
+///
+/// [`crate::ErrorKind::Unsupported`] for another format, [`crate::ErrorKind::TooLarge`] for too many pixels,
+/// [`crate::ErrorKind::Damaged`] for a broken file.
 pub fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     match image::guess_format(file) {
         Ok(ImageFormat::Jpeg) => jpeg::decode(file, window),

@@ -1,13 +1,13 @@
-//! From any decoded pixel format to the two that general decoders leave: opaque 8-bit gray or RGB.
+//! Converts any decoded pixel format to opaque 8-bit gray or RGB.
 //!
-//! Pure. Alpha is composed over white, as a browser shows it on an empty page. 16 bits are rounded to
-//! 8 before scaling: the network cannot tell, and scaling is for bytes.
+//! Alpha is composed over white, as a browser shows it on an empty page. Samples of 16 bits are rounded to 8 before
+//! scaling, which works on bytes; the difference is below what a network notices.
 
 use image::DynamicImage;
 
 use crate::types::Samples;
 
-/// Takes the pixels apart; works in place where the samples are 8 bits wide.
+/// Converts the pixels; in place where the samples are 8 bits wide.
 pub(crate) fn opaque_8_bit(pixels: DynamicImage) -> Samples {
     match pixels {
         DynamicImage::ImageLuma8(gray) => Samples::Gray(gray.into_raw()),
@@ -37,7 +37,7 @@ fn without_alpha<const N: usize>(mut samples: Vec<u8>) -> Vec<u8> {
     samples
 }
 
-/// Rounded to the nearest.
+/// One sample composed over white, rounded to the nearest.
 fn over_white(ink: u8, alpha: u8) -> u8 {
     let (ink, alpha) = (u32::from(ink), u32::from(alpha));
     ((ink * alpha + 255 * (255 - alpha) + 127) / 255) as u8

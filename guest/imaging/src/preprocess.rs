@@ -1,20 +1,54 @@
-//! From a picture to the input tensor: crop, scale, turn upright, normalise, lay out.
+//! Turns a picture into the input tensor: crops, scales, rotates upright, normalises and lays out.
 //!
-//! Pure. Every number that depends on the model comes from its card. The crop is centred to a
-//! fraction of a pixel, so that it commutes with turning: the small result is turned, not the photo.
+//! Every number that depends on the model comes from its card. The crop is centred to a fraction of a pixel, so cropping
+//! commutes with rotating: the small result is rotated, not the photo.
 
 use image::metadata::Orientation;
 use image::{RgbImage, imageops};
 
-use modelfn_card::DType;
 use modelfn_card::image::{Color, Layout, Preprocessing};
+use modelfn_card::{DType, TensorSpec};
 
 use crate::color::{gray_to_rgb, planes_to_rgb, ycc_to_rgb};
 use crate::error::Error;
-use crate::resample;
+use crate::resample::{self, Interleaved};
 use crate::types::{Picture, Samples, Window};
 
-/// The input tensor of one picture: row-major, little-endian, of the card's type and layout.
+/// Longest side of a network's picture, in pixels: keeps a typing error from exhausting memory.
+const MAX_SIDE: u32 = 4096;
+
+/// Checks that [`tensor`] can make the tensor `input` with these settings.
+///
+/// # Errors
+///
+/// A sentence that names the card's key that is wrong.
+pub fn check(preprocessing: &Preprocessing, input: &TensorSpec) -> Result<(), String> {
+    let (width, height) = preprocessing.size;
+    if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
+        return Err(format!("preprocessing.size must be 1 to {MAX_SIDE} pixels a side"));
+    }
+    if let Some(mistake) = preprocessing.mistake() {
+        return Err(mistake);
+    }
+    if !matches!(input.dtype, DType::Fp32 | DType::U8) {
+        return Err("inputs.dtype must be FP32 or U8".to_owned());
+    }
+    let needed = preprocessing.input_shape();
+    if !input.admits(input.dtype, &needed.map(|axis| axis as usize)) {
+        let shape = &input.shape;
+        return Err(format!(
+            "inputs.shape = {shape:?} contradicts preprocessing.size and .layout, which make {needed:?}"
+        ));
+    }
+    Ok(())
+}
+
+/// The input tensor of one picture, of shape [`Preprocessing::input_shape`]: row-major, of little-endian f32 for FP32, of
+/// bytes, rounded to the nearest, for any other `dtype`.
+///
+/// # Errors
+///
+/// [`crate::ErrorKind::Internal`] for a picture whose samples contradict its size, which no decoder returns.
 pub fn tensor(picture: &Picture, preprocessing: &Preprocessing, dtype: DType) -> Result<Vec<u8>, Error> {
     let upright = scale(picture, preprocessing)?;
     Ok(if dtype == DType::Fp32 {
@@ -34,8 +68,8 @@ fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, E
     let to = (window.size.0 as usize, window.size.1 as usize);
     let interleaved = |samples, channels| {
         let (width, height) = picture.decoded_size();
-        let from = (width as usize, height as usize);
-        resample::resize_interleaved((samples, channels), from, crop, to, preprocessing.filter)
+        let source = Interleaved { samples, channels, size: (width as usize, height as usize) };
+        resample::resize_interleaved(source, crop, to, preprocessing.filter)
     };
     let rgb = match &picture.samples {
         Samples::Rgb(rgb) => planes_to_rgb(&interleaved(rgb, 3)),
@@ -54,7 +88,7 @@ fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, E
         .ok_or_else(|| Error::internal("the picture cannot be scaled"))
 }
 
-/// What the camera asked for, done to the small picture.
+/// Applies the orientation that the camera recorded (Exif) to the scaled picture.
 fn turn(mut picture: RgbImage, orientation: Orientation) -> RgbImage {
     use imageops::{flip_horizontal_in_place, flip_vertical_in_place, rotate90, rotate180_in_place, rotate270};
     match orientation {
@@ -76,7 +110,7 @@ fn turn(mut picture: RgbImage, orientation: Orientation) -> RgbImage {
     picture
 }
 
-/// Whether a tensor of bytes is the scaled picture itself.
+/// Whether the scaled picture is the tensor of bytes already.
 fn is_identity(preprocessing: &Preprocessing) -> bool {
     let Preprocessing { layout, color, mean, std, .. } = preprocessing;
     *layout == Layout::Nhwc && *color == Color::Rgb && *mean == [0.0; 3] && *std == [1.0; 3]
@@ -84,7 +118,7 @@ fn is_identity(preprocessing: &Preprocessing) -> bool {
 
 /// `(p - mean) / std` for each sample, encoded by `encode` and ordered by the card.
 ///
-/// A sample has 256 values, so each channel is a table: exact, and faster than computing.
+/// A sample has 256 values, so each channel has a table of results: exact, and faster than computing.
 fn lay_out<const N: usize>(rgb: &[u8], card: &Preprocessing, encode: fn(f32) -> [u8; N]) -> Vec<u8> {
     let tables: [[[u8; N]; 256]; 3] = std::array::from_fn(|channel| {
         std::array::from_fn(|sample| encode((sample as f32 - card.mean[channel]) / card.std[channel]))

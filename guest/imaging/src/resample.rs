@@ -1,7 +1,7 @@
-//! Scales planes of bytes: a convolution along each axis, antialiased when it shrinks, as Pillow's `resize` with a box.
+//! Scales planes of bytes by a separable convolution, antialiased when it shrinks, as Pillow's `resize` with a box does.
 //!
-//! Pure. Rows are weighed and summed, which suits SIMD; what becomes of them are columns, so that doing it twice scales
-//! both ways.
+//! One pass computes weighted sums of rows, which suits SIMD, and writes each resulting row as a column. So the same pass,
+//! run twice, scales both axes.
 
 use modelfn_card::image::Filter;
 
@@ -10,25 +10,49 @@ use crate::types::{CropBox, Plane};
 /// Fractional bits of a weight. Weights are below 2.
 const BITS: u32 = 14;
 
-/// Bytes that are computed together.
+/// Bytes in a SIMD register.
 const LANES: usize = 16;
 
-/// What the samples of a result along one axis are made of.
+/// The filter's weights along one axis.
 struct Taps {
-    /// The first sample of the source, for each of the result.
+    /// For each sample of the result, the first sample of the source that contributes to it.
     starts: Vec<usize>,
-    /// `each` weights for each, the last of them perhaps 0.
+    /// For each sample of the result, `each` weights with [`BITS`] fractional bits; unused ones at the end are 0.
     weights: Vec<i16>,
-    /// An even number.
+    /// Weights of one sample of the result: an even number.
     each: usize,
 }
 
-/// The crops of planes at size `to`, row-major.
+/// A picture of interleaved samples.
+#[derive(Clone, Copy)]
+pub(crate) struct Interleaved<'a> {
+    /// Row-major, without padding.
+    pub(crate) samples: &'a [u8],
+    /// Samples of a pixel.
+    pub(crate) channels: usize,
+    /// Width and height in pixels.
+    pub(crate) size: (usize, usize),
+}
+
+/// The part of one axis that is scaled, and to how many samples.
+#[derive(Clone, Copy)]
+struct AxisCrop {
+    /// Where the crop starts, in samples of the source.
+    start: f64,
+    /// How many samples of the source it covers.
+    length: f64,
+    /// Samples that the source has.
+    available: usize,
+    /// Samples of the result.
+    count: usize,
+}
+
+/// Scales the crop of each plane to the size `to`, which is width and height; row-major.
 pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Vec<Vec<u8>> {
     let shape = |plane: &Plane| (plane.width, plane.height, plane.crop);
     let mut last = None;
     let one = |plane: &Plane| {
-        // Often all planes, or both of color, are alike.
+        // All planes often have the same shape, or at least the two of color.
         if last.as_ref().is_none_or(|(of, _)| *of != shape(plane)) {
             last = Some((shape(plane), taps(plane.crop, (plane.width, plane.height), to, filter)));
         }
@@ -38,33 +62,36 @@ pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Ve
     planes.iter().filter_map(one).collect()
 }
 
-/// The crop of a picture of interleaved samples at size `to`, as a plane for each of its `channels`; none where samples
-/// and size contradict each other.
+/// Scales the crop of an interleaved picture to the size `to`, and returns a plane for each of its channels; no plane
+/// where the number of samples contradicts the size.
 pub(crate) fn resize_interleaved(
-    (samples, channels): (&[u8], usize),
-    size: (usize, usize),
+    picture: Interleaved<'_>,
     crop: CropBox,
     to: (usize, usize),
     filter: Filter,
 ) -> Vec<Vec<u8>> {
+    let Interleaved { samples, channels, size } = picture;
     if samples.len() != size.0 * size.1 * channels {
         return Vec::new();
     }
     let (down, across) = taps(crop, size, to, filter);
-    // Columns of one channel after the other become rows, and then planes.
+    // The first pass writes the columns of all channels as rows; the second one turns those of each channel into a plane.
     let planes = across.convolve(&down.convolve(samples, size.0 * channels), to.1 * channels);
     planes.chunks_exact(to.0 * to.1).map(<[u8]>::to_vec).collect()
 }
 
-/// For rows, and for columns.
+/// The weights down the rows, and those across the columns.
 fn taps(crop: CropBox, (width, height): (usize, usize), to: (usize, usize), filter: Filter) -> (Taps, Taps) {
-    let down = Taps::new((crop.top, crop.height), height, to.1, filter);
-    (down, Taps::new((crop.left, crop.width), width, to.0, filter))
+    let rows = AxisCrop { start: crop.top, length: crop.height, available: height, count: to.1 };
+    let columns = AxisCrop { start: crop.left, length: crop.width, available: width, count: to.0 };
+    (Taps::new(rows, filter), Taps::new(columns, filter))
 }
 
 impl Taps {
-    /// By Pillow's `Resample.c`: the filter, stretched where the picture shrinks, around the middle of each sample.
-    fn new((start, length): (f64, f64), have: usize, count: usize, filter: Filter) -> Self {
+    /// As in Pillow's `Resample.c`, the filter is centred on each sample of the result, and stretched where the picture
+    /// shrinks.
+    fn new(axis: AxisCrop, filter: Filter) -> Self {
+        let AxisCrop { start, length, available, count } = axis;
         let (support, weight): (f64, fn(f64) -> f64) = match filter {
             Filter::Bicubic => (2.0, bicubic),
             Filter::Bilinear => (1.0, |x| (1.0 - x.abs()).max(0.0)),
@@ -76,14 +103,14 @@ impl Taps {
         let mut raw = vec![0.0; each];
         for (n, weights) in taps.weights.chunks_exact_mut(each).enumerate() {
             let middle = start + (n as f64 + 0.5) * scale;
-            let end = ((middle + support * stretch + 0.5) as usize).min(have);
+            let end = ((middle + support * stretch + 0.5) as usize).min(available);
             let first = ((middle - support * stretch + 0.5).max(0.0) as usize).min(end.saturating_sub(1));
             let raw = &mut raw[..(end - first).min(each)];
             for (at, raw) in (first..).zip(&mut *raw) {
                 *raw = weight((at as f64 + 0.5 - middle) / stretch);
             }
             let unit = f64::from(1 << BITS) / raw.iter().sum::<f64>();
-            // What rounding leaves goes on, so that it does not sum up where there are many.
+            // The error of rounding a weight is carried to the next one, so that the errors of many do not add up.
             let mut left = 0.0;
             for (weight, raw) in weights.iter_mut().zip(raw) {
                 let exact = *raw * unit + left;
@@ -95,7 +122,7 @@ impl Taps {
         taps
     }
 
-    /// A column of the result is the weighed sum of some rows of `source`.
+    /// Computes weighted sums of rows of `source`, which has `width` samples a row, and writes each as a column.
     fn convolve(&self, source: &[u8], width: usize) -> Vec<u8> {
         let count = self.starts.len();
         let mut result = vec![0; count * width];
@@ -131,7 +158,7 @@ impl Taps {
     }
 }
 
-/// Where to start for all of `length`, `LANES` at a time; some are done twice.
+/// The starts of steps of [`LANES`] that cover `length`. The last step may overlap the one before.
 fn steps(length: usize) -> impl Iterator<Item = usize> {
     let last = length - LANES;
     (0..last).step_by(LANES).chain([last])
@@ -149,14 +176,14 @@ fn bicubic(x: f64) -> f64 {
     }
 }
 
-/// One column of `rows`, each `stride` behind the one before. A weight behind the last row is 0.
+/// The weighted sum of one column of `rows`, which are `stride` samples apart. Weights behind the last row are 0.
 fn convolve_one(rows: &[u8], stride: usize, weights: &[i16]) -> u8 {
     let samples = rows.iter().step_by(stride).zip(weights);
     let sum: i32 = samples.map(|(&sample, &weight)| i32::from(sample) * i32::from(weight)).sum();
     ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
 }
 
-/// The weighed sum of the first rows, each as long as `target`, which has `LANES` or more.
+/// The weighted sum of the first rows, each as long as `target`, which has at least [`LANES`] samples.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 fn convolve_row(rows: &[u8], weights: &[i16], target: &mut [u8]) {
     let width = target.len();
@@ -203,7 +230,7 @@ fn convolve_pairs(pairs: &[([&[u8]; 2], std::arch::wasm32::v128)], target: &mut 
             ]
         };
         let none = [i32x4_splat((1 << (BITS - 1)) - (128 << BITS)); 4];
-        // Compilers leave a loop over so few.
+        // Unrolled by hand, since the compiler keeps a loop even over so few.
         let sums = match pairs {
             [a, b] => add(add(none, a), b),
             [a, b, c] => add(add(add(none, a), b), c),
@@ -216,8 +243,8 @@ fn convolve_pairs(pairs: &[([&[u8]; 2], std::arch::wasm32::v128)], target: &mut 
     }
 }
 
-/// The first lanes of all four, then the second ones, and so on. Sixteen rows become columns by mixing every fourth of
-/// them, and every fourth of what becomes of them.
+/// Interleaves four rows: the first lanes of all four, then their second lanes, and so on. Doing so with every fourth of
+/// sixteen rows, and again with every fourth of the results, transposes a block of 16 x 16.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 fn interleave(rows: [[u8; LANES]; 4]) -> [[u8; LANES]; 4] {
     std::array::from_fn(|row| std::array::from_fn(|lane| rows[lane % 4][4 * row + lane / 4]))

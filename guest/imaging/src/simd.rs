@@ -6,25 +6,25 @@ use std::arch::wasm32::*;
 
 use crate::fixed::BITS;
 
-/// The lower lanes of both, in turns.
+/// Interleaves the lower four lanes of both.
 #[inline(always)]
 pub(crate) fn low(a: v128, b: v128) -> v128 {
     i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(a, b)
 }
 
-/// The upper lanes of both, in turns.
+/// Interleaves the upper four lanes of both.
 #[inline(always)]
 pub(crate) fn high(a: v128, b: v128) -> v128 {
     i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(a, b)
 }
 
-/// The lower bytes of both, in turns.
+/// Interleaves the lower eight bytes of both.
 #[inline(always)]
 pub(crate) fn low_bytes(a: v128, b: v128) -> v128 {
     i8x16_shuffle::<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b)
 }
 
-/// The upper bytes of both, in turns.
+/// Interleaves the upper eight bytes of both.
 #[inline(always)]
 pub(crate) fn high_bytes(a: v128, b: v128) -> v128 {
     i8x16_shuffle::<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b)
@@ -36,7 +36,7 @@ pub(crate) fn factors(f: i32, g: i32) -> v128 {
     i32x4_splat((g << 16) | (f & 0xFFFF))
 }
 
-/// a * f + b * g in 32 bits, of eight lanes.
+/// `a * f + b * g` in 32 bits, for each of eight lanes.
 #[inline(always)]
 pub(crate) fn dot(a: v128, b: v128, factors: v128) -> [v128; 2] {
     [i32x4_dot_i16x8(low(a, b), factors), i32x4_dot_i16x8(high(a, b), factors)]
@@ -52,7 +52,7 @@ pub(crate) fn sub(a: [v128; 2], b: [v128; 2]) -> [v128; 2] {
     [i32x4_sub(a[0], b[0]), i32x4_sub(a[1], b[1])]
 }
 
-/// Eight lanes with [`BITS`] fractional bits in 32, and half of the `SHIFT` bits that [`narrow`] cuts off.
+/// Eight lanes as 32 bits with [`BITS`] fractional bits, plus the half that makes [`narrow`] round its `SHIFT` bits.
 #[inline(always)]
 pub(crate) fn wide<const SHIFT: u32>(a: v128) -> [v128; 2] {
     let round = i32x4_splat(1 << (SHIFT - 1));
@@ -60,7 +60,7 @@ pub(crate) fn wide<const SHIFT: u32>(a: v128) -> [v128; 2] {
     [lift(i32x4_extend_low_i16x8(a)), lift(i32x4_extend_high_i16x8(a))]
 }
 
-/// The upper bits of 32 as 16, saturated.
+/// Shifts lanes of 32 bits right by `SHIFT` and narrows them to 16 bits, saturated.
 #[inline(always)]
 pub(crate) fn narrow<const SHIFT: u32>([low, high]: [v128; 2]) -> v128 {
     i16x8_narrow_i32x4(i32x4_shr(low, SHIFT), i32x4_shr(high, SHIFT))

@@ -21,7 +21,9 @@ pub struct Folder {
 impl Folder {
     /// The folder at an absolute `path`, wherever in or above it the host mounted something.
     ///
-    /// Fails with the remedy where nothing is mounted there.
+    /// # Errors
+    ///
+    /// Nothing is mounted there: a sentence with the remedy.
     pub fn open(path: &str) -> Result<Self, String> {
         get_directories()
             .into_iter()
@@ -31,7 +33,11 @@ impl Folder {
             .ok_or_else(|| format!("nothing is mounted at {path}: mount the model's folder there, read-only"))
     }
 
-    /// The whole text of one file of the folder.
+    /// Reads the whole text of a file of the folder, of at most 4 MiB.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing, unreadable, too large or not UTF-8: a sentence that names it.
     pub fn read_text(&self, name: &str) -> Result<String, String> {
         let shown = format!("{}/{name}", self.path);
         let bytes = self.read(&format!("{}{name}", self.prefix)).map_err(|code| {
@@ -42,7 +48,7 @@ impl Folder {
 
     fn read(&self, path: &str) -> Result<Vec<u8>, ErrorCode> {
         let file = self.preopen.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), DescriptorFlags::READ)?;
-        // Its size is asked for, so that one read is enough: each call to the host costs about as much as the copy.
+        // Knowing the size makes one read enough: each call to the host costs about as much as the copy.
         let size = usize::try_from(file.stat()?.size).unwrap_or(usize::MAX);
         if size > MAX_BYTES {
             return Err(ErrorCode::FileTooLarge);
@@ -59,7 +65,7 @@ impl Folder {
     }
 }
 
-/// Takes the first chunk as it is: mostly it's the only one.
+/// Appends a chunk. The first one, which is usually the only one, is taken over without a copy.
 pub(crate) fn append(bytes: &mut Vec<u8>, chunk: Vec<u8>) {
     if bytes.capacity() == 0 {
         *bytes = chunk;
@@ -68,7 +74,7 @@ pub(crate) fn append(bytes: &mut Vec<u8>, chunk: Vec<u8>) {
     }
 }
 
-/// `path` seen from `mount`, with a slash behind; `None` where it lies elsewhere.
+/// `path` relative to `mount`, followed by a slash unless it is empty; `None` where it lies outside of `mount`.
 fn relative(path: &str, mount: &str) -> Option<String> {
     let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
     match rest.strip_prefix('/') {

@@ -46,6 +46,17 @@ pub struct Upload {
     content_type: String,
 }
 
+/// The kind of files that a function takes, for [`Request::upload`].
+#[derive(Debug, Clone, Copy)]
+pub struct FileKind {
+    /// What people call it, with an article: `a picture`.
+    pub name: &'static str,
+    /// The beginning of its media types, in lower case: `image/` stands for all pictures.
+    pub media_type: &'static str,
+    /// The name of a file that an example uploads: `cat.jpg`.
+    pub example: &'static str,
+}
+
 /// A whole response.
 #[derive(Debug)]
 pub struct Response {
@@ -75,25 +86,33 @@ impl Request {
             .map(|(_, value)| value)
     }
 
-    /// Reads the body, after its type and declared length were found fit.
-    pub fn upload(&self) -> Result<Upload, Problem> {
+    /// Reads the body, which is a file of that kind or a form that holds one. The declared type and length are checked
+    /// first, so that nothing unfit is uploaded.
+    ///
+    /// # Errors
+    ///
+    /// 415 for another media type, 413 for more than 16 MiB or more than the host takes, 408 for a body that did not
+    /// arrive in time, 400 for one that is empty or broke off.
+    pub fn upload(&self, kind: FileKind) -> Result<Upload, Problem> {
         let content_type = header(&self.headers, "content-type").unwrap_or_default();
-        check_content_type(&content_type)?;
+        kind.check_content_type(&content_type)?;
         let declared =
             header(&self.headers, "content-length").and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
-        let declared = usize::try_from(declared).ok().filter(|&bytes| bytes <= MAX_BODY_BYTES).ok_or_else(too_large)?;
-        let bytes = self.read_body(declared)?;
+        let declared = usize::try_from(declared).ok().filter(|&bytes| bytes <= MAX_BODY_BYTES);
+        let declared = declared.ok_or_else(|| kind.too_large())?;
+        let bytes = self.read_body(declared, kind)?;
         if bytes.is_empty() {
-            return Err(Problem::bad_request("the body is empty; try: curl --data-binary @cat.jpg URL"));
+            let example = kind.example;
+            return Err(Problem::bad_request(format!("the body is empty; try: curl --data-binary @{example} URL")));
         }
         Ok(Upload { bytes, content_type })
     }
 
-    fn read_body(&self, declared: usize) -> Result<Vec<u8>, Problem> {
+    fn read_body(&self, declared: usize, kind: FileKind) -> Result<Vec<u8>, Problem> {
         let unreadable = |()| Problem::internal("the host gave no body to read");
         let body = self.inner.consume().map_err(unreadable)?;
         let stream = body.stream().map_err(unreadable)?;
-        read(&stream, declared)
+        read(&stream, declared, kind)
     }
 }
 
@@ -117,11 +136,11 @@ impl Upload {
     }
 }
 
-fn read(stream: &InputStream, declared: usize) -> Result<Vec<u8>, Problem> {
+fn read(stream: &InputStream, declared: usize, kind: FileKind) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     loop {
         match stream.blocking_read(READ_BYTES.max(declared as u64)) {
-            Ok(chunk) if bytes.len() + chunk.len() > MAX_BODY_BYTES => return Err(too_large()),
+            Ok(chunk) if bytes.len() + chunk.len() > MAX_BODY_BYTES => return Err(kind.too_large()),
             Ok(chunk) => {
                 if bytes.is_empty() && chunk.len() < declared {
                     bytes.reserve_exact(declared);
@@ -130,42 +149,55 @@ fn read(stream: &InputStream, declared: usize) -> Result<Vec<u8>, Problem> {
             }
             Err(StreamError::Closed) => return Ok(bytes),
             Err(StreamError::LastOperationFailed(error)) => {
-                return Err(broken_off(http_error_code(&error)));
+                return Err(kind.broken_off(http_error_code(&error)));
             }
         }
     }
 }
 
-/// Why a body ended early, from the host's point of view.
-fn broken_off(code: Option<ErrorCode>) -> Problem {
-    match code {
-        Some(ErrorCode::HttpRequestBodySize(_)) => {
-            Problem::too_large("the body has more bytes than this host takes; send a smaller picture")
+impl FileKind {
+    /// Refuses a body whose declared type rules out this kind of file, before it is uploaded.
+    ///
+    /// `application/x-www-form-urlencoded` passes, since `curl --data-binary` declares it for any file.
+    fn check_content_type(self, content_type: &str) -> Result<(), Problem> {
+        let essence = essence(content_type);
+        match essence.as_str() {
+            "" | "application/octet-stream" | "application/x-www-form-urlencoded" => Ok(()),
+            form if is_form(form) => Ok(()),
+            own if own.starts_with(self.media_type) => Ok(()),
+            _ => {
+                let any = if self.media_type.ends_with('/') { "*" } else { "" };
+                Err(Problem::unsupported_media(format!(
+                    "the Content-Type is not that of {}; send {}{any}, application/octet-stream or multipart/form-data",
+                    self.name, self.media_type
+                )))
+            }
         }
-        Some(ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionTimeout) => {
-            Problem::request_timeout("the body did not arrive in time; send it again")
-        }
-        Some(code) => Problem::bad_request(format!("the body broke off ({code:?}); send it again")),
-        None => Problem::bad_request("the body broke off; send it again"),
     }
-}
 
-fn too_large() -> Problem {
-    Problem::too_large(format!("the body has more than {} MiB; send a smaller picture", MAX_BODY_BYTES >> 20))
-}
+    /// The problem of a body that ended early, by the host's error code.
+    fn broken_off(self, code: Option<ErrorCode>) -> Problem {
+        match code {
+            Some(ErrorCode::HttpRequestBodySize(_)) => {
+                Problem::too_large(format!("the body has more bytes than this host takes; send {}", self.smaller()))
+            }
+            Some(ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionTimeout) => {
+                Problem::request_timeout("the body did not arrive in time; send it again")
+            }
+            Some(code) => Problem::bad_request(format!("the body broke off ({code:?}); send it again")),
+            None => Problem::bad_request("the body broke off; send it again"),
+        }
+    }
 
-/// Refuses what cannot be a picture before it is uploaded; what it is, its bytes will say.
-///
-/// `application/x-www-form-urlencoded` is what `curl --data-binary` claims of any file.
-fn check_content_type(content_type: &str) -> Result<(), Problem> {
-    let essence = essence(content_type);
-    match essence.as_str() {
-        "" | "application/octet-stream" | "application/x-www-form-urlencoded" => Ok(()),
-        form if is_form(form) => Ok(()),
-        image if image.starts_with("image/") => Ok(()),
-        _ => Err(Problem::unsupported_media(
-            "the Content-Type is not that of a picture; send image/*, application/octet-stream or multipart/form-data",
-        )),
+    fn too_large(self) -> Problem {
+        let limit = MAX_BODY_BYTES >> 20;
+        Problem::too_large(format!("the body has more than {limit} MiB; send {}", self.smaller()))
+    }
+
+    /// `a smaller picture`, of the name `a picture`.
+    fn smaller(self) -> String {
+        let (_, noun) = self.name.split_once(' ').unwrap_or(("", self.name));
+        format!("a smaller {noun}")
     }
 }
 

@@ -24,7 +24,7 @@ mod timing;
 
 pub use card::{ModelFolder, broken};
 pub use files::Folder;
-pub use http::{Method, Request, Response, Upload};
+pub use http::{FileKind, Method, Request, Response, Upload};
 pub use model::{Model, Tensor};
 pub use problem::Problem;
 pub use timing::Stopwatch;
@@ -51,7 +51,7 @@ macro_rules! export {
     };
 }
 
-/// Answers one request with `handler`; [`export!`] calls it.
+/// Calls `handler` with the request and sends its response, or the document of its problem. [`export!`] calls this.
 pub fn respond(
     request: bindings::wasi::http::types::IncomingRequest,
     out: bindings::wasi::http::types::ResponseOutparam,

@@ -1,7 +1,7 @@
 //! Finds one part of a `multipart/form-data` body (RFC 7578) without copying it.
 //!
-//! Owns the delimiter and the parameters of the two headers that matter. Nested multiparts and
-//! transfer encodings are deliberately missing: no browser or curl sends them.
+//! Only the delimiters and the parameters of Content-Type and Content-Disposition are parsed. Nested multiparts and
+//! transfer encodings are deliberately not supported: neither browsers nor curl send them.
 
 use memchr::memmem;
 
@@ -12,8 +12,11 @@ const MAX_HEADERS: usize = 16;
 
 /// The bytes of the first part named `name`.
 ///
-/// `content_type` is the request's header, which carries the boundary. Fails with 400 where the
-/// form is broken, cut off, or has no such part.
+/// `content_type` is the request's header, which carries the boundary.
+///
+/// # Errors
+///
+/// 400 where the form is broken, cut off, or has no such part.
 pub(crate) fn part<'a>(body: &'a [u8], content_type: &str, name: &str) -> Result<&'a [u8], Problem> {
     let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty()).ok_or_else(|| {
         Problem::bad_request("the multipart Content-Type has no boundary; let the HTTP client set it")
@@ -35,7 +38,7 @@ pub(crate) fn part<'a>(body: &'a [u8], content_type: &str, name: &str) -> Result
 
 /// The value of a parameter such as `boundary` in `multipart/form-data; boundary=x`.
 ///
-/// Quoted strings are honoured, so that a file called `a; name="b"` is only a file name.
+/// Quoted strings are parsed, so a file called `a; name="b"` does not add a parameter.
 pub(crate) fn parameter(header: &str, name: &str) -> Option<String> {
     let (_, mut rest) = header.split_once(';')?;
     loop {
@@ -48,7 +51,7 @@ pub(crate) fn parameter(header: &str, name: &str) -> Option<String> {
     }
 }
 
-/// A token or a quoted string, and what follows it.
+/// Splits off a token or a quoted string, and returns its value and the text that follows.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(';').unwrap_or(text.len());
@@ -66,7 +69,7 @@ fn value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// Skips the preamble, which is allowed before the first delimiter.
+/// The body behind its first delimiter. A preamble before it is allowed (RFC 2046, section 5.1.1).
 fn after_first_delimiter<'a>(body: &'a [u8], delimiter: &[u8]) -> Result<&'a [u8], Problem> {
     memmem::find_iter(body, delimiter)
         .find(|&at| at == 0 || body[..at].ends_with(b"\r\n"))

@@ -1,9 +1,10 @@
-//! Decodes a baseline JPEG no further than the network looks: the usual kind, of one scan.
+//! The fast path: decodes the one scan of a sequential JPEG within the window (ITU-T T.81 A.2, F.2).
 //!
-//! Every code down to the window's end has to be read, since each says where the next one starts. But only blocks
-//! inside the window become samples, at a half, a quarter or an eighth where that suffices, and color stays as the file
-//! has it, in planes of which two are often smaller: `preprocess.rs` scales first and converts the few pixels that are
-//! left.
+//! The entropy-coded segments hold MCUs from left to right and from top to bottom (A.2.3), and the codes say nothing of
+//! where the next block starts, so all blocks above the window's lower edge are parsed. But only blocks inside the window
+//! are dequantized (A.3.4) and inverse-transformed (A.3.3), at 4, 2 or 1 samples a side where the network needs no more.
+//! The planes of the components keep their sampling (A.1.1): `preprocess.rs` scales them first and converts colors of the
+//! few pixels that are left.
 
 use super::bits::{BitReader, Codes, ENDS_EARLY};
 use super::idct::{self, Block, Reduced};
@@ -16,17 +17,17 @@ use crate::types::{CropBox, Plane, Window};
 /// The zigzag sequence (T.81 figure A.6): where the n-th coefficient of the file stands in a [`Block`].
 const ZIGZAG: [u8; 64] = zigzag();
 
-/// Bytes of a scan from which on making [`super::table::Skips`] takes less time than they save.
+/// The smallest scan, in bytes, for which [`super::table::Skips`] save more time than making them takes.
 const SKIPS_PAY: usize = 32 << 10;
 
-/// One component: how its blocks are coded, which of them matter, and what became of them.
+/// One component: how its blocks are coded, which of them lie in the window, and their samples.
 struct Channel<'a> {
     /// Blocks of an MCU, across and down.
     blocks: (usize, usize),
     codes: Codes<'a>,
     /// In the order of a [`Block`].
     quantization: [i16; 64],
-    /// Samples a side that a block becomes.
+    /// Samples of a side of a reconstructed block: 8, 4, 2 or 1.
     side: usize,
     /// Blocks of the component that become samples: columns and rows.
     columns: std::ops::Range<usize>,
@@ -36,28 +37,31 @@ struct Channel<'a> {
     dc_predictor: i32,
 }
 
-/// Cosines, made once.
+/// The bases of the reduced transforms, computed once a scan.
 struct Cosines {
     two: Reduced<2>,
     four: Reduced<4>,
 }
 
-/// A plane a component, or `None` where the file is of another kind. `body` is what follows the scan's header.
-pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result<Option<Vec<Plane>>, Error> {
+/// One plane for each component of a file that [`super::decoder_for`] gives to the fast path. `body` is what follows the
+/// scan header.
+///
+/// # Errors
+///
+/// The file is damaged, or its planes would take too much memory.
+pub(super) fn decode(header: &Header<'_>, body: &[u8], window: Window) -> Result<Vec<Plane>, Error> {
     planes(header, body, window, body.len() >= SKIPS_PAY)
 }
 
-fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) -> Result<Option<Vec<Plane>>, Error> {
-    if !header.is_baseline() {
-        return Ok(None);
-    }
+fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) -> Result<Vec<Plane>, Error> {
     let tables = HuffmanTables::of(header, with_skips);
-    let Some(mut channels) = channels(header, &tables, window) else { return Ok(None) };
+    let mut channels =
+        channels(header, &tables, window).ok_or_else(|| Error::internal("the JPEG lacks tables that it has"))?;
     let bytes = |channel: &Channel<'_>| channel.plane.width * channel.plane.height;
     check_size(header.dimensions(), channels.iter().map(|channel| bytes(channel) as u64).sum())?;
     let mcus = mcus(header);
     let blocks: usize = channels.iter().map(|channel| channel.blocks.0 * channel.blocks.1).sum();
-    // A block has two codes or more, of a bit or more.
+    // A block has at least two codes of at least one bit each.
     if body.len() < mcus.0 * mcus.1 * blocks / 4 {
         return Err(damaged(ENDS_EARLY));
     }
@@ -65,7 +69,7 @@ fn planes(header: &Header<'_>, body: &[u8], window: Window, with_skips: bool) ->
         channel.plane.samples = vec![0; bytes(channel)];
     }
     scan(body, mcus, header.restart_interval, &mut channels).map_err(damaged)?;
-    Ok(Some(channels.into_iter().map(|channel| channel.plane).collect()))
+    Ok(channels.into_iter().map(|channel| channel.plane).collect())
 }
 
 fn channels<'a>(header: &'a Header<'_>, tables: &'a HuffmanTables, window: Window) -> Option<Vec<Channel<'a>>> {
@@ -74,10 +78,6 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a HuffmanTables, window: Windo
     let size = header.dimensions();
     let channel = |component: &Component| {
         let (h, v) = component.sampling;
-        // All that is in use; other ratios are left to decoders that know them.
-        if h == 0 || v == 0 || widest % h != 0 || tallest % v != 0 {
-            return None;
-        }
         let (across, down) = (widest / h, tallest / v);
         let samples = (size.0.div_ceil(u32::from(across)), size.1.div_ceil(u32::from(down)));
         let crop = window.crop_box(size).over(f64::from(across), f64::from(down));
@@ -86,8 +86,10 @@ fn channels<'a>(header: &'a Header<'_>, tables: &'a HuffmanTables, window: Windo
         let reduced = (samples.0.div_ceil(reduction), samples.1.div_ceil(reduction));
         let (margin_x, margin_y) = window.margins(crop);
         let side = 8 / reduction as usize;
-        let (columns, left, width) = span(crop.left, crop.width, margin_x, (side, reduced.0));
-        let (rows, top, height) = span(crop.top, crop.height, margin_y, (side, reduced.1));
+        let (columns, left, width) =
+            span(Extent { start: crop.left, length: crop.width, margin: margin_x, side, samples: reduced.0 });
+        let (rows, top, height) =
+            span(Extent { start: crop.top, length: crop.height, margin: margin_y, side, samples: reduced.1 });
         let quantization = header.quantization.get(usize::from(component.quantization))?.as_ref()?;
         Some(Channel {
             blocks: if header.components.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) },
@@ -121,8 +123,23 @@ fn dezigzag(in_file: &[u16; 64]) -> [i16; 64] {
     values
 }
 
-/// Along one axis of a component: the blocks that cover a crop and its margin, the first sample, how many samples.
-fn span(start: f64, length: f64, margin: f64, (side, samples): (usize, u32)) -> (std::ops::Range<usize>, usize, usize) {
+/// What is needed along one axis of a component, in its reduced samples.
+struct Extent {
+    /// Where the crop starts.
+    start: f64,
+    /// Extent of the crop.
+    length: f64,
+    /// How far scaling looks beyond both ends of the crop.
+    margin: f64,
+    /// Samples that a block becomes.
+    side: usize,
+    /// Samples that the component has.
+    samples: u32,
+}
+
+/// The blocks that cover an extent, their first sample, and how many samples they have.
+fn span(extent: Extent) -> (std::ops::Range<usize>, usize, usize) {
+    let Extent { start, length, margin, side, samples } = extent;
     let from = (start - margin).max(0.0) as usize / side;
     let end = ((start + length + margin).ceil() as usize).min(samples as usize);
     (from..end.div_ceil(side), from * side, end - from * side)
@@ -136,10 +153,10 @@ fn mcus(header: &Header<'_>) -> (usize, usize) {
     (side(header.size.0, widest), side(header.size.1, tallest))
 }
 
-/// All blocks in the order of the file (T.81 A.2), down to the last row that matters. That the file has an end behind it
-/// is known, and what is between them nobody will look at.
+/// Decodes the MCUs in the order of the file (T.81 A.2), down to the last row that the window needs. The rest is not
+/// read: the caller has checked that an end marker follows.
 ///
-/// A function of its own, as [`Channel::read`].
+/// Not inlined, for the reason that [`Channel::read`] gives.
 #[inline(never)]
 fn scan(
     body: &[u8],
@@ -197,9 +214,9 @@ impl Channel<'_> {
         }
     }
 
-    /// Decodes a block and writes its samples at block column and row `at`; `None` is outside of the window.
+    /// Decodes a block and writes its samples at the block column and row `at`; `None` outside of the window.
     ///
-    /// A function of its own, that compilers find registers for.
+    /// Not inlined, since the compiler then keeps its variables in registers.
     #[inline(never)]
     fn read(&mut self, bits: &mut BitReader<'_>, at: Option<(usize, usize)>, cosines: &Cosines) -> Result<(), Broken> {
         let mut block: Block = [0; 64];
@@ -223,13 +240,13 @@ impl Channel<'_> {
         Ok(())
     }
 
-    /// Writes a block's samples, but those behind the picture's edge.
+    /// Writes a block's samples except for those beyond the picture's edge.
     #[inline(always)]
     fn put<const SIDE: usize>(&mut self, (column, row): (usize, usize), samples: &[[u8; SIDE]; SIDE]) {
         let Plane { samples: plane, width, .. } = &mut self.plane;
         let (x, y) = (column * SIDE, row * SIDE);
         let columns = SIDE.min(*width - x);
-        // Behind the last row there is none.
+        // `zip` drops rows below the last one.
         for (target, source) in plane[y * *width + x..].chunks_mut(*width).zip(samples) {
             match target.first_chunk_mut::<SIDE>() {
                 Some(target) if columns == SIDE => *target = *source,
@@ -249,7 +266,7 @@ impl Channel<'_> {
     }
 }
 
-/// Zigzag index of the last coefficient that a block of `side` samples a side is made of.
+/// Zigzag index of the last coefficient that reconstructing `side` x `side` samples needs.
 fn last_coefficient(side: usize) -> u32 {
     match side {
         1 => 0,
@@ -259,7 +276,7 @@ fn last_coefficient(side: usize) -> u32 {
     }
 }
 
-/// Along the diagonals, there and back.
+/// Computes the zigzag sequence, which runs along the diagonals in alternating directions.
 const fn zigzag() -> [u8; 64] {
     let mut order = [0; 64];
     let (mut u, mut v, mut n) = (0u8, 0u8, 0);

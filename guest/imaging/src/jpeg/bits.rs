@@ -1,12 +1,15 @@
-//! The bits of a scan, and the blocks of coefficients in them.
+//! Reads the bits of a scan's entropy-coded segments, and decodes the blocks of coefficients in them.
 //!
-//! Pure. By ITU-T T.81: F.2.2 (blocks), B.1.1.5 (stuffed bytes and markers). What codes mean is in `table.rs`.
+//! A zero byte is stuffed behind each byte 0xFF of the data, which tells it from a marker (ITU-T T.81 B.1.1.5); restart
+//! markers stand between the segments (B.2.1). A block is the difference of its DC coefficient to the predictor (F.2.2.1),
+//! then runs of zeros with the AC coefficients behind them in zigzag order (F.2.2.2). What a code stands for is looked up
+//! in `table.rs`.
 
 use super::table::{Broken, END, Entry, HuffmanTable, LOOK, MAX_CODE, MAX_SKIP, PART, Skips, advance, extend};
 
-/// Longest code with its bits.
+/// Most bits of a code and the additional bits behind it.
 const MAX_SYMBOL: u32 = MAX_CODE + 15;
-/// Looks into a [`HuffmanTable`], and into [`Skips`], that what a refill brings suffices for.
+/// Lookups in a [`HuffmanTable`], and in [`Skips`] below, for which the bits of one refill suffice.
 const LOOKS: u32 = 4;
 const SKIPPING_LOOKS: u32 = 2;
 
@@ -18,13 +21,13 @@ const TOO_MANY: Broken = "a block of more than 64 coefficients";
 pub(super) struct Codes<'a> {
     pub(super) dc: &'a HuffmanTable,
     pub(super) ac: &'a HuffmanTable,
-    /// Of `ac`; `None` where so little is skipped that making the table does not pay.
+    /// Of `ac`; `None` where the scan is too small for the table to pay off.
     pub(super) skips: Option<&'a Skips>,
 }
 
 /// Reads a scan's entropy-coded bytes.
 ///
-/// Small, and handed about by value, so that compilers keep it in registers.
+/// It is small and copied by value, so that the compiler keeps it in registers.
 #[derive(Clone, Copy)]
 pub(super) struct BitReader<'a> {
     data: &'a [u8],
@@ -33,17 +36,17 @@ pub(super) struct BitReader<'a> {
     /// again by the next refill.
     buffer: u64,
     count: u32,
-    /// Zero bits in `buffer` that stand for data behind the end.
+    /// Zero bits in `buffer` that were added behind the end of the data.
     padding: u32,
 }
 
 impl<'a> BitReader<'a> {
-    /// `data` starts behind the scan's header.
+    /// Reads `data`, which starts behind the scan header.
     pub(super) fn new(data: &'a [u8]) -> Self {
         Self { data, at: 0, buffer: 0, count: 0, padding: 0 }
     }
 
-    /// Makes sure that so many bits are there.
+    /// Makes sure that the buffer has at least `BITS` bits.
     #[inline(always)]
     fn refill<const BITS: u32>(&mut self) {
         if self.count >= BITS {
@@ -64,7 +67,7 @@ impl<'a> BitReader<'a> {
         *self = self.refilled_bytes();
     }
 
-    /// Near a byte that may be a marker, and near the end.
+    /// Refills byte by byte, near a byte 0xFF and near the end of the data.
     #[cold]
     #[inline(never)]
     fn refilled_bytes(mut self) -> Self {
@@ -103,7 +106,7 @@ impl<'a> BitReader<'a> {
         (self.buffer >> (64 - LOOK)) as usize
     }
 
-    /// Symbol and value of the next code.
+    /// Reads the next code; returns its symbol and the value of the additional bits.
     #[inline(always)]
     fn next(&mut self, table: &HuffmanTable) -> Result<(u8, i32), Broken> {
         self.refill::<MAX_SYMBOL>();
@@ -120,7 +123,7 @@ impl<'a> BitReader<'a> {
             symbol
         };
         let size = u32::from(symbol & 0x0F);
-        // Two shifts, since one by 64 would be none.
+        // Two shifts, since a shift by 64 bits is not defined.
         let bits = (self.buffer >> 1) >> (63 - size);
         self.consume(size);
         Ok((symbol, extend(bits as u32, size)))
@@ -170,7 +173,7 @@ impl<'a> BitReader<'a> {
 
     /// Reads one block of which only the DC coefficient matters. Returns its difference, as [`BitReader::block`].
     ///
-    /// A function of its own, that compilers find registers for.
+    /// Not inlined, since the compiler then keeps its variables in registers.
     #[inline(never)]
     pub(super) fn skip(&mut self, dc: &HuffmanTable, ac: &HuffmanTable, skips: &Skips) -> Result<i32, Broken> {
         let mut bits = *self;
@@ -183,11 +186,11 @@ impl<'a> BitReader<'a> {
     #[inline(always)]
     fn dc_difference(&mut self, table: &HuffmanTable) -> Result<i32, Broken> {
         let (symbol, difference) = self.next(table)?;
-        // Its code has a size and no zeros before it; sizes above 11 are for samples of more than 8 bits.
+        // The symbol is the size of the difference; sizes above 11 need samples of more than 8 bits (T.81 table F.1).
         if symbol > 11 { Err("a coefficient out of range") } else { Ok(difference) }
     }
 
-    /// Goes behind the block that is at `index`.
+    /// Skips the rest of a block after the coefficient at zigzag index `index`.
     #[inline(always)]
     fn skip_ac(&mut self, ac: &HuffmanTable, skips: &Skips, mut index: u32) -> Result<(), Broken> {
         while index < 63 {
@@ -211,7 +214,8 @@ impl<'a> BitReader<'a> {
         Ok(())
     }
 
-    /// A symbol that may be the last of a block: where it leads from `index`, behind 63 at the end, and its value.
+    /// Reads a symbol that may end the block. Returns the index it advances to from `index`, which is above 63 at the end
+    /// of the block, and the value.
     #[inline(always)]
     fn perhaps_last(&mut self, table: &HuffmanTable, index: u32) -> Result<(u32, i32), Broken> {
         let (symbol, value) = self.next(table)?;
@@ -219,17 +223,17 @@ impl<'a> BitReader<'a> {
         if (64..END).contains(&index) { Err(TOO_MANY) } else { Ok((index, value)) }
     }
 
-    /// Fails where more bits were taken than there are.
+    /// Fails where more bits were consumed than the data has.
     pub(super) fn check(&self) -> Result<(), Broken> {
         if self.padding > self.count { Err(ENDS_EARLY) } else { Ok(()) }
     }
 
-    /// Goes behind restart marker `number`, counted modulo 8.
+    /// Continues behind the restart marker RSTm, where m is `number`, 0 to 7 (T.81 F.2.1.3.1).
     pub(super) fn restart(&mut self, number: u8) -> Result<(), Broken> {
         self.check()?;
         let rest = self.data.get(self.at..).unwrap_or_default();
         let fill = rest.iter().take_while(|&&byte| byte == 0xFF).count();
-        // Less than a byte may be left.
+        // Only the padding bits of the last byte may be left.
         if self.count - self.padding >= 8 || fill == 0 || rest.get(fill) != Some(&(0xD0 + number)) {
             return Err("a restart marker is missing");
         }

@@ -1,4 +1,4 @@
-//! Writes the JPEGs that tests need and encoders at hand don't make: any sampling, tables, restarts and scans.
+//! Encodes JPEGs for tests that common encoders do not make: any sampling factors, tables, restart intervals and scans.
 
 use std::f64::consts::PI;
 
@@ -34,7 +34,7 @@ pub(crate) struct Encoder {
     pub(crate) segments: Vec<u8>,
 }
 
-/// Counts of codes by length, and values.
+/// A Huffman table as DHT has it (T.81 B.2.4.2): the number of codes of each length, and their symbols.
 pub(crate) type Code = ([u8; 16], Vec<u8>);
 
 /// Codes of the sizes 0 to 11, of 4 bits each.
@@ -51,6 +51,12 @@ pub(crate) fn ac_code() -> Code {
     let mut counts = [0; 16];
     counts[2..16].copy_from_slice(&[3, 3, 3, 3, 5, 6, 8, 10, 16, 16, 16, 16, 50, 101]);
     (counts, values)
+}
+
+/// The two Huffman tables of a file.
+struct Codes {
+    dc: Code,
+    ac: Code,
 }
 
 struct Writer {
@@ -134,8 +140,8 @@ impl Encoder {
             frame.extend([*id, h << 4 | v, 0]);
         }
         writer.segment(0xC0, &frame);
-        let (dc, ac) = (dc_code(), ac_code());
-        for (id, (counts, values)) in [(0x00, &dc), (0x10, &ac)] {
+        let codes = Codes { dc: dc_code(), ac: ac_code() };
+        for (id, (counts, values)) in [(0x00, &codes.dc), (0x10, &codes.ac)] {
             writer.segment(0xC4, &[&[id][..], counts, values].concat());
         }
         if self.restart_interval > 0 {
@@ -145,19 +151,13 @@ impl Encoder {
             let named = scan.iter().flat_map(|&component| [self.ids[component], 0]);
             let head: Vec<u8> = std::iter::once(scan.len() as u8).chain(named).chain([0, 63, 0]).collect();
             writer.segment(0xDA, &head);
-            self.scan(&mut writer, scan, (&dc, &ac), &color);
+            self.scan(&mut writer, scan, &codes, &color);
         }
         writer.file.extend([0xFF, 0xD9]);
         writer.file
     }
 
-    fn scan(
-        &self,
-        writer: &mut Writer,
-        scan: &[usize],
-        (dc, ac): (&Code, &Code),
-        color: &impl Fn(usize, f64, f64) -> f64,
-    ) {
+    fn scan(&self, writer: &mut Writer, scan: &[usize], codes: &Codes, color: &impl Fn(usize, f64, f64) -> f64) {
         let most_h = usize::from(self.sampling.iter().map(|s| s.0).max().unwrap());
         let most_v = usize::from(self.sampling.iter().map(|s| s.1).max().unwrap());
         let (width, height) = (usize::from(self.size.0), usize::from(self.size.1));
@@ -192,7 +192,7 @@ impl Encoder {
                         color(component, place(left + x, across, width), place(top + y, down, height))
                     };
                     let block = forward(samples, f64::from(self.quantization));
-                    writer.value(dc, 0, block[0] - dc_predictors[component]);
+                    writer.value(&codes.dc, 0, block[0] - dc_predictors[component]);
                     dc_predictors[component] = block[0];
                     let mut zeros = 0;
                     for &value in &block[1..] {
@@ -201,14 +201,14 @@ impl Encoder {
                             continue;
                         }
                         while zeros > 15 {
-                            writer.symbol(ac, 0xF0);
+                            writer.symbol(&codes.ac, 0xF0);
                             zeros -= 16;
                         }
-                        writer.value(ac, zeros, value);
+                        writer.value(&codes.ac, zeros, value);
                         zeros = 0;
                     }
                     if zeros > 0 {
-                        writer.symbol(ac, 0x00);
+                        writer.symbol(&codes.ac, 0x00);
                     }
                 }
             }

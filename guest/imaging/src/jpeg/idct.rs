@@ -1,6 +1,9 @@
-//! From 64 coefficients to samples: the inverse discrete cosine transform, at full size or reduced.
+//! The inverse discrete cosine transform: 64 dequantized coefficients become 8 x 8 samples (ITU-T T.81 A.3.3), or 4 x 4,
+//! 2 x 2 or one where a reduced picture suffices, which take the lowest frequencies only. Samples are shifted to unsigned
+//! ones by adding 128 (A.3.1).
 //!
-//! Pure. The whole one stands here twice: in WebAssembly's SIMD, which ships, and in plain words, that it is tested by.
+//! The transform of 8 x 8 is here twice: in WebAssembly's SIMD, which functions use, and as plain loops, which other
+//! targets use and tests compare with a reference.
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
@@ -14,7 +17,7 @@ pub(super) use simd::whole;
 /// Coefficients by column: that of horizontal frequency `u` and vertical frequency `v` is at `u * 8 + v`.
 pub(super) type Block = [i16; 64];
 
-/// Fractional bits of what is between the two passes.
+/// Fractional bits of the values between the two passes.
 const BETWEEN: u32 = 2;
 
 /// cos(k * pi / 16) * sqrt(2), and sums of them: the factors of Loeffler, Ligtenberg and Moschytz' algorithm (ICASSP
@@ -54,7 +57,7 @@ mod plain {
         samples
     }
 
-    /// Values that no picture has wrap and saturate as they do in SIMD. No sum of 32 bits overflows.
+    /// Values beyond what encoders write wrap and saturate as in SIMD. No sum of 32 bits overflows.
     fn pass<const SHIFT: u32>(x: [i16; 8]) -> [i16; 8] {
         let dot = |a: i16, b: i16, (f, g): (i32, i32)| i32::from(a) * f + i32::from(b) * g;
         let wide = |a: i16| (i32::from(a) << BITS) + (1 << (SHIFT - 1));
@@ -76,7 +79,7 @@ mod plain {
     }
 }
 
-/// The same for all columns at once, with two products and their sum in one instruction.
+/// The same transform for all columns at once: one instruction computes two products and their sum.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd {
     use std::arch::wasm32::*;
@@ -124,7 +127,7 @@ mod simd {
 
     #[inline(always)]
     fn transposed(x: [v128; 8]) -> [v128; 8] {
-        // Three rounds of putting lane n of one beside lane n of another.
+        // Three rounds of interleaving transpose 8 x 8 lanes.
         let round = |x: [v128; 8]| {
             let pairs: [(v128, v128); 4] = std::array::from_fn(|n| (x[n], x[n + 4]));
             std::array::from_fn(|n| {
@@ -136,7 +139,7 @@ mod simd {
     }
 }
 
-/// Cosines for `SIDE` samples a side, 2 or 4, of a block: those of its lowest frequencies.
+/// The basis of the transform that makes `SIDE` x `SIDE` samples, 2 or 4, of the lowest frequencies of a block.
 pub(super) struct Reduced<const SIDE: usize>([[f32; SIDE]; SIDE]);
 
 impl<const SIDE: usize> Reduced<SIDE> {
@@ -175,7 +178,7 @@ pub(super) fn flat(dc: i16) -> u8 {
     sample((i32::from(dc) + 4) >> 3)
 }
 
-/// From around 0 to 0..=255.
+/// Shifts a sample around 0 to 0..=255 (T.81 A.3.1), clamped.
 #[inline(always)]
 fn sample(value: i32) -> u8 {
     (value + 128).clamp(0, 255) as u8

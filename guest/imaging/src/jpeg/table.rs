@@ -1,16 +1,19 @@
-//! Huffman codes, made for looking up.
+//! Huffman tables in the form that decoding looks up.
 //!
-//! Pure. By ITU-T T.81: annex C and F.2.2.
+//! A DHT segment (ITU-T T.81 B.2.4.2) lists how many codes each length has, and their symbols in order of the codes; the
+//! codes follow from that (annex C.2). The decoder of F.2.2.3 reads a code bit by bit. Here the next [`LOOK`] bits index a
+//! table that tells the symbol and, where it is among these bits too, the coefficient's value (EXTEND, F.2.2.1). Only
+//! codes that are longer are found by their length, as in F.2.2.3.
 
 use super::Header;
 
-/// BitReader of a look into a table.
+/// Bits that index a table.
 pub(super) const LOOK: u32 = 11;
 
-/// Longest code.
+/// Bits of the longest code.
 pub(super) const MAX_CODE: u32 = 16;
 
-/// Most bits that a look into [`Skips`] takes: a code within it, and its bits.
+/// Most bits that one lookup in [`Skips`] consumes: a code of [`LOOK`] bits and its additional bits.
 pub(super) const MAX_SKIP: u32 = LOOK + 15;
 
 pub(super) const NO_CODE: Broken = "a code that its tables don't have";
@@ -22,18 +25,20 @@ pub(super) type Broken = &'static str;
 pub(super) struct HuffmanTables {
     pub(super) dc: [Option<Box<HuffmanTable>>; 4],
     pub(super) ac: [Option<Box<HuffmanTable>>; 4],
-    /// Of `ac`.
+    /// One for each table of `ac`.
     pub(super) skips: [Option<Box<Skips>>; 4],
 }
 
 impl HuffmanTables {
-    /// Those that the scan names; the last definition of each counts.
+    /// The tables that the scan header names.
     pub(super) fn of(header: &Header<'_>, with_skips: bool) -> Self {
         let find = |class: u8, number: usize| {
-            let id = class << 4 | number as u8;
             let used =
                 header.components.iter().any(|c| if class == 0 { c.dc_table } else { c.ac_table } == number as u8);
-            let (_, counts, values) = header.huffman_tables.iter().rfind(|code| used && code.0 == id)?;
+            if !used {
+                return None;
+            }
+            let (counts, values) = header.huffman_table(class, number as u8)?;
             HuffmanTable::new(counts, values)
         };
         let ac: [_; 4] = std::array::from_fn(|number| find(1, number));
@@ -45,27 +50,27 @@ impl HuffmanTables {
     }
 }
 
-/// A Huffman table (T.81 C.2), made for looking up.
+/// A Huffman table (T.81 C.2), indexed by the next bits.
 pub(super) struct HuffmanTable {
-    /// For each `LOOK` bits: what they start with.
+    /// For each value of `LOOK` bits, the code that they start with.
     pub(super) look: [Entry; 1 << LOOK],
     /// One above the last code of each length, left-aligned in 16 bits; 0 where there is none.
     ends: [u32; MAX_CODE as usize + 1],
-    /// What to add to a code of each length to find its value.
+    /// For each length, what to add to a code to get the index of its symbol.
     offsets: [i32; MAX_CODE as usize + 1],
     values: [u8; 256],
 }
 
-/// What bits start with. From the lowest bit: how many of them it takes (5 bits), the symbol (8), by how many places
-/// it goes on (8), and its value (11, signed), which fits since code and value have `LOOK` bits together.
+/// The code that bits start with. From the lowest bit: how many bits it consumes (5 bits), the symbol (8), by how many
+/// coefficients it advances (8), and the value (11, signed), which fits since code and value have `LOOK` bits together.
 ///
-/// Where they don't, it takes those of the code alone, or none where the code is longer, and goes on by `PART`.
+/// Where they have more, the entry consumes the code alone, or nothing if the code is longer, and advances by `PART`.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(u32);
 
-/// Places that no block has: here another look is needed.
+/// An advance that no block allows: the entry tells only a part of the symbol.
 pub(super) const PART: u32 = 64;
-/// And here the block ends.
+/// The advance of a symbol that ends the block (EOB).
 pub(super) const END: u32 = 128;
 
 impl Entry {
@@ -80,7 +85,7 @@ impl Entry {
         self.0 & 0x1F
     }
 
-    /// BitReader of the code, and of code and value; 0 where the code is longer than a look.
+    /// Bits of the code, and of code and value; 0 where the code is longer than a look.
     fn lengths(self) -> (u32, u32) {
         let size = u32::from(self.symbol() & 0x0F);
         match self.taken() {
@@ -106,18 +111,30 @@ impl Entry {
     }
 }
 
-/// By how many places a symbol goes on.
+/// By how many coefficients a symbol advances.
 #[inline(always)]
 pub(super) fn advance(symbol: u8) -> u32 {
-    // Sixteen zeros are no end.
+    // 0xF0 (ZRL) is a run of 16 zeros and does not end the block.
     if symbol & 0x0F == 0 && symbol < 0xF0 { END } else { u32::from(symbol >> 4) + 1 }
 }
 
+/// Whether no length has more codes than there are bits for (T.81 C.2), and each code has a value.
+pub(super) fn is_code(counts: &[u8; 16], values: &[u8]) -> bool {
+    let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
+    let mut code = 0u32;
+    let fits = (1..=MAX_CODE).zip(counts).all(|(length, &count)| {
+        let end = code + u32::from(count);
+        code = end << 1;
+        end <= 1 << length
+    });
+    fits && total <= values.len().min(256)
+}
+
 impl HuffmanTable {
-    /// From a DHT segment's counts and values; `None` where they are no code.
+    /// Makes a table from a DHT segment's counts and values; `None` where they are not a prefix code.
     pub(super) fn new(counts: &[u8; 16], values: &[u8]) -> Option<Box<Self>> {
         let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-        // Boxed at once: it is too large to be moved about.
+        // Boxed at once, since it is too large to be moved.
         let mut table =
             Box::new(Self { look: [Entry::NONE; 1 << LOOK], ends: [0; 17], offsets: [0; 17], values: [0; 256] });
         table.values.get_mut(..total)?.copy_from_slice(values.get(..total)?);
@@ -140,7 +157,7 @@ impl HuffmanTable {
         Some(table)
     }
 
-    /// All entries that begin with `code`.
+    /// Fills all entries whose bits begin with `code`.
     fn fill(&mut self, code: u32, length: u32, symbol: u8) {
         let size = u32::from(symbol & 0x0F);
         let free = LOOK - length;
@@ -154,7 +171,7 @@ impl HuffmanTable {
         }
     }
 
-    /// Length and symbol of the code that 16 bits start with, which is none of the short ones.
+    /// Length and symbol of the code that 16 bits start with, which is longer than `LOOK` bits.
     #[cold]
     #[inline(never)]
     pub(super) fn long_code(&self, ahead: u32) -> Result<(u32, u8), Broken> {
@@ -165,13 +182,13 @@ impl HuffmanTable {
     }
 }
 
-/// T.81 F.2.2.1: the value that `size` bits stand for.
+/// EXTEND (T.81 F.2.2.1): the value that `size` additional bits stand for.
 pub(super) fn extend(bits: u32, size: u32) -> i32 {
     let bits = bits as i32;
     if size > 0 && bits < 1 << (size - 1) { bits - (1 << size) + 1 } else { bits }
 }
 
-/// A table for those who need no values: a look takes as many symbols as it can tell.
+/// A table for skipping coefficients: one lookup passes as many symbols as the bits tell.
 ///
 /// For each `LOOK` bits, how many bits their symbols take (low byte; up to `MAX_SKIP`, since a value may reach
 /// further than the look), and by how many places these go on: fewer than 63, and `END` more where the last of them
@@ -200,7 +217,7 @@ impl Skips {
         skips
     }
 
-    /// BitReader taken, and places.
+    /// Bits consumed, and coefficients passed.
     #[inline(always)]
     pub(super) fn at(&self, look: usize) -> (u32, u32) {
         let skip = u32::from(self.0[look]);

@@ -77,7 +77,7 @@ fn interleaved_samples_are_scaled_as_their_planes() {
             let planes: Vec<Plane> = (0..3).map(|_| plane(from, crop, || random.next() as u8)).collect();
             let interleaved: Vec<u8> = (0..from.0 * from.1 * 3).map(|n| planes[n % 3].samples[n / 3]).collect();
             let scale = |samples: &[u8], channels| {
-                resize_interleaved((samples, channels), from, planes[0].crop, to, Filter::Bicubic)
+                resize_interleaved(Interleaved { samples, channels, size: from }, planes[0].crop, to, Filter::Bicubic)
             };
             assert_eq!(scale(&interleaved, 3), resize(&planes, to, Filter::Bicubic), "{from:?} {to:?} {crop}");
             assert_eq!(scale(&planes[0].samples, 1), resize(&planes[..1], to, Filter::Bicubic));

@@ -5,6 +5,7 @@ use image::metadata::Orientation;
 
 use super::*;
 use crate::jpeg::encoder::Encoder;
+use crate::jpeg::{DecoderKind, decoder_for};
 use crate::library::decode_whole;
 use crate::preprocess;
 use crate::types::{Picture, Samples};
@@ -149,8 +150,8 @@ fn other_ratios_of_samplings_are_left_to_others() {
             file[frame + 11 + 3 * n] = h << 4 | v;
         }
         let header = Header::read(&file).unwrap();
-        assert!(header.is_baseline());
-        assert_eq!(super::decode(&header, &file[header.scan..], window((8, 8), 1.0)), Ok(None));
+        assert_eq!(decoder_for(&header, 1), DecoderKind::Whole);
+        assert_eq!(decoder_for(&header, 2), DecoderKind::Reducing);
     }
 }
 
@@ -273,10 +274,10 @@ fn a_part_is_cut_from_the_whole() {
 #[test]
 fn a_span_covers_crop_and_margin() {
     // Start, length, margin; samples a block and of the plane: blocks, first sample, samples.
-    assert_eq!(span(0.0, 100.0, 3.0, (8, 100)), (0..13, 0, 100));
-    assert_eq!(span(20.0, 10.0, 3.0, (8, 100)), (2..5, 16, 17));
-    assert_eq!(span(19.5, 4.0, 3.0, (8, 100)), (2..4, 16, 11));
-    assert_eq!(span(0.0, 0.5, 3.0, (8, 1)), (0..1, 0, 1));
-    assert_eq!(span(11.0, 2.0, 3.0, (1, 13)), (8..13, 8, 5));
-    assert_eq!(span(99.0, 1.0, 0.0, (4, 100)), (24..25, 96, 4));
+    assert_eq!(span(Extent { start: 0.0, length: 100.0, margin: 3.0, side: 8, samples: 100 }), (0..13, 0, 100));
+    assert_eq!(span(Extent { start: 20.0, length: 10.0, margin: 3.0, side: 8, samples: 100 }), (2..5, 16, 17));
+    assert_eq!(span(Extent { start: 19.5, length: 4.0, margin: 3.0, side: 8, samples: 100 }), (2..4, 16, 11));
+    assert_eq!(span(Extent { start: 0.0, length: 0.5, margin: 3.0, side: 8, samples: 1 }), (0..1, 0, 1));
+    assert_eq!(span(Extent { start: 11.0, length: 2.0, margin: 3.0, side: 1, samples: 13 }), (8..13, 8, 5));
+    assert_eq!(span(Extent { start: 99.0, length: 1.0, margin: 0.0, side: 4, samples: 100 }), (24..25, 96, 4));
 }
