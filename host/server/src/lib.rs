@@ -3,6 +3,8 @@
 //! The only layer that names hyper. A request passes [`connection`], [`router`], [`admission`] and a function or the
 //! Open Inference Protocol ([`oip`]).
 
+#![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod admission;
 pub mod connection;
@@ -12,8 +14,10 @@ pub mod problem;
 pub mod readiness;
 mod request_id;
 mod request_recorder;
+pub mod response_body;
 pub mod router;
 mod server_timing;
 pub mod service;
+pub mod services;
 mod tracked_body;
 pub mod units;

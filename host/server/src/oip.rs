@@ -13,6 +13,8 @@ pub mod core;
 pub mod rest;
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;
 
 pub use self::core::Inference;

@@ -1,7 +1,7 @@
-//! Any error to an answer: status, and a problem document (RFC 9457) with text for the public; below `/v2` the ConnectionActivity
-//! Inference Protocol's document with the same text.
+//! The problems of requests, and what the client is told of them: a status and a problem document (RFC 9457), below
+//! `/v2` the Open Inference Protocol's document with the same text.
 //!
-//! The one place that maps errors to status codes. What a guest or engine said stays in the log.
+//! This is the one place that maps errors to status codes. What a guest or an engine said stays in the log.
 
 use std::time::Duration;
 

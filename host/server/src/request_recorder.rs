@@ -7,7 +7,7 @@ use http::Response;
 
 use crate::admission::keys::Client;
 use crate::problem::Problem;
-use crate::service::ResponseBody;
+use crate::response_body::ResponseBody;
 use modelfn_telemetry::metrics::{Metrics, Outcome};
 use modelfn_telemetry::traces::{self, Trace};
 use modelfn_wasm::function::Phases;

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::{Trace, Traces};
@@ -19,18 +18,16 @@ use crate::admission::concurrency_limit::Permit;
 use crate::admission::drain_on_drop::DrainOnDrop;
 use crate::admission::keys::Client;
 use crate::admission::{Admission, Admitted, Lane, RequestLimits};
-use crate::functions::loader::Services;
 use crate::oip::rest::{self, Endpoint};
 use crate::oip::{self, Inference};
 use crate::problem::Problem;
 use crate::request_id;
 use crate::request_recorder::RequestRecorder;
+use crate::response_body::ResponseBody;
 use crate::router::{Router, Target, static_response};
 use crate::server_timing;
+use crate::services::Services;
 use crate::tracked_body::TrackedBody;
-
-/// The body of a response, whatever made it.
-pub type ResponseBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What serves requests of all connections.
 pub struct Service {

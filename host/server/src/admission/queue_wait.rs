@@ -1,60 +1,64 @@
-//! How fast the line for instances moves. Who would come to their turn too late is told so at once: work that is done
-//! for nobody takes the place of work that somebody still waits for.
+//! How long a request will wait for an instance, estimated from the pace of the queue.
+//!
+//! A request whose deadline would pass in the queue is refused at once: work for a client who has given up would take the
+//! place of work that another client still waits for.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Turns that an estimate is made of at least.
-const ENOUGH: u32 = 8;
-/// The weight of the last one.
-const LAST: f64 = 1.0 / 16.0;
-/// An estimate that is older is none.
+/// Dequeue intervals that an estimate needs at least.
+const MIN_INTERVALS: u32 = 8;
+/// The weight of the latest interval in the moving average.
+const LATEST_WEIGHT: f64 = 1.0 / 16.0;
+/// Estimates older than this are discarded.
 const STALE: Duration = Duration::from_secs(2);
 
-/// The time between two turns, as far as it is known.
+/// An exponentially weighted moving average of the interval between two requests leaving the queue.
 #[derive(Default)]
-pub(crate) struct QueueWaitEstimator(Mutex<State>);
+pub(crate) struct QueueWaitEstimator(Mutex<Average>);
 
 #[derive(Default)]
-struct State {
+struct Average {
+    /// When the last request left the queue, if others were still waiting then.
     last: Option<Instant>,
-    /// Seconds.
+    /// The average interval in seconds.
     interval: f64,
-    turns: u32,
+    /// Intervals in the average.
+    intervals: u32,
 }
 
 impl QueueWaitEstimator {
-    /// Somebody who had waited got an instance, and `waiting` others still wait.
+    /// A request left the queue with an instance, and `waiting` others still wait.
     pub(crate) fn dequeued(&self, now: Instant, waiting: usize) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.forget_old(now);
         if let Some(last) = state.last {
             let interval = now.saturating_duration_since(last).as_secs_f64();
-            // The mean of the first turns, then one that follows.
-            let weight = f64::max(LAST, 1.0 / f64::from(state.turns + 1));
+            // The plain mean of the first intervals, then a moving average.
+            let weight = f64::max(LATEST_WEIGHT, 1.0 / f64::from(state.intervals + 1));
             state.interval += (interval - state.interval) * weight;
-            state.turns = state.turns.saturating_add(1);
+            state.intervals = state.intervals.saturating_add(1);
         }
-        // Once the line is empty, the time to the next turn says nothing.
+        // Once the queue is empty, the time until the next request leaves it says nothing about its pace.
         state.last = (waiting > 0).then_some(now);
     }
 
-    /// How long it takes until `ahead` others are done; nothing where that is not known.
+    /// How long it takes until `ahead` other requests have left; zero while that is not known.
     pub(crate) fn estimate(&self, now: Instant, ahead: usize) -> Duration {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.forget_old(now);
-        if state.turns < ENOUGH {
+        if state.intervals < MIN_INTERVALS {
             return Duration::ZERO;
         }
         Duration::from_secs_f64(state.interval).saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))
     }
 }
 
-impl State {
-    /// Also of a line that was empty since.
+impl Average {
+    /// Discards a stale average, and one of a queue that has been empty since.
     fn forget_old(&mut self, now: Instant) {
         if self.last.is_none_or(|last| now.saturating_duration_since(last) > STALE) {
-            *self = State::default();
+            *self = Average::default();
         }
     }
 }
@@ -72,12 +76,12 @@ mod tests {
     #[test]
     fn a_line_that_moves_steadily_is_foreseen() {
         let (queue_wait, start) = (QueueWaitEstimator::default(), Instant::now());
-        for n in 0..ENOUGH {
+        for n in 0..MIN_INTERVALS {
             queue_wait.dequeued(at(start, n), 5);
             assert_eq!(queue_wait.estimate(at(start, n), 100), Duration::ZERO, "too early to tell");
         }
-        queue_wait.dequeued(at(start, ENOUGH), 5);
-        let foreseen = queue_wait.estimate(at(start, ENOUGH), 100);
+        queue_wait.dequeued(at(start, MIN_INTERVALS), 5);
+        let foreseen = queue_wait.estimate(at(start, MIN_INTERVALS), 100);
         assert!(foreseen.abs_diff(STEP * 100) < Duration::from_millis(1), "{foreseen:?}");
     }
 

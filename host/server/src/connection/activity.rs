@@ -1,8 +1,8 @@
-//! What a connection has open, and since when nothing of it moved.
+//! The open requests and responses of a connection, and when they last made progress.
 //!
-//! HTTP/2 lets a client hold an answer back by its window, for ever and while it answers pings, and lets it keep a
-//! connection on which nothing happens. hyper bounds neither. Requests that have no answer yet have a deadline of
-//! their own and are left alone here.
+//! In HTTP/2 a client can hold a response back with its flow-control window for ever, while it responses pings, and can
+//! keep an idle connection open. hyper bounds neither. Requests without a response have a deadline of their own and are
+//! not timed out here.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,20 +13,20 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::limits::ConnectionLimits;
-use crate::service::ResponseBody;
+use crate::response_body::ResponseBody;
 
-/// The open requests and answers of one connection.
-pub(crate) struct ConnectionActivity(Mutex<State>);
+/// The open requests and responses of one connection.
+pub(crate) struct ConnectionActivity(Mutex<Progress>);
 
-struct State {
+struct Progress {
     requests: usize,
-    answers: usize,
+    responses: usize,
     moved: Instant,
 }
 
 impl ConnectionActivity {
     pub(crate) fn new() -> Arc<ConnectionActivity> {
-        Arc::new(ConnectionActivity(Mutex::new(State { requests: 0, answers: 0, moved: Instant::now() })))
+        Arc::new(ConnectionActivity(Mutex::new(Progress { requests: 0, responses: 0, moved: Instant::now() })))
     }
 
     /// Counts a request for as long as the result lives.
@@ -35,41 +35,41 @@ impl ConnectionActivity {
         ActiveRequest(self.clone())
     }
 
-    /// Resolves when nothing has moved for longer than `limits` allow; at most twice as long.
+    /// Resolves when nothing has made progress for longer than `limits` allow, at most twice as long.
     pub(crate) async fn timed_out(&self, limits: ConnectionLimits) {
-        // Looked at now and then: waking this task at each change would cost every request something.
-        while !self.is_overdue(limits) {
+        // Checked periodically: waking this task at each change would cost every request something.
+        while !self.is_timed_out(limits) {
             tokio::time::sleep(limits.stall.min(limits.idle)).await;
         }
     }
 
-    fn is_overdue(&self, limits: ConnectionLimits) -> bool {
+    fn is_timed_out(&self, limits: ConnectionLimits) -> bool {
         let state = self.lock();
-        match (state.requests, state.answers) {
+        match (state.requests, state.responses) {
             (0, 0) => state.moved.elapsed() >= limits.idle,
             (0, _) => state.moved.elapsed() >= limits.stall,
             _ => false,
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
         let mut state = self.lock();
         change(&mut state);
         state.moved = Instant::now();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request that has no answer yet.
+/// A request that has no response yet.
 pub(crate) struct ActiveRequest(Arc<ConnectionActivity>);
 
 impl ActiveRequest {
-    /// Its answer is open from here on.
-    pub(crate) fn answered(self, body: ResponseBody) -> ActiveBody {
-        self.0.change(|state| state.answers += 1);
+    /// Its response is open from here on.
+    pub(crate) fn responded(self, body: ResponseBody) -> ActiveBody {
+        self.0.change(|state| state.responses += 1);
         ActiveBody { body, open: self.0.clone() }
     }
 }
@@ -80,7 +80,7 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// An answer's body, which says when it moves.
+/// A response's body, which reports its progress.
 pub(crate) struct ActiveBody {
     body: ResponseBody,
     open: Arc<ConnectionActivity>,
@@ -109,6 +109,6 @@ impl Body for ActiveBody {
 
 impl Drop for ActiveBody {
     fn drop(&mut self) {
-        self.open.change(|state| state.answers -= 1);
+        self.open.change(|state| state.responses -= 1);
     }
 }

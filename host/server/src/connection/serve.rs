@@ -94,10 +94,10 @@ pub async fn serve(
                     // Kept alive, the connection would be closed on the client's next request.
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, std::convert::Infallible>(response.map(|body| request_open.answered(body)))
+                Ok::<_, std::convert::Infallible>(response.map(|body| request_open.responded(body)))
             }
         });
-        let stream = TimeoutStream::new(stream, (limits.header_timeout, limits.stall));
+        let stream = TimeoutStream::new(stream, limits);
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

@@ -1,7 +1,7 @@
-//! A connection whose client is waited for, but not for ever.
+//! A connection with timeouts that hyper lacks.
 //!
-//! hyper bounds how long a head of HTTP/1 may take. It does not bound how long a client may take to say which
-//! protocol it speaks, nor how long it may leave an answer unread; either would hold a connection for ever.
+//! hyper bounds how long a client may take to send a head of HTTP/1. It does not bound how long a client may take to
+//! show which protocol it speaks, nor how long it may leave a response unread; either would hold a connection for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
+
+use super::limits::ConnectionLimits;
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -25,8 +27,10 @@ pub(crate) struct TimeoutStream<S> {
 }
 
 impl<S> TimeoutStream<S> {
-    pub(crate) fn new(stream: S, (protocol, stall): (Duration, Duration)) -> Self {
-        let (protocol_by, stalled_by) = (Box::pin(sleep(protocol)), Box::pin(sleep(stall)));
+    /// Wraps a new connection. The client has `header_timeout` to show which protocol it speaks.
+    pub(crate) fn new(stream: S, limits: ConnectionLimits) -> Self {
+        let ConnectionLimits { header_timeout, stall, .. } = limits;
+        let (protocol_by, stalled_by) = (Box::pin(sleep(header_timeout)), Box::pin(sleep(stall)));
         TimeoutStream { stream, matched: Some(0), protocol_by, stalled_by, stall, stalled: false }
     }
 

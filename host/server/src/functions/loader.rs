@@ -12,8 +12,6 @@ use anyhow::{Context, Result, ensure};
 use modelfn_artifact::{Digest, ReadError, read_verified};
 use modelfn_nn::backend::Backend;
 use modelfn_nn::registry::{self, Registry};
-use modelfn_telemetry::metrics::Metrics;
-use modelfn_telemetry::traces::Traces;
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
 use modelfn_wasm::function::{Code, Function, FunctionSettings, HostLinker, Mount, SandboxLimits};
@@ -22,11 +20,10 @@ use tokio::sync::mpsc;
 use super::manifest::{self, App, Handler};
 use crate::admin::Reload;
 use crate::admission::RequestLimits;
-use crate::admission::keys::Keys;
 use crate::oip::{self, Inference};
-use crate::readiness::Readiness;
 use crate::router::{Router, Target};
 use crate::service::{AppState, Service};
+use crate::services::Services;
 
 /// What an application is loaded from, and what one request of it may use.
 #[derive(Clone, Debug)]
@@ -45,19 +42,6 @@ pub struct AppSettings {
     pub code_cache: Option<PathBuf>,
     /// The most that one request may use. A component can be given less memory by the manifest.
     pub sandbox: SandboxLimits,
-}
-
-/// What every part of the process shares.
-#[derive(Clone, Default)]
-pub struct Services {
-    /// Where everything is recorded.
-    pub metrics: Arc<Metrics>,
-    /// Whether requests are wanted.
-    pub readiness: Arc<Readiness>,
-    /// Who may ask, unless everyone may.
-    pub keys: Option<Arc<Keys>>,
-    /// Where requests are traced to, if anywhere.
-    pub traces: Option<Traces>,
 }
 
 /// What makes functions and models from their files, at the start and again at each reload.

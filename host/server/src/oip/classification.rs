@@ -120,7 +120,7 @@ fn descending<T: PartialOrd>(one: T, other: T) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oip::rest::random::Random;
+    use crate::oip::random::Random;
 
     fn top(classes: usize, batched: bool) -> Top {
         Top { classes: NonZeroUsize::new(classes).unwrap(), batched }

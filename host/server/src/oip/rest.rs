@@ -160,6 +160,3 @@ fn response_of(body: Bytes, kind: &'static str) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
-
-#[cfg(test)]
-mod random;

@@ -140,7 +140,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::oip::rest::random::Random;
+    use crate::oip::random::Random;
 
     #[test]
     fn nested_and_flat_data_are_the_same() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::oip::rest::random::Random;
+use crate::oip::random::Random;
 
 fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
     TensorSpec { name: name.into(), dtype, shape: shape.to_vec() }
