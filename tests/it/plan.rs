@@ -179,7 +179,7 @@ fn a_measured_plan_has_what_it_was_computed_from() {
     // With no weights there is nothing that grows with them.
     assert_eq!(json["coefficients"]["beta"], 0.0);
     assert_eq!(json["memory_bytes"], measured["layouts"][0]["peak_bytes"]);
-    assert!(measured["crowd_peak_bytes"].as_f64() >= json["memory_bytes"].as_f64());
+    assert!(measured["peak_concurrency_bytes"].as_f64() >= json["memory_bytes"].as_f64());
     assert_eq!(json["fleet"]["replicas"], 1);
     let advice = json["advice"].as_array().unwrap();
     let said = |what: &str| advice.iter().any(|sentence| sentence.as_str().unwrap().starts_with(what));
@@ -188,7 +188,9 @@ fn a_measured_plan_has_what_it_was_computed_from() {
     );
 
     let (_, table, _) = plan(&arguments);
-    for key in ["measured", "layouts", "crowd", "replicas", "in flight", "requests", "limits", "scaling", "advice"] {
+    for key in
+        ["measured", "layouts", "concurrency", "replicas", "in flight", "requests", "limits", "scaling", "advice"]
+    {
         assert!(table.lines().any(|line| line.starts_with(key)), "{key} is not in:\n{table}");
     }
 }

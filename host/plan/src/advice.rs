@@ -1,37 +1,51 @@
-//! What would make a model cheaper, and what would not: from its file and from what was measured of it.
+//! Advice: what would make a model cheaper to serve and what would not, judged by its file and its measurement.
 
-use super::Size;
-use super::measure::{Batch, Layout, Measurement};
+use super::measure::{MeasuredBatch, MeasuredLayout, Measurement};
+use super::model_size::ModelSize;
 use modelfn_nn::backend::{Backend, Engine, Target};
 use modelfn_nn::files::ModelFiles;
 
-/// A difference that is more than noise.
-const WORTH_IT: f64 = 1.1;
+/// The factor from which on a difference is more than noise.
+const SIGNIFICANT: f64 = 1.1;
 
-/// The targets beside the CPU that the model's engine supports in this build.
-pub(super) fn other_targets(files: &ModelFiles, backends: &[Box<dyn Backend>]) -> Vec<Target> {
-    let Ok(engine) = modelfn_nn::backend::find(backends, files.card.graph.engine) else { return Vec::new() };
-    [Target::Gpu, Target::Tpu].into_iter().filter(|target| engine.supports(*target)).collect()
+/// The share of the machine's cores that other programs may use before a measurement counts as disturbed.
+const MAX_INTERFERENCE: f64 = 0.15;
+
+/// What a model's engine can compute on in this build.
+pub(super) struct Hardware {
+    pub(super) engine: Engine,
+    /// Targets beside the CPU.
+    pub(super) accelerators: Vec<Target>,
 }
 
-/// Sentences, the most useful first.
-pub(super) fn advise(size: &Size, measured: Option<&Measurement>, hardware: (Engine, &[Target])) -> Vec<String> {
-    let mut said = Vec::new();
-    said.extend(measured.and_then(disturbance));
-    said.extend(dtype(size, measured.is_some()));
-    if let Some(measured) = measured {
-        said.push(batching(measured));
-        said.extend(layout(measured));
+impl Hardware {
+    /// The hardware that the engine of a model supports. None but the CPU where this build lacks the engine.
+    pub(super) fn of(files: &ModelFiles, backends: &[Box<dyn Backend>]) -> Hardware {
+        let engine = files.card.graph.engine;
+        let backend = modelfn_nn::backend::find(backends, engine).ok();
+        let is_supported = |target: &Target| backend.is_some_and(|backend| backend.supports(*target));
+        Hardware { engine, accelerators: [Target::Gpu, Target::Tpu].into_iter().filter(is_supported).collect() }
     }
-    said.push(acceleration(hardware));
-    said.extend(pruning(size));
-    said
 }
 
-/// What other programs took while it was measured, where that is more than a little.
-pub(super) fn disturbance(measured: &Measurement) -> Option<String> {
+/// Advice in sentences, the most useful first.
+pub(super) fn advise(size: &ModelSize, measured: Option<&Measurement>, hardware: &Hardware) -> Vec<String> {
+    let mut sentences = Vec::new();
+    sentences.extend(measured.and_then(interference));
+    sentences.extend(dtype(size, measured.is_some()));
+    if let Some(measured) = measured {
+        sentences.push(batching(measured));
+        sentences.extend(layout(measured));
+    }
+    sentences.push(acceleration(hardware));
+    sentences.extend(pruning(size));
+    sentences
+}
+
+/// A warning that other programs disturbed the measurement, where they used more than a little.
+pub(super) fn interference(measured: &Measurement) -> Option<String> {
     let Measurement { others_cores, machine_cores, .. } = *measured;
-    (others_cores > 0.15 * machine_cores as f64).then(|| {
+    (others_cores > MAX_INTERFERENCE * machine_cores as f64).then(|| {
         format!(
             "disturbed: other programs kept {others_cores:.1} of {machine_cores} cores busy meanwhile, so rates and times are \
              those of what they left; measure again when the machine is idle"
@@ -39,13 +53,14 @@ pub(super) fn disturbance(measured: &Measurement) -> Option<String> {
     })
 }
 
-fn dtype(size: &Size, is_here: bool) -> Option<String> {
+/// Whether weights of another element type would help. `is_measured` says that this is the machine that will serve.
+fn dtype(size: &ModelSize, is_measured: bool) -> Option<String> {
     let [now, fp16, int8] = [size.bytes, size.bytes_as_fp16, size.bytes_as_int8].map(|bytes| bytes as f64 / 1e6);
-    // Scales and biases of a quantised model are floats, too.
+    // A quantised model still has scales and biases in floating point.
     if now < int8 * 1.5 {
         return (size.parameters > 0).then(|| "dtype: most weights are of 8 bits or fewer already.".to_owned());
     }
-    let here = if is_here { vnni() } else { "" };
+    let here = if is_measured { vnni() } else { "" };
     Some(format!(
         "dtype: INT8 would help: {int8:.1} MB of weights instead of {now:.1}, and where the processor has VNNI{here}, half \
          the CPU time of EfficientNet-Lite0 (bench/README.md). Check the answers. FP16 would be {fp16:.1} MB on disk, and \
@@ -53,7 +68,7 @@ fn dtype(size: &Size, is_here: bool) -> Option<String> {
     ))
 }
 
-/// Whether this processor multiplies bytes as fast as INT8 wants it.
+/// Half a sentence that says whether this processor has the VNNI instructions, which multiply bytes.
 fn vnni() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
@@ -64,21 +79,22 @@ fn vnni() -> &'static str {
     ""
 }
 
+/// Whether stacking requests into batches helps.
 fn batching(measured: &Measurement) -> String {
     let (Some(one), [_, larger @ ..]) = (measured.batches.first(), measured.batches.as_slice()) else {
         return "batches: nothing was measured.".to_owned();
     };
-    let gain = |batch: &Batch| {
+    let gain = |batch: &MeasuredBatch| {
         let rate = batch.rows_per_second / one.rows_per_second;
-        // What others leave changes by the moment; CPU time does not, and must show the same.
+        // What other programs leave changes from moment to moment. CPU time does not, so that it must show the same gain.
         let cpu = one.cpu_seconds * batch.rows as f64 / batch.cpu_seconds;
-        if disturbance(measured).is_some() { rate.min(cpu) } else { rate }
+        if interference(measured).is_some() { rate.min(cpu) } else { rate }
     };
     let Some(best) = larger.iter().max_by(|a, b| gain(a).total_cmp(&gain(b))) else {
         return "batches: the model takes one row at a time, so nothing can be stacked.".to_owned();
     };
     let (rows, gain) = (best.rows, gain(best));
-    if gain >= WORTH_IT {
+    if gain >= SIGNIFICANT {
         return format!(
             "batches: {rows} rows at once give {gain:.2} times the rows/s; set dynamic_batching = true in its card."
         );
@@ -88,39 +104,43 @@ fn batching(measured: &Measurement) -> String {
     )
 }
 
+/// Whether another layout gave more throughput than the planned one.
 fn layout(measured: &Measurement) -> Option<String> {
     let layouts = &measured.layouts;
     let planned = layouts.first()?;
-    let rate = |layout: &Layout| layout.requests_per_second;
+    let rate = |layout: &MeasuredLayout| layout.requests_per_second;
     let best = layouts.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
     let gain = rate(best) / rate(planned);
-    let Layout { instances, threads, .. } = *best;
-    if gain >= WORTH_IT {
+    let MeasuredLayout { instances, threads, .. } = *best;
+    if gain >= SIGNIFICANT {
         return Some(format!(
             "layout: instances = {instances}, threads = {threads} gave {gain:.2} times the requests/s; set it in the card, plan again."
         ));
     }
     let other = layouts.iter().skip(1).map(rate).fold(0.0, f64::max);
     let less = rate(planned) / other;
-    let Layout { instances, threads, .. } = *planned;
+    let MeasuredLayout { instances, threads, .. } = *planned;
     Some(format!(
         "layout: instances = {instances}, threads = {threads} is as good as what was compared, or better ({less:.2} times the best other)."
     ))
 }
 
-fn acceleration((engine, targets): (Engine, &[Target])) -> String {
-    let engine = format!("{engine:?}").to_lowercase();
-    if targets.is_empty() {
+/// Which targets the engine of this build has.
+fn acceleration(hardware: &Hardware) -> String {
+    let engine = format!("{:?}", hardware.engine).to_lowercase();
+    if hardware.accelerators.is_empty() {
         return format!(
             "hardware: the {engine} engine of this build computes on cpu only; a card with another target is refused."
         );
     }
     format!(
-        "hardware: the {engine} engine of this build also has {targets:?}; set `target` in the card and plan again."
+        "hardware: the {engine} engine of this build also has {:?}; set `target` in the card and plan again.",
+        hardware.accelerators
     )
 }
 
-fn pruning(size: &Size) -> Option<String> {
+/// What pruning brings: nothing where the engine has no sparse kernels.
+fn pruning(size: &ModelSize) -> Option<String> {
     (size.parameters > 0).then(|| {
         format!(
             "pruning: {:.2}% of the weights are zero. More of them bring nothing here: the engine makes sparse weights dense \
@@ -137,8 +157,8 @@ mod tests {
     use super::*;
     use modelfn_nn::weights::Weights;
 
-    fn size(bytes: u64, int8: u64) -> Size {
-        Size {
+    fn size(bytes: u64, int8: u64) -> ModelSize {
+        ModelSize {
             parameters: 100,
             bytes,
             bytes_as_fp16: bytes / 2,
@@ -149,7 +169,7 @@ mod tests {
     }
 
     fn measured(batches: &[(usize, f64)], layouts: &[(usize, usize, f64)]) -> Measurement {
-        let layout = |&(instances, threads, requests_per_second): &(usize, usize, f64)| Layout {
+        let layout = |&(instances, threads, requests_per_second): &(usize, usize, f64)| MeasuredLayout {
             instances,
             threads,
             requests_per_second,
@@ -166,11 +186,11 @@ mod tests {
             layouts: layouts.iter().map(layout).collect(),
             batches: batches
                 .iter()
-                .map(|&(rows, rate)| Batch { rows, rows_per_second: rate, cpu_seconds: 0.01 * rows as f64 })
+                .map(|&(rows, rate)| MeasuredBatch { rows, rows_per_second: rate, cpu_seconds: 0.01 * rows as f64 })
                 .collect(),
             cpu_seconds_per_request: 0.0,
-            crowd_requests: 64,
-            crowd_peak_bytes: 0.0,
+            peak_concurrency: 64,
+            peak_concurrency_bytes: 0.0,
         }
     }
 
@@ -187,7 +207,7 @@ mod tests {
         assert!(said(&[(1, 100.0), (8, 105.0)]).contains("does not help"));
         assert!(said(&[(1, 100.0), (8, 80.0)]).contains("0.80 times"));
         assert!(said(&[(1, 100.0)]).contains("one row at a time"));
-        // Twice the rows for the same CPU time: somebody else had left more of it.
+        // Twice the rows/s at the same CPU time a row: other programs had left more of the machine.
         let disturbed = Measurement { others_cores: 1.0, ..measured(&[(1, 100.0), (8, 200.0)], &[]) };
         assert!(batching(&disturbed).contains("does not help"), "{}", batching(&disturbed));
     }
@@ -202,13 +222,14 @@ mod tests {
     #[test]
     fn a_disturbed_measurement_says_so() {
         let quiet = measured(&[], &[]);
-        assert_eq!(disturbance(&Measurement { others_cores: 0.3, ..quiet.clone() }), None);
-        assert!(disturbance(&Measurement { others_cores: 0.8, ..quiet }).unwrap().contains("0.8 of 2 cores"));
+        assert_eq!(interference(&Measurement { others_cores: 0.3, ..quiet.clone() }), None);
+        assert!(interference(&Measurement { others_cores: 0.8, ..quiet }).unwrap().contains("0.8 of 2 cores"));
     }
 
     #[test]
-    fn hardware_that_is_not_there_is_not_promised() {
-        assert!(acceleration((Engine::Onnx, &[])).contains("on cpu only"));
-        assert!(acceleration((Engine::Onnx, &[Target::Gpu])).contains("also has [Gpu]"));
+    fn only_the_targets_of_the_engine_are_named() {
+        let onnx = |targets: &[Target]| Hardware { engine: Engine::Onnx, accelerators: targets.to_vec() };
+        assert!(acceleration(&onnx(&[])).contains("on cpu only"));
+        assert!(acceleration(&onnx(&[Target::Gpu])).contains("also has [Gpu]"));
     }
 }

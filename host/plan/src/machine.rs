@@ -1,37 +1,48 @@
-//! CPU time by what the system counts: of a process, of this one with all that it started, and of the whole machine.
+//! CPU time as the system counts it: of one process, of this process with its children, and of the whole machine.
 
 use std::fs;
 use std::io;
 use std::time::Instant;
 
-/// Seconds of CPU that a process has used: proc_pid_stat(5), fields 14 and 15.
+/// CPU seconds that a process has used: fields 14 (utime) and 15 (stime) of proc_pid_stat(5).
 pub(super) fn process_seconds(pid: u32) -> io::Result<f64> {
-    ticks(&pid.to_string(), &[14, 15])
+    seconds(&pid.to_string(), &[14, 15])
 }
 
-/// A stretch of time in which other programs may have disturbed.
-pub(super) struct Stretch {
+/// How much CPU time other programs take during a measurement.
+pub(super) struct CpuInterference {
     from: Instant,
     before: f64,
 }
 
-impl Stretch {
-    pub(super) fn start() -> io::Result<Stretch> {
-        Ok(Stretch { from: Instant::now(), before: others_seconds()? })
+impl CpuInterference {
+    /// Starts to measure.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell.
+    pub(super) fn start() -> io::Result<CpuInterference> {
+        Ok(CpuInterference { from: Instant::now(), before: others_seconds()? })
     }
 
-    /// Cores that others kept busy meanwhile, on average. What this program started must have ended.
+    /// Cores that other programs kept busy since the start, on average. The children of this process must have ended,
+    /// since their CPU time counts as its own only then.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell.
     pub(super) fn others_cores(&self) -> io::Result<f64> {
         Ok(((others_seconds()? - self.before) / self.from.elapsed().as_secs_f64()).max(0.0))
     }
 }
 
-/// Of the machine, less of this process and of the ones that it has waited for (fields 16 and 17).
+/// CPU seconds of the whole machine, without those of this process and of the children that it has waited for (fields
+/// 14 to 17).
 fn others_seconds() -> io::Result<f64> {
-    Ok(machine_seconds(&fs::read_to_string("/proc/stat")?)? / per_second() - ticks("self", &[14, 15, 16, 17])?)
+    Ok(machine_seconds(&fs::read_to_string("/proc/stat")?)? / ticks_per_second() - seconds("self", &[14, 15, 16, 17])?)
 }
 
-/// proc_stat(5): user, nice, system, irq, softirq and steal are time that was not there for us.
+/// Busy ticks of the machine, from proc_stat(5): user, nice, system, irq, softirq and steal.
 fn machine_seconds(stat: &str) -> io::Result<f64> {
     let fields: Vec<f64> = stat.lines().next().unwrap_or("").split_whitespace().skip(1).flat_map(str::parse).collect();
     let busy = [0, 1, 2, 5, 6, 7].map(|field| fields.get(field).copied());
@@ -40,18 +51,21 @@ fn machine_seconds(stat: &str) -> io::Result<f64> {
         .ok_or_else(|| io::Error::other("/proc/stat does not tell the machine's CPU time"))
 }
 
-fn ticks(process: &str, fields: &[usize]) -> io::Result<f64> {
+/// CPU seconds in `fields` of a process.
+fn seconds(process: &str, fields: &[usize]) -> io::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    Ok(sum(&stat, fields).ok_or_else(|| io::Error::other("/proc does not tell a process's CPU time"))? / per_second())
+    Ok(sum(&stat, fields).ok_or_else(|| io::Error::other("/proc does not tell a process's CPU time"))?
+        / ticks_per_second())
 }
 
-/// Of fields behind the name, which is in brackets and may contain anything.
+/// The sum of fields of proc_pid_stat(5), by their numbers there. The name in brackets (field 2) may contain anything, so
+/// that fields are counted from its end.
 fn sum(stat: &str, fields: &[usize]) -> Option<f64> {
-    let behind: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    fields.iter().map(|field| behind.get(field - 3)?.parse::<f64>().ok()).sum()
+    let after_name: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    fields.iter().map(|field| after_name.get(field - 3)?.parse::<f64>().ok()).sum()
 }
 
-fn per_second() -> f64 {
+fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
@@ -70,9 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_uses_is_not_others() {
-        let stretch = Stretch::start().unwrap();
-        let cores = stretch.others_cores().unwrap();
+    fn the_cpu_time_of_this_process_is_no_interference() {
+        let interference = CpuInterference::start().unwrap();
+        let cores = interference.others_cores().unwrap();
         assert!((0.0..1e6).contains(&cores), "{cores}");
         assert!(process_seconds(std::process::id()).unwrap() >= 0.0);
     }

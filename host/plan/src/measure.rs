@@ -1,55 +1,82 @@
-//! Measures one model on this machine: starts servers with different instances and threads, sends them load, and reads
-//! their CPU time and peak memory.
+//! Measures a model on this machine: starts servers with different numbers of instances and threads, sends them load, and
+//! reads their CPU time and peak memory.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::client::Request;
 use super::formula;
-use super::load::{Load, Seen};
-use super::machine::Stretch;
-use super::request::{self, Described};
+use super::load::{Load, LoadResult};
+use super::machine::CpuInterference;
+use super::request::{self, DescribedRequest};
 use super::server::{Deployment, Server};
 use super::settings::ServerDefaults;
 use modelfn_card::Card;
 
-/// Batches whose throughput is compared.
+/// Batch sizes whose throughput is compared.
 const BATCHES: [usize; 4] = [1, 2, 4, 8];
 
-/// All windows together are so many of these.
-const UNITS: u32 = 11;
+/// The time to measure is divided into this many windows of equal length.
+const WINDOWS: u32 = 11;
 
 /// What to measure.
 pub(super) struct Subject {
+    /// The model's card.
     pub(super) card: Card,
     /// The folder that the card's other files are in.
     pub(super) folder: PathBuf,
+    /// The folder of model folders.
     pub(super) models: PathBuf,
+    /// The engine's library.
     pub(super) onnxruntime: Option<PathBuf>,
+    /// The manifest; `None` serves the model alone.
     pub(super) app: Option<PathBuf>,
-    /// Whether the request is a function's.
+    /// Whether the request goes to a function.
     pub(super) is_route: bool,
-    /// What is planned for.
-    pub(super) request: Described,
-    /// Rows in it.
+    /// The request that is planned for.
+    pub(super) request: DescribedRequest,
+    /// Rows of that request.
     pub(super) batch: usize,
+    /// Engine instances that are planned.
     pub(super) instances: usize,
+    /// How long all loads take together.
     pub(super) time: Duration,
+    /// Default limits of a server.
     pub(super) server: ServerDefaults,
 }
 
-/// Where the progress is told, and what ends it early.
-pub struct Watch<'a> {
-    /// Told in a few words what is being done.
-    pub progress: &'a (dyn Fn(&str) + Sync),
-    /// Whoever sets it ends the measuring.
-    pub stop: &'a AtomicBool,
+/// How the caller follows a measurement, and ends it early.
+pub struct Progress<'a> {
+    /// Called with a few words at the start of each step.
+    pub report: &'a (dyn Fn(&str) + Sync),
+    /// Setting this to true ends the measurement with an error.
+    pub stop: &'a Arc<AtomicBool>,
+}
+
+/// Engine instances of a model, and threads of each.
+#[derive(Clone, Copy, Debug)]
+struct Parallelism {
+    instances: usize,
+    threads: usize,
+}
+
+/// How many clients send load, and for how many of the [`WINDOWS`].
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    clients: usize,
+    windows: u32,
+}
+
+/// The peak of memory with as many requests in flight as a server admits.
+struct ConcurrencyPeak {
+    requests: usize,
+    bytes: f64,
 }
 
 /// What was measured.
@@ -57,130 +84,122 @@ pub struct Watch<'a> {
 pub struct Measurement {
     /// Cores of this machine.
     pub machine_cores: usize,
-    /// Cores that other programs kept busy meanwhile.
+    /// Cores that other programs kept busy meanwhile, on average.
     pub others_cores: f64,
-    /// What was sent.
+    /// The request that was sent, for people.
     pub request: String,
-    /// Whether that is a function's request.
+    /// Whether that request goes to a function.
     pub is_route: bool,
-    /// Median of one request (of one row, where rows count) alone, in seconds.
+    /// Median latency of one request at a time, in seconds; of a request of one row, where tensors are sent.
     pub alone_seconds: f64,
-    /// While as many requests as instances are there: mean, 99th percentile, and (deviation / mean)².
+    /// Latency with as many requests in flight as there are instances.
     pub busy: Latency,
     /// Layouts that were compared; the first is the one that is planned.
-    pub layouts: Vec<Layout>,
-    /// Throughput and CPU time by batch.
-    pub batches: Vec<Batch>,
-    /// CPU seconds of one planned request.
+    pub layouts: Vec<MeasuredLayout>,
+    /// Throughput and CPU time by batch size, on one instance.
+    pub batches: Vec<MeasuredBatch>,
+    /// CPU seconds of one request that is planned for.
     pub cpu_seconds_per_request: f64,
-    /// Peak memory with this many requests at once.
-    pub crowd_requests: usize,
-    /// In bytes.
-    pub crowd_peak_bytes: f64,
+    /// The most requests that a server admits at once.
+    pub peak_concurrency: usize,
+    /// Peak of resident memory with that many requests at once, in bytes.
+    pub peak_concurrency_bytes: f64,
 }
 
-/// How long requests took.
+/// Latency of requests.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latency {
-    /// How many they were.
+    /// The number of requests.
     pub requests: usize,
-    /// In seconds.
+    /// The mean in seconds.
     pub mean_seconds: f64,
     /// The 99th percentile in seconds.
     pub p99_seconds: f64,
-    /// The square of standard deviation by mean.
+    /// The squared coefficient of variation: (standard deviation / mean)².
     pub variation: f64,
 }
 
-/// Instances and threads, and what they gave.
+/// A number of instances and threads with its throughput and memory.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Layout {
-    /// Computations at the same time.
+pub struct MeasuredLayout {
+    /// Engine instances: computations at the same time.
     pub instances: usize,
     /// Threads of one computation.
     pub threads: usize,
-    /// When nobody was idle.
+    /// Throughput at full load.
     pub requests_per_second: f64,
-    /// Resident memory at its peak, loading included, with `requests_at_once`.
+    /// Peak of resident memory in bytes, loading included, with `requests_at_once`.
     pub peak_bytes: f64,
-    /// Requests that were there at the same time.
+    /// Requests in flight at full load.
     pub requests_at_once: usize,
 }
 
-/// A batch, and what it gave on one instance.
+/// A batch size with its throughput and CPU time on one instance.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Batch {
+pub struct MeasuredBatch {
     /// Rows of a request.
     pub rows: usize,
-    /// Of all requests.
+    /// Throughput in rows.
     pub rows_per_second: f64,
-    /// CPU time of one request.
+    /// CPU time of one request, in seconds.
     pub cpu_seconds: f64,
 }
 
 impl Subject {
-    /// Measures it. Takes the time it was given, and what the servers need to start.
+    /// Measures the model. Takes the time of the settings, and what the servers need to start.
     ///
     /// # Errors
     ///
-    /// A server did not start, a request failed, or it was stopped.
-    pub(super) fn measure(&self, watch: &Watch<'_>) -> Result<Measurement> {
-        let stretch = Stretch::start()?;
-        let clients = self.instances * 2;
-        let threads = self.card.serving.threads.get();
-        let planned = self.start((self.instances, threads), watch)?;
-        let busy = self.load(&planned, (self.instances, 1), watch)?;
-        let (name, words) = (&self.card.name, &self.request.words);
-        ensure!(planned.has_computed(name)?, "{words} does not use the model '{name}': name the route that does");
-        let full = self.load(&planned, (clients, 2), watch)?;
-        let first = self.layout((self.instances, threads), &full, planned.peak_bytes()?);
-        let (crowd_requests, crowd_peak_bytes) = self.crowd(&planned, &first, watch)?;
-        // With one instance there must be two for comparison, and else one: rows are measured with one.
-        let planned = Some(planned).filter(|_| self.instances == 1);
-        let others = if planned.is_some() { 2 } else { 1 };
-        let compared = self.start((others, threads), watch)?;
-        let full_compared = self.load(&compared, (clients, 1), watch)?;
-        let mut layouts = vec![first, self.layout((others, threads), &full_compared, compared.peak_bytes()?)];
-        let single = planned.as_ref().unwrap_or(&compared);
-        let alone = self.alone(single, watch)?;
-        let batches = self.batches(single, watch)?;
-        drop((planned, compared));
-
+    /// A server did not start, a request failed, or the measurement was stopped.
+    pub(super) fn measure(&self, progress: &Progress<'_>) -> Result<Measurement> {
+        let interference = CpuInterference::start()?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        if threads == 1 && cores > 1 {
-            let threaded = self.start((1, cores), watch)?;
-            let full = self.load(&threaded, (clients, 1), watch)?;
-            layouts.push(self.layout((1, cores), &full, threaded.peak_bytes()?));
+        let parallelism = Parallelism { instances: self.instances, threads: self.card.serving.threads.get() };
+        let planned = self.start(parallelism, progress)?;
+        let busy = self.load(&planned, Window { clients: self.instances, windows: 1 }, progress)?;
+        let (name, description) = (&self.card.name, &self.request.description);
+        ensure!(planned.has_computed(name)?, "{description} does not use the model '{name}': name the route that does");
+        let full = self.load(&planned, Window { clients: self.full_load(), windows: 2 }, progress)?;
+        let first = self.layout(parallelism, &full, planned.peak_bytes()?);
+        let peak = self.concurrency_peak(&planned, &first, progress)?;
+        // Another number of instances is compared: one, or two where one is planned. Rows are measured with one.
+        let planned = Some(planned).filter(|_| self.instances == 1);
+        let other = Parallelism { instances: if planned.is_some() { 2 } else { 1 }, ..parallelism };
+        let compared = self.start(other, progress)?;
+        let mut layouts = vec![first, self.full_layout(&compared, other, progress)?];
+        let single = planned.as_ref().unwrap_or(&compared);
+        let alone = self.alone(single, progress)?;
+        let batches = self.batches(single, progress)?;
+        drop((planned, compared));
+        if parallelism.threads == 1 && cores > 1 {
+            let threaded = Parallelism { instances: 1, threads: cores };
+            layouts.push(self.full_layout(&self.start(threaded, progress)?, threaded, progress)?);
         }
         Ok(Measurement {
             machine_cores: cores,
-            others_cores: stretch.others_cores()?,
-            request: self.request.words.clone(),
+            others_cores: interference.others_cores()?,
+            request: description.clone(),
             is_route: self.is_route,
             alone_seconds: alone.percentile(0.5),
-            busy: Latency {
-                requests: busy.latencies.len(),
-                mean_seconds: busy.mean(),
-                p99_seconds: busy.percentile(0.99),
-                variation: busy.variation(),
-            },
+            busy: Latency::of(&busy),
             layouts,
             batches,
             cpu_seconds_per_request: full.cpu_per_request(),
-            crowd_requests,
-            crowd_peak_bytes,
+            peak_concurrency: peak.requests,
+            peak_concurrency_bytes: peak.bytes,
         })
     }
 
-    fn start(&self, (instances, threads): (usize, usize), watch: &Watch<'_>) -> Result<Server> {
-        let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        (watch.progress)(&format!("measuring {} of {}", many(instances, "instance"), many(threads, "thread")));
+    fn start(&self, parallelism: Parallelism, progress: &Progress<'_>) -> Result<Server> {
+        let Parallelism { instances, threads } = parallelism;
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        (progress.report)(&format!("measuring {} of {}", count(instances, "instance"), count(threads, "thread")));
         let mut card = self.card.clone();
         card.serving.instances = NonZeroUsize::new(instances);
         card.serving.threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
         let at_least = |have: NonZeroUsize, least| have.max(NonZeroUsize::new(least).unwrap_or(NonZeroUsize::MIN));
         card.serving.queue_size = at_least(card.serving.queue_size, self.most_requests());
-        let largest = self.sizes().last().copied().unwrap_or(1);
+        let largest = self.batch_sizes().last().copied().unwrap_or(1);
         card.serving.max_batch_size = at_least(card.serving.max_batch_size, largest);
         let row = self.request.body_bytes / self.batch + 1;
         Server::start(&Deployment {
@@ -190,52 +209,74 @@ impl Subject {
             onnxruntime: self.onnxruntime.as_deref(),
             app: self.app.as_deref(),
             defaults: self.server,
-            body: self.request.body_bytes.max(row * largest),
-            clients: self.most_requests(),
+            max_body: self.request.body_bytes.max(row * largest),
+            max_requests: self.most_requests(),
         })
     }
 
-    fn load(&self, server: &Server, (clients, units): (usize, u32), watch: &Watch<'_>) -> Result<Seen> {
-        let time = self.time * units / UNITS;
-        server.load(Load { request: &self.request.request, clients, time }, watch.stop)
+    /// Clients that keep all instances of the plan busy.
+    fn full_load(&self) -> usize {
+        self.instances * 2
     }
 
-    fn layout(&self, (instances, threads): (usize, usize), full: &Seen, peak_bytes: f64) -> Layout {
-        let requests_at_once = self.instances * 2;
-        Layout { instances, threads, requests_per_second: full.throughput(), peak_bytes, requests_at_once }
+    fn load(&self, server: &Server, window: Window, progress: &Progress<'_>) -> Result<LoadResult> {
+        let time = self.time * window.windows / WINDOWS;
+        server.load(&Load { request: self.request.request.clone(), clients: window.clients, time }, progress.stop)
     }
 
-    /// As many as a server admits at once, and more than usual.
+    /// Measures a server at full load.
+    fn full_layout(
+        &self,
+        server: &Server,
+        parallelism: Parallelism,
+        progress: &Progress<'_>,
+    ) -> Result<MeasuredLayout> {
+        let full = self.load(server, Window { clients: self.full_load(), windows: 1 }, progress)?;
+        Ok(self.layout(parallelism, &full, server.peak_bytes()?))
+    }
+
+    fn layout(&self, parallelism: Parallelism, full: &LoadResult, peak_bytes: f64) -> MeasuredLayout {
+        let Parallelism { instances, threads } = parallelism;
+        let requests_per_second = full.throughput();
+        MeasuredLayout { instances, threads, requests_per_second, peak_bytes, requests_at_once: self.full_load() }
+    }
+
+    /// The most requests that a server admits at once; at least one more than a full load has.
     fn most_requests(&self) -> usize {
-        self.server
-            .max_instances
-            .min(self.server.max_bodies / self.request.body_bytes.max(1))
-            .max(self.instances * 2 + 1)
+        self.server.max_instances.min(self.server.max_bodies / self.request.body_bytes.max(1)).max(self.full_load() + 1)
     }
 
-    /// Peak memory when as many are there as a server admits. A slow model is asked by fewer, and the rest extrapolated.
-    fn crowd(&self, server: &Server, usual: &Layout, watch: &Watch<'_>) -> Result<(usize, f64)> {
-        let unit = (self.time / UNITS).as_secs_f64();
-        let few = usual.requests_at_once;
-        let most = self.most_requests();
-        let clients = ((usual.requests_per_second * unit) as usize).clamp(few + 1, most);
-        (watch.progress)(&format!("measuring {clients} requests at once"));
-        self.load(server, (clients, 1), watch)?;
+    /// Measures the peak of memory with as many requests in flight as a server admits. A slow model gets fewer requests,
+    /// and the peak is extrapolated.
+    fn concurrency_peak(
+        &self,
+        server: &Server,
+        full: &MeasuredLayout,
+        progress: &Progress<'_>,
+    ) -> Result<ConcurrencyPeak> {
+        let window_seconds = (self.time / WINDOWS).as_secs_f64();
+        let requests = self.most_requests();
+        let clients = (full.requests_per_second * window_seconds) as usize;
+        let clients = clients.clamp(full.requests_at_once + 1, requests);
+        (progress.report)(&format!("measuring {clients} requests at once"));
+        self.load(server, Window { clients, windows: 1 }, progress)?;
         let peak = server.peak_bytes()?;
-        let (each, without) = formula::line((few as f64, usual.peak_bytes), (clients as f64, peak));
-        Ok((most, each.max(0.0) * most as f64 + without))
+        let (each, without) = formula::line((full.requests_at_once as f64, full.peak_bytes), (clients as f64, peak));
+        Ok(ConcurrencyPeak { requests, bytes: each.max(0.0) * requests as f64 + without })
     }
 
-    /// One request at a time; of one row, where the planned one has more.
-    fn alone(&self, server: &Server, watch: &Watch<'_>) -> Result<Seen> {
-        (watch.progress)("measuring one request at a time");
-        let row = if self.batch > 1 { Some(request::zeros(&self.card, 1)?.request) } else { None };
-        let request = row.as_ref().unwrap_or(&self.request.request);
-        server.load(Load { request, clients: 1, time: self.time / UNITS }, watch.stop)
+    /// Measures one request at a time; one of a single row, where the planned request has more.
+    fn alone(&self, server: &Server, progress: &Progress<'_>) -> Result<LoadResult> {
+        (progress.report)("measuring one request at a time");
+        let request = match self.batch {
+            1 => self.request.request.clone(),
+            _ => request::zeros(&self.card, 1)?.request,
+        };
+        server.load(&Load { request, clients: 1, time: self.time / WINDOWS }, progress.stop)
     }
 
     /// Batch sizes to compare, ascending.
-    fn sizes(&self) -> Vec<usize> {
+    fn batch_sizes(&self) -> Vec<usize> {
         if !self.card.takes_batches() {
             return vec![1];
         }
@@ -245,26 +286,38 @@ impl Subject {
         sizes
     }
 
-    /// Two rounds, so that what disturbs the machine for a moment does not fall on one size alone.
-    fn batches(&self, server: &Server, watch: &Watch<'_>) -> Result<Vec<Batch>> {
-        let sizes = self.sizes();
-        (watch.progress)(&format!("measuring batches of {sizes:?}"));
-        let requests = sizes.iter().map(|&rows| Ok((rows, request::zeros(&self.card, rows)?.request)));
-        let requests = requests.collect::<Result<BTreeMap<usize, Request>>>()?;
-        let mut seen: BTreeMap<usize, Seen> = BTreeMap::new();
-        let time = self.time / UNITS / 2;
+    /// Measures the batch sizes in two rounds, so that a short disturbance of the machine does not fall on one size
+    /// alone.
+    fn batches(&self, server: &Server, progress: &Progress<'_>) -> Result<Vec<MeasuredBatch>> {
+        let sizes = self.batch_sizes();
+        (progress.report)(&format!("measuring batches of {sizes:?}"));
+        let zeros = |&rows: &usize| Ok((rows, request::zeros(&self.card, rows)?.request));
+        let requests = sizes.iter().map(zeros).collect::<Result<Vec<_>>>()?;
+        let time = self.time / WINDOWS / 2;
+        let mut results: BTreeMap<usize, LoadResult> = BTreeMap::new();
         for _ in 0..2 {
-            for (&rows, request) in &requests {
-                let round = server.load(Load { request, clients: 2, time }, watch.stop)?;
-                let before = seen.remove(&rows).unwrap_or_default();
-                seen.insert(rows, before.and(round));
+            for (rows, request) in &requests {
+                let round = server.load(&Load { request: request.clone(), clients: 2, time }, progress.stop)?;
+                let before = results.remove(rows).unwrap_or_default();
+                results.insert(*rows, before.followed_by(round));
             }
         }
-        let batch = |(rows, seen): (usize, Seen)| Batch {
+        let batch = |(rows, result): (usize, LoadResult)| MeasuredBatch {
             rows,
-            rows_per_second: rows as f64 * seen.throughput(),
-            cpu_seconds: seen.cpu_per_request(),
+            rows_per_second: rows as f64 * result.throughput(),
+            cpu_seconds: result.cpu_per_request(),
         };
-        Ok(seen.into_iter().map(batch).collect())
+        Ok(results.into_iter().map(batch).collect())
+    }
+}
+
+impl Latency {
+    fn of(result: &LoadResult) -> Latency {
+        Latency {
+            requests: result.latencies.len(),
+            mean_seconds: result.mean(),
+            p99_seconds: result.percentile(0.99),
+            variation: result.variation(),
+        }
     }
 }

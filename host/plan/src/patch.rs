@@ -1,4 +1,4 @@
-//! The plan as a kustomize patch: a strategic merge into the Deployment and the HorizontalPodAutoscaler `modelfn`.
+//! The plan as a kustomize patch: a strategic merge patch of the Deployment and the HorizontalPodAutoscaler `modelfn`.
 
 use std::fmt::Write;
 

@@ -5,15 +5,17 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::client::Request;
+use super::client::{self, Request};
 use modelfn_card::Card;
 use modelfn_nn::tensor::TensorSpec;
 
-/// A request and what it is, in words.
+/// A request with its description.
 #[derive(Clone, Debug)]
-pub(super) struct Described {
+pub(super) struct DescribedRequest {
     pub(super) request: Request,
-    pub(super) words: String,
+    /// What is sent, for people.
+    pub(super) description: String,
+    /// Bytes of the body.
     pub(super) body_bytes: usize,
 }
 
@@ -21,8 +23,8 @@ pub(super) struct Described {
 ///
 /// # Errors
 ///
-/// The model does not take so many rows.
-pub(super) fn zeros(card: &Card, rows: usize) -> Result<Described> {
+/// The model does not take batches, or the request would be larger than 1 GiB.
+pub(super) fn zeros(card: &Card, rows: usize) -> Result<DescribedRequest> {
     let name = &card.name;
     ensure!(rows == 1 || card.takes_batches(), "model '{name}' takes no batches: leave --batch at 1");
     let shape = |spec: &TensorSpec| {
@@ -47,13 +49,11 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<Described> {
     }
     let head = json!({ "inputs": inputs, "parameters": { "binary_data_output": true } }).to_string();
     let body = [head.as_bytes(), &vec![0; bytes]].concat();
-    let headers =
-        format!("Content-Type: application/octet-stream\r\nInference-Header-Content-Length: {}\r\n", head.len());
     let path = format!("/v2/models/{name}/infer");
-    Ok(Described {
-        words: format!("POST {path}, {rows} {} of zeros", if rows == 1 { "row" } else { "rows" }),
+    Ok(DescribedRequest {
+        description: format!("POST {path}, {rows} {} of zeros", if rows == 1 { "row" } else { "rows" }),
         body_bytes: body.len(),
-        request: Request::post(&path, &headers, &body),
+        request: client::post_tensors(&path, body, head.len())?,
     })
 }
 
@@ -61,11 +61,12 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<Described> {
 ///
 /// # Errors
 ///
-/// The file can't be read, or the route is none.
-pub(super) fn to_route(route: &str, body: &Path) -> Result<Described> {
+/// The file can't be read, or the route is not a path.
+pub(super) fn to_route(route: &str, body: &Path) -> Result<DescribedRequest> {
     let plain = route.starts_with('/') && route.bytes().all(|byte| byte.is_ascii_graphic());
     ensure!(plain, "--route \"{route}\" must be a path, such as /classify?top_k=3");
-    let words = format!("POST {route}, {}", body.display());
+    let description = format!("POST {route}, {}", body.display());
     let body = std::fs::read(body).with_context(|| format!("--body {} can't be read", body.display()))?;
-    Ok(Described { request: Request::post(route, "", &body), words, body_bytes: body.len() })
+    let body_bytes = body.len();
+    Ok(DescribedRequest { request: client::post(route, body)?, description, body_bytes })
 }

@@ -1,55 +1,58 @@
-//! What Kubernetes is told of one replica: requests, limits, and how many there may be.
+//! What Kubernetes is told: the requests and limits of one replica, and the bounds of autoscaling.
 
 use serde::Serialize;
 
 use super::queue::Fleet;
 
-/// Replicas are allowed for so many times the planned rate.
+/// The multiple of the planned rate that autoscaling provides for.
 pub(super) const BURST: f64 = 2.0;
 
-/// The memory limit is so much above the highest peak that was measured.
-const ABOVE_PEAK: f64 = 1.1;
+/// The memory limit as a multiple of the highest peak that was measured.
+const LIMIT_BY_PEAK: f64 = 1.1;
 
-/// The memory limit is so much above an estimate.
-const ABOVE_ESTIMATE: f64 = 1.5;
+/// The memory limit as a multiple of an estimate.
+const LIMIT_BY_ESTIMATE: f64 = 1.5;
 
 /// What one replica needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs {
+    /// Cores at full load, if known.
     pub(super) cores: Option<f64>,
+    /// Bytes at full load.
     pub(super) memory_bytes: f64,
-    /// With as many requests as a server admits, if that was measured.
-    pub(super) crowd_bytes: Option<f64>,
+    /// Bytes with as many requests in flight as a server admits, if that was measured.
+    pub(super) peak_concurrency_bytes: Option<f64>,
 }
 
-/// Requests, limits and bounds.
+/// Resource requests and limits of a replica, and the bounds of autoscaling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Resources {
-    /// `requests.cpu` in thousandths of a core: what the replica uses when it does all it can.
+    /// `requests.cpu` in thousandths of a core: what the replica uses at full load.
     pub cpu_request_millis: Option<u64>,
-    /// `limits.cpu`: the next whole core.
+    /// `limits.cpu` in thousandths of a core: the request, rounded up to whole cores.
     pub cpu_limit_millis: Option<u64>,
-    /// `requests.memory`.
+    /// `requests.memory` in MiB.
     pub memory_request_mib: u64,
-    /// `limits.memory`: beyond it the replica is killed, so it is above what the server can hold.
+    /// `limits.memory` in MiB. Beyond it the replica is killed, so that it lies above what the server can hold.
     pub memory_limit_mib: u64,
-    /// Of the HorizontalPodAutoscaler.
+    /// Bounds of the HorizontalPodAutoscaler; `None` where no rate was given.
     pub scaling: Option<Scaling>,
 }
 
-/// How many replicas there may be.
+/// Bounds of autoscaling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Scaling {
-    /// For the planned rate.
+    /// Replicas for the planned rate.
     pub min_replicas: usize,
-    /// For twice the planned rate.
+    /// Replicas for twice the planned rate.
     pub max_replicas: usize,
-    /// Per cent of `requests.cpu` that replicas use on average; more of them are made when it's exceeded.
+    /// Average use of CPU, in per cent of `requests.cpu`, above which replicas are added.
     pub cpu_percent: u64,
 }
 
 impl Scaling {
-    /// For fleets for the usual rate and [`BURST`] times of it, whose replicas may be so busy (0 to 1).
+    /// Bounds from the fleets for the usual rate and for [`BURST`] times that rate. `utilisation` (0 to 1) is how busy a
+    /// replica may be.
     pub(super) fn of(usual: Fleet, highest: Fleet, utilisation: f64) -> Scaling {
         let cpu_percent = ((utilisation * 100.0).floor() as u64).clamp(1, 99);
         Scaling { min_replicas: usual.replicas, max_replicas: highest.replicas, cpu_percent }
@@ -57,13 +60,13 @@ impl Scaling {
 }
 
 impl Resources {
-    /// For replicas that need this.
+    /// Resources of a replica with these needs.
     pub(super) fn of(needs: &Needs, scaling: Option<Scaling>) -> Resources {
-        // To the next 10 m, and never none.
+        // Rounded up to the next 10 m; a request of zero would mean none.
         let cpu = needs.cores.map(|cores| ((cores * 100.0).ceil() as u64).max(1) * 10);
-        let limit = match needs.crowd_bytes {
-            Some(crowd) => crowd.max(needs.memory_bytes) * ABOVE_PEAK,
-            None => needs.memory_bytes * ABOVE_ESTIMATE,
+        let limit = match needs.peak_concurrency_bytes {
+            Some(peak) => peak.max(needs.memory_bytes) * LIMIT_BY_PEAK,
+            None => needs.memory_bytes * LIMIT_BY_ESTIMATE,
         };
         Resources {
             cpu_request_millis: cpu,
@@ -85,11 +88,15 @@ mod tests {
 
     #[test]
     fn numbers_are_rounded_up() {
-        let needs = Needs { cores: Some(1.901), memory_bytes: 200.5 * 1048576.0, crowd_bytes: Some(300.0 * 1048576.0) };
+        let needs = Needs {
+            cores: Some(1.901),
+            memory_bytes: 200.5 * 1048576.0,
+            peak_concurrency_bytes: Some(300.0 * 1048576.0),
+        };
         let resources = Resources::of(&needs, None);
         assert_eq!((resources.cpu_request_millis, resources.cpu_limit_millis), (Some(1910), Some(2000)));
         assert_eq!((resources.memory_request_mib, resources.memory_limit_mib), (201, 330));
-        let estimate = Resources::of(&Needs { cores: None, crowd_bytes: None, ..needs }, None);
+        let estimate = Resources::of(&Needs { cores: None, peak_concurrency_bytes: None, ..needs }, None);
         assert_eq!((estimate.cpu_request_millis, estimate.memory_limit_mib), (None, 301));
         let tiny = Resources::of(&Needs { cores: Some(0.0), ..needs }, None);
         assert_eq!((tiny.cpu_request_millis, tiny.cpu_limit_millis), (Some(10), Some(1000)));

@@ -1,5 +1,5 @@
-//! The server that is measured: this program's own `serve`, in a process of its own, so that its memory and CPU time
-//! are nobody else's.
+//! The server that is measured: `modelfn serve` of this program, in a child process, so that its memory and CPU time can
+//! be told apart.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -7,26 +7,27 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::client::{Client, Request};
-use super::load::{self, Load, Seen};
+use super::client::{self, Client};
+use super::load::{self, Load, LoadResult};
 use super::machine;
 use super::settings::ServerDefaults;
 use modelfn_card::{CARD_FILE, Card};
 
 /// The longest that a server may take to be ready.
-const START: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// An application of no functions.
+/// The manifest of an application without functions.
 const NO_FUNCTIONS: &str = "spin_manifest_version = 2\napplication.name = \"none\"\n[[trigger.http]]\nroute = \"/\"\n\
      component = { static_response = { status_code = 404, body = \"\" } }\n";
 
-/// What is served.
+/// What a measured server serves, and how much it admits.
 pub(super) struct Deployment<'a> {
     pub(super) card: Card,
     /// The folder that the card's other files are in.
@@ -34,17 +35,17 @@ pub(super) struct Deployment<'a> {
     /// The folder of model folders.
     pub(super) models: &'a Path,
     pub(super) onnxruntime: Option<&'a Path>,
-    /// The manifest; none is an application without functions.
+    /// The manifest; `None` is an application without functions.
     pub(super) app: Option<&'a Path>,
-    /// The limits of a server that nobody set.
+    /// Default limits of a server, which this one keeps where they suffice.
     pub(super) defaults: ServerDefaults,
-    /// Bytes of the largest body.
-    pub(super) body: usize,
-    /// The most requests at once.
-    pub(super) clients: usize,
+    /// Bytes of the largest request body.
+    pub(super) max_body: usize,
+    /// The most requests in flight.
+    pub(super) max_requests: usize,
 }
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it ends the process and removes its files.
 pub(super) struct Server {
     child: Child,
     address: SocketAddr,
@@ -53,11 +54,11 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it serves.
+    /// Starts a server and waits until it is ready.
     ///
     /// # Errors
     ///
-    /// It ended, or said nothing in time; with its last line.
+    /// It ended or was not ready in time; with the last line of its log.
     pub(super) fn start(deployment: &Deployment<'_>) -> Result<Server> {
         let files = Overlay::make(deployment).context("a scratch folder for the server to be measured")?;
         let mut child = command(deployment, &files)?.spawn().context("the server to be measured did not start")?;
@@ -65,38 +66,39 @@ impl Server {
         if let Some(stderr) = child.stderr.take() {
             std::thread::spawn(move || forward(stderr, &line));
         }
-        // Made before it is waited for: whatever happens, dropping it ends the process.
+        // Made before the wait, so that an error drops it, which ends the process.
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server { child, address: unknown, admin: unknown, files };
         (server.address, server.admin) = addresses(&lines)?;
         Ok(server)
     }
 
-    /// Sends it load.
+    /// Sends the server load and waits for its end.
     ///
     /// # Errors
     ///
     /// A request failed, or `stop` became true.
-    pub(super) fn load(&self, load: Load<'_>, stop: &AtomicBool) -> Result<Seen> {
-        let seen = load::send(self.address, load, &|| machine::process_seconds(self.child.id()), stop)?;
-        ensure!(!seen.latencies.is_empty() && seen.wall > 0.0, "nothing was measured; give it more --seconds");
-        Ok(seen)
+    pub(super) fn load(&self, load: &Load, stop: &Arc<AtomicBool>) -> Result<LoadResult> {
+        let result = load::send(self.address, load, || machine::process_seconds(self.child.id()), stop)?;
+        ensure!(!result.latencies.is_empty() && result.wall > 0.0, "nothing was measured; give it more --seconds");
+        Ok(result)
     }
 
-    /// Whether requests so far had the model compute anything.
+    /// Whether any request so far has used the model.
     ///
     /// # Errors
     ///
-    /// The server does not tell.
+    /// The server's metrics can't be read.
     pub(super) fn has_computed(&self, model: &str) -> Result<bool> {
-        let metrics = Client::connect(self.admin, load::PATIENCE)?.send(&Request::get("/metrics"))?;
+        let request = client::get("/metrics")?;
+        let metrics = client::runtime()?.block_on(async { Client::connect(self.admin).await?.send(&request).await })?;
         let label = format!("model=\"{model}\"");
         let text = String::from_utf8_lossy(&metrics);
         let mut counts = text.lines().filter(|line| line.starts_with("modelfn_compute_duration_seconds_count{"));
         Ok(counts.any(|line| line.contains(&label) && !line.ends_with(" 0")))
     }
 
-    /// The most memory that was resident so far, in bytes.
+    /// The peak of resident memory so far, in bytes (VmHWM of proc_pid_status(5)).
     ///
     /// # Errors
     ///
@@ -120,7 +122,7 @@ impl Drop for Server {
 
 fn command(deployment: &Deployment<'_>, files: &Overlay) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("this program's own path")?);
-    // Settings of the environment are the planning's, not the server's.
+    // Settings in the environment are meant for this command, not for the servers that it starts.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MODELFN_")) {
         command.env_remove(name);
     }
@@ -131,22 +133,23 @@ fn command(deployment: &Deployment<'_>, files: &Overlay) -> Result<Command> {
     if let Some(library) = deployment.onnxruntime {
         command.arg("--onnxruntime").arg(library);
     }
-    let body = deployment.body.max(deployment.defaults.max_body);
-    command.args(["--max-body", &body.to_string(), "--max-bodies", &(body * deployment.clients).to_string()]);
-    command.args(["--max-instances", &deployment.clients.max(deployment.defaults.max_instances).to_string()]);
+    let body = deployment.max_body.max(deployment.defaults.max_body);
+    command.args(["--max-body", &body.to_string(), "--max-bodies", &(body * deployment.max_requests).to_string()]);
+    command.args(["--max-instances", &deployment.max_requests.max(deployment.defaults.max_instances).to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Ok(command)
 }
 
+/// Forwards the lines of a child's log, and reads on when nobody listens any more: a full pipe would stop the child.
 fn forward(stderr: ChildStderr, to: &Sender<String>) {
-    // Read to the end, whether or not somebody still listens: a full pipe would stop the server.
     for line in BufReader::new(stderr).lines().map_while(io::Result::ok) {
         let _ = to.send(line);
     }
 }
 
+/// The two addresses that a server logs once it is ready: for clients, and of the admin port.
 fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
-    let until = Instant::now() + START;
+    let until = Instant::now() + START_TIMEOUT;
     let mut last = String::new();
     loop {
         match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -160,12 +163,14 @@ fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
             Err(RecvTimeoutError::Disconnected) => {
                 bail!("the server to be measured ended: {}", last.trim_start_matches("modelfn: "))
             }
-            Err(RecvTimeoutError::Timeout) => bail!("the server to be measured was not ready after {START:?}: {last}"),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the server to be measured was not ready after {START_TIMEOUT:?}: {last}")
+            }
         }
     }
 }
 
-/// A folder of model folders in which one card says what is to be measured, and all else is a link to what is there.
+/// A copy of the folder of models, made of links, in which one card has the settings that are measured.
 struct Overlay(PathBuf);
 
 impl Overlay {
@@ -183,11 +188,11 @@ impl Overlay {
     fn fill(&self, deployment: &Deployment<'_>) -> Result<()> {
         fs::write(self.manifest(), NO_FUNCTIONS)?;
         let name = &deployment.card.name;
-        let ours = self.models().join(name);
-        fs::create_dir_all(&ours)?;
+        let model_folder = self.models().join(name);
+        fs::create_dir_all(&model_folder)?;
         link_all(deployment.models, &self.models(), name)?;
-        link_all(deployment.folder, &ours, CARD_FILE)?;
-        fs::write(ours.join(CARD_FILE), toml::to_string(&deployment.card)?)?;
+        link_all(deployment.folder, &model_folder, CARD_FILE)?;
+        fs::write(model_folder.join(CARD_FILE), toml::to_string(&deployment.card)?)?;
         Ok(())
     }
 
@@ -200,11 +205,11 @@ impl Overlay {
     }
 }
 
-/// Links all that is in `from`, but one name, into `to`.
-fn link_all(from: &Path, to: &Path, but: &str) -> Result<()> {
+/// Links every entry of `from` into `to`, except the one named `except`.
+fn link_all(from: &Path, to: &Path, except: &str) -> Result<()> {
     for entry in fs::canonicalize(from)?.read_dir()? {
         let entry = entry?;
-        if entry.file_name() != but {
+        if entry.file_name() != except {
             symlink(entry.path(), to.join(entry.file_name()))?;
         }
     }

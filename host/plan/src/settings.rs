@@ -1,4 +1,4 @@
-//! What is to be planned, and for what.
+//! The settings of a plan.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,23 +15,23 @@ pub struct PlanSettings {
     pub onnxruntime: Option<PathBuf>,
     /// The manifest that is served beside the model; `None` serves the model alone.
     pub app: Option<PathBuf>,
-    /// Requests a second to plan for; `None` plans for what one replica can do.
+    /// Requests per second to plan for; `None` plans for what one replica can do.
     pub rate: Option<f64>,
     /// The time in which 99 of 100 requests must be answered.
     pub p99: Option<Duration>,
     /// Rows of one request: the size of axis 0 of its tensors.
     pub batch: NonZeroUsize,
-    /// Engine instances of one replica, before what the card says.
+    /// Engine instances of one replica; overrides the card.
     pub instances: Option<NonZeroUsize>,
-    /// Engine instances where neither this nor the card says a number.
+    /// Engine instances where neither `instances` nor the card gives a number.
     pub default_instances: NonZeroUsize,
     /// How busy the engine instances of a replica may be, from 0 to 1.
     pub utilisation: f64,
     /// The request to a function that is planned for; `None` sends tensors of zeros to `/v2`.
     pub route: Option<RouteRequest>,
-    /// Measure, or estimate.
+    /// Whether to measure or to estimate.
     pub method: Method,
-    /// What a server admits when nobody sets a limit: the measured servers are set up for as much or more.
+    /// Default limits of a server. The measured servers admit as much or more.
     pub server: ServerDefaults,
 }
 
@@ -47,9 +47,9 @@ pub struct RouteRequest {
 /// Where the coefficients of a plan come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Method {
-    /// The model is served and loaded for this long; starting the server comes on top.
+    /// The model is served and loaded for this long, without the time that the servers need to start.
     Measure(Duration),
-    /// Nothing runs: coefficients of other models, and the time of one row if the user knows it.
+    /// Nothing runs. The coefficients are those of other models; the time of one row is given, if the user knows it.
     Estimate(Option<Duration>),
 }
 

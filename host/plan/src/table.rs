@@ -1,12 +1,13 @@
-//! The plan for people: each number with where it comes from.
+//! The plan as a table for people, in which each number stands with its formula or source.
 
 use std::fmt;
 
-use super::coefficients::Source;
+use super::coefficients::CoefficientSource;
 use super::measure::Measurement;
-use super::queue::{Fleet, Service};
+use super::model_size::ModelSize;
+use super::queue::{Fleet, ReplicaQueue};
 use super::resources::{BURST, Resources};
-use super::{Layout, Plan, Size};
+use super::{Layout, Plan};
 
 /// The widest line of prose.
 const WIDTH: usize = 100;
@@ -39,12 +40,12 @@ impl Plan {
     fn replica(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { coefficients: c, layout: Layout { instances, batch, utilisation, .. }, .. } = self;
         let source = match c.source {
-            Source::Measured => "fitted to the measurement",
-            Source::Static => "of other models; leave --static out to measure yours",
+            CoefficientSource::Measured => "fitted to the measurement",
+            CoefficientSource::Static => "of other models; leave --static out to measure yours",
         };
         row(f, "replica", format_args!("{} of the model; coefficients {source}", count(*instances, "instance")))?;
         if let (Some(service), Some(cores), Some(seconds)) = (&self.service, self.cores, c.seconds_per_row) {
-            let Service { capacity, .. } = service;
+            let ReplicaQueue { capacity, .. } = service;
             row(
                 f,
                 "capacity",
@@ -97,7 +98,7 @@ impl Plan {
     }
 }
 
-fn size(f: &mut fmt::Formatter<'_>, size: &Size) -> fmt::Result {
+fn size(f: &mut fmt::Formatter<'_>, size: &ModelSize) -> fmt::Result {
     for (n, group) in size.weights.groups.iter().enumerate() {
         let (name, bits) = (group.element.name, f64::from(group.element.bits));
         let each = format_args!("{} {name} × {} bytes", thousands(group.elements), bits / 8.0);
@@ -141,8 +142,8 @@ fn measurement(f: &mut fmt::Formatter<'_>, measured: &Measurement) -> fmt::Resul
         let key = if n == 0 { "batches" } else { "" };
         row(f, key, format_args!("{rows}: {rate:.1} rows/s on one instance, {each:.2} ms of CPU a row"))?;
     }
-    let crowd = megabytes(measured.crowd_peak_bytes);
-    row(f, "crowd", format_args!("peak {crowd} with {} requests at once", measured.crowd_requests))
+    let peak = megabytes(measured.peak_concurrency_bytes);
+    row(f, "concurrency", format_args!("peak {peak} with {} requests at once", measured.peak_concurrency))
 }
 
 fn resources(f: &mut fmt::Formatter<'_>, resources: &Resources) -> fmt::Result {

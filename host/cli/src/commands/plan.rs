@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use modelfn_plan::measure::Watch;
+use modelfn_plan::measure::Progress;
 use modelfn_plan::settings::{Method, PlanSettings, RouteRequest};
 use modelfn_server::units::parse_duration;
 
@@ -106,9 +106,10 @@ impl PlanArguments {
 
     fn settings(self) -> PlanSettings {
         let onnxruntime = onnxruntime(&self.models).ok();
-        let method = match self.estimate {
-            true => Method::Estimate(self.time),
-            false => Method::Measure(Duration::from_secs(self.seconds.into())),
+        let method = if self.estimate {
+            Method::Estimate(self.time)
+        } else {
+            Method::Measure(Duration::from_secs(self.seconds.into()))
         };
         PlanSettings {
             model: self.model,
@@ -135,9 +136,9 @@ pub(super) async fn plan(arguments: PlanArguments) -> Result<ExitCode> {
     let (stopped, format) = (stop.clone(), arguments.format());
     let engines = backends(&arguments.models)?;
     let settings = arguments.settings();
-    let progress = |what: &str| drop(writeln!(std::io::stderr(), "modelfn: {what}"));
+    let report = |what: &str| drop(writeln!(std::io::stderr(), "modelfn: {what}"));
     let mut planning = tokio::task::spawn_blocking(move || {
-        modelfn_plan::plan(&settings, &engines, &Watch { progress: &progress, stop: &stop })
+        modelfn_plan::plan(&settings, &engines, &Progress { report: &report, stop: &stop })
     });
     let planned = tokio::select! {
         planned = &mut planning => planned,
