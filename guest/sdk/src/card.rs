@@ -55,8 +55,8 @@ pub fn broken(why: &str) -> Problem {
     Problem::internal(format!("the model's card {PATH} is broken: {why}"))
 }
 
-impl From<modelfn_card::CardError> for Problem {
-    fn from(error: modelfn_card::CardError) -> Self {
+impl From<CardError> for Problem {
+    fn from(error: CardError) -> Self {
         Self::internal(format!("the model's card {} is broken: {}", PATH, error.to_string().trim_end()))
     }
 }
