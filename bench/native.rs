@@ -15,7 +15,6 @@ use clap::Parser;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use modelfn_card::classification::Postprocessing;
 use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
 use modelfn_card::{CARD_FILE, Card};
 use modelfn_nn::tensor::DType;
@@ -107,8 +106,8 @@ impl Task {
     fn read(args: &Args) -> Result<Self, Failure> {
         let name = args.model.file_name().ok_or("--model must be a folder")?.to_string_lossy().into_owned();
         let card = Card::parse_in_folder(&std::fs::read_to_string(args.model.join(CARD_FILE))?, &name)?;
-        let preprocessing = Preprocessing::find(&card)?.ok_or("the card has no [preprocessing]")?;
-        let labels = Postprocessing::find(&card)?.ok_or("the card has no [postprocessing]")?.labels;
+        let preprocessing = card.image_preprocessing()?.ok_or("the card has no [preprocessing]")?;
+        let labels = card.classification()?.ok_or("the card has no [postprocessing]")?.labels;
         let labels = std::fs::read_to_string(args.model.join(labels))?.lines().map(str::to_owned).collect();
         let pictures = args.pictures.iter().map(|picture| {
             let (file, class) = picture.split_once('=').ok_or("--picture is FILE=CLASS")?;

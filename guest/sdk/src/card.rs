@@ -3,7 +3,7 @@
 //! They reach the function as read-only files under `/model`, since that works on every host (`files` in spin.toml,
 //! `wasmtime serve --dir DIR::/model`), lets one component serve any model, and costs a few host calls.
 
-use modelfn_card::{Card, Labels};
+use modelfn_card::{Card, CardError, Labels};
 
 use crate::files::Folder;
 use crate::problem::Problem;
@@ -53,4 +53,10 @@ impl ModelFolder {
 /// The problem of a card in which `why` is wrong.
 pub fn broken(why: &str) -> Problem {
     Problem::internal(format!("the model's card {PATH} is broken: {why}"))
+}
+
+impl From<CardError> for Problem {
+    fn from(error: CardError) -> Self {
+        Self::internal(format!("the model's card {} is broken: {}", PATH, error.to_string().trim_end()))
+    }
 }

@@ -28,12 +28,6 @@ struct Document<'a> {
     detail: &'a str,
 }
 
-impl From<modelfn_card::CardError> for Problem {
-    fn from(error: modelfn_card::CardError) -> Self {
-        Self::internal(format!("the model's card {} is broken: {}", crate::card::PATH, error.to_string().trim_end()))
-    }
-}
-
 impl Problem {
     /// 400: the request cannot be understood as it is.
     pub fn bad_request(detail: impl Into<String>) -> Self {

@@ -18,7 +18,7 @@ use crate::log::LogSettings;
 
 /// Machine-learning models as sandboxed WebAssembly functions.
 #[derive(Debug, Parser)]
-#[command(name = "modelfn", version, about, max_term_width = 100)]
+#[command(name = "modelfn", version, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -14,7 +14,7 @@ use clap::{Args, Command, FromArgMatches};
 use modelfn_plan::settings::ServerDefaults;
 use modelfn_server::admission::RequestLimits;
 use modelfn_server::connection::{ConnectionLimits, GracePeriods};
-use modelfn_server::functions::loader::AppSettings;
+use modelfn_server::loader::AppSettings;
 use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 

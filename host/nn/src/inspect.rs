@@ -7,8 +7,6 @@ use super::backend::{self, Backend, LoadOptions};
 use super::registry::{ModelVersion, RegistryError};
 use super::tensor::{Signature, TensorSpec};
 use modelfn_card::Card;
-use modelfn_card::classification::Postprocessing;
-use modelfn_card::image::Preprocessing;
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -70,7 +68,7 @@ impl fmt::Display for Inspection {
         )?;
         tensors(f, "inputs", &signature.inputs)?;
         tensors(f, "outputs", &signature.outputs)?;
-        if let Ok(Some(p)) = Preprocessing::find(card) {
+        if let Ok(Some(p)) = card.image_preprocessing() {
             let (width, height) = p.size;
             row(
                 f,
@@ -85,7 +83,7 @@ impl fmt::Display for Inspection {
             )?;
             row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
         }
-        if let Ok(Some(p)) = Postprocessing::find(card) {
+        if let Ok(Some(p)) = card.classification() {
             row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
         }
         if disagreements.is_empty() {

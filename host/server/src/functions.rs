@@ -1,7 +1,5 @@
-//! Functions.
+//! What the manifest says: components, routes, and what needs no API key.
 
-pub mod compile;
-pub mod loader;
 pub mod manifest;
 pub mod public_route;
 pub mod route;

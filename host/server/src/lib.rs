@@ -9,6 +9,7 @@ pub mod admin;
 pub mod admission;
 pub mod connection;
 pub mod functions;
+pub mod loader;
 pub mod oip;
 pub mod problem;
 pub mod readiness;

@@ -1,12 +1,13 @@
 //! The card itself, and what is checked in it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::classification::Postprocessing;
-use crate::image::Preprocessing;
+use crate::classification::{self, Postprocessing};
+use crate::error::{CardError, relative_path};
+use crate::image::{self, Preprocessing};
 use crate::{Labels, Serving, Signature, TensorSpec};
 
 /// The name of the file.
@@ -83,44 +84,6 @@ pub enum Target {
     Tpu,
 }
 
-/// Why a card is refused. Each message names the key.
-#[derive(Debug, thiserror::Error)]
-pub enum CardError {
-    /// No TOML, a key that is missing or unknown, or a value of the wrong type.
-    #[error("{0}")]
-    Syntax(#[from] toml::de::Error),
-    /// The model's name is not that of its folder.
-    #[error("name = \"{name}\" must be the folder's name, \"{folder}\"")]
-    Name {
-        /// The name that the card has.
-        name: String,
-        /// The name that it must have.
-        folder: String,
-    },
-    /// `serving.max_queue_delay_ms` is negative, too long or not a number.
-    #[error("serving.max_queue_delay_ms = {0} must be 0 to 60000")]
-    QueueDelay(f64),
-    /// A path that leads out of the model's folder.
-    #[error("{key} = \"{path}\" must be a path inside of the model's folder", path = path.display())]
-    Path {
-        /// The key that holds the path.
-        key: &'static str,
-        /// The path, as written.
-        path: PathBuf,
-    },
-    /// A task table that a function needs is missing.
-    #[error("missing field `{0}`")]
-    NoTable(String),
-    /// A task table has a key that is missing, unknown or of the wrong type.
-    #[error("[{table}]: {reason}", reason = reason.to_string().trim_end())]
-    Table {
-        /// The table's name.
-        table: String,
-        /// Which key, and what is wrong with it.
-        reason: toml::de::Error,
-    },
-}
-
 impl Card {
     /// Parses and checks the text of `model.toml`. The tables of image classifiers are checked as well; those of other
     /// tasks are carried along unread.
@@ -132,8 +95,8 @@ impl Card {
         let card: Self = toml::from_str(text)?;
         card.serving.check()?;
         relative_path(&card.graph.file, "graph.file")?;
-        Preprocessing::find(&card)?;
-        Postprocessing::find(&card)?;
+        card.image_preprocessing()?;
+        card.classification()?;
         Ok(card)
     }
 
@@ -157,6 +120,32 @@ impl Card {
         table.clone().try_into().map_err(|reason| CardError::Table { table: name.to_owned(), reason })
     }
 
+    /// The `[preprocessing]` table of an image model; `None` where the card has none, or one of another task, which lacks
+    /// `size`.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::Table`] for a key that is missing, unknown or wrong.
+    pub fn image_preprocessing(&self) -> Result<Option<Preprocessing>, CardError> {
+        if self.has_key(image::TABLE, "size") { self.table(image::TABLE).map(Some) } else { Ok(None) }
+    }
+
+    /// The `[postprocessing]` table of a classifier; `None` where the card has none, or one of another task, which lacks
+    /// `scores`.
+    ///
+    /// # Errors
+    ///
+    /// [`CardError::Table`] for a key that is missing, unknown or wrong, [`CardError::Path`] for a label file outside of
+    /// the model's folder.
+    pub fn classification(&self) -> Result<Option<Postprocessing>, CardError> {
+        if !self.has_key(classification::TABLE, "scores") {
+            return Ok(None);
+        }
+        let table: Postprocessing = self.table(classification::TABLE)?;
+        relative_path(&table.labels, "postprocessing.labels")?;
+        Ok(Some(table))
+    }
+
     /// Whether every input and output leaves axis 0 open, so that one computation may have several rows.
     pub fn takes_batches(&self) -> bool {
         crate::tensor::is_batched(&self.inputs, &self.outputs)
@@ -165,8 +154,8 @@ impl Card {
     /// Where card and graph disagree, and what is wrong within the card's tables: a sentence each. `labels` is the
     /// label file, if the card names one. Tables of tasks that this crate does not know are passed over.
     pub fn disagreements(&self, graph: &Signature, labels: Option<&Labels>) -> Vec<String> {
-        let preprocessing = Preprocessing::find(self).ok().flatten();
-        let postprocessing = Postprocessing::find(self).ok().flatten();
+        let preprocessing = self.image_preprocessing().ok().flatten();
+        let postprocessing = self.classification().ok().flatten();
         let mut found = compare("input", &self.inputs, &graph.inputs);
         found.extend(compare("output", &self.outputs, &graph.outputs));
         if let (Some(table), Some(input)) = (&preprocessing, self.inputs.first()) {
@@ -178,7 +167,7 @@ impl Card {
         found
     }
 
-    pub(crate) fn has_key(&self, table: &str, key: &str) -> bool {
+    fn has_key(&self, table: &str, key: &str) -> bool {
         self.raw_table(table).is_some_and(|table| table.contains_key(key))
     }
 
@@ -204,15 +193,6 @@ fn compare(kind: &str, card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<String>
     }
     let pairs = card.iter().zip(graph).filter(|(card, graph)| card != graph);
     pairs.map(|(card, graph)| format!("{kind}: the card says {card}, the graph has {graph}")).collect()
-}
-
-/// Refuses a path that leads out of the model's folder.
-pub(crate) fn relative_path(path: &Path, key: &'static str) -> Result<(), CardError> {
-    let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-    if is_plain && !path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    Err(CardError::Path { key, path: path.to_owned() })
 }
 
 #[cfg(test)]

@@ -5,9 +5,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::card::relative_path;
-use crate::{Card, CardError};
-
 /// The table's name.
 pub const TABLE: &str = "postprocessing";
 
@@ -34,21 +31,6 @@ pub enum Scores {
 }
 
 impl Postprocessing {
-    /// The table of `card`; `None` where it has none, or one of another task, which lacks `scores`.
-    ///
-    /// # Errors
-    ///
-    /// [`CardError::Table`] for a key that is missing, unknown or wrong, [`CardError::Path`] for a label file outside
-    /// of the model's folder.
-    pub fn find(card: &Card) -> Result<Option<Self>, CardError> {
-        if !card.has_key(TABLE, "scores") {
-            return Ok(None);
-        }
-        let table: Self = card.table(TABLE)?;
-        relative_path(&table.labels, "postprocessing.labels")?;
-        Ok(Some(table))
-    }
-
     /// What contradicts `classes`, the number of lines of the label file: a sentence.
     pub fn mistake(&self, classes: usize) -> Option<String> {
         let top_k = self.top_k.get();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Card, CardError, DType, TensorSpec};
+use crate::{DType, TensorSpec};
 
 /// The table's name.
 pub const TABLE: &str = "preprocessing";
@@ -58,15 +58,6 @@ pub enum Color {
 }
 
 impl Preprocessing {
-    /// The table of `card`; `None` where it has none, or one of another task, which lacks `size`.
-    ///
-    /// # Errors
-    ///
-    /// [`CardError::Table`] for a key that is missing, unknown or wrong.
-    pub fn find(card: &Card) -> Result<Option<Self>, CardError> {
-        if card.has_key(TABLE, "size") { card.table(TABLE).map(Some) } else { Ok(None) }
-    }
-
     /// Shape of the input tensor of one picture.
     pub fn input_shape(&self) -> [u32; 4] {
         let (width, height) = self.size;

@@ -11,12 +11,14 @@
 
 mod card;
 pub mod classification;
+mod error;
 pub mod image;
 mod labels;
 mod serving;
 mod tensor;
 
-pub use card::{CARD_FILE, Card, CardError, Engine, GraphFile, TASK_TABLES, Target};
+pub use card::{CARD_FILE, Card, Engine, GraphFile, TASK_TABLES, Target};
+pub use error::CardError;
 pub use labels::Labels;
 pub use serving::Serving;
 pub use tensor::{DType, Signature, TensorSpec, TypeNames};

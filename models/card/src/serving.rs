@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::CardError;
+use crate::error::CardError;
 
 /// Longest `max_queue_delay_ms`: one minute.
 const MAX_QUEUE_DELAY_MS: f64 = 60_000.0;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use modelfn_server::functions::compile::{Processor, compile_app};
+use modelfn_server::loader::compile::{Processor, compile_app};
 
 use crate::print_lines;
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use http_body_util::{BodyExt, Full};
-use modelfn_server::functions::loader::AppLoader;
+use modelfn_server::loader::AppLoader;
 use modelfn_server::services::Services;
 
 use crate::engines::backends;

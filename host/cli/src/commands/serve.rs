@@ -9,7 +9,7 @@ use clap::Args;
 use modelfn_server::admin::{self, Admin, Reload};
 use modelfn_server::admission::keys::Keys;
 use modelfn_server::connection::{self, GracefulShutdown};
-use modelfn_server::functions::loader::AppLoader;
+use modelfn_server::loader::AppLoader;
 use modelfn_server::readiness::Readiness;
 use modelfn_server::services::Services;
 use modelfn_telemetry::metrics::Metrics;

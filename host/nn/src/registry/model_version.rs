@@ -15,7 +15,6 @@ use crate::batcher::{Batcher, BatcherLimits};
 use crate::model::{Model, ModelSource};
 use crate::tensor::{Tensor, Tensors};
 use modelfn_artifact::{Digest, ReadError, VerifiedFile, read_verified};
-use modelfn_card::classification::Postprocessing;
 use modelfn_card::{CARD_FILE, Card, Labels};
 
 /// A version of a model on disk, whose card and labels were read and whose graph was not.
@@ -52,7 +51,7 @@ impl ModelVersion {
         let card_text = read_text(name, &folder.join(CARD_FILE))?;
         let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) };
         let card = Card::parse_in_folder(&card_text, name).map_err(card_error)?;
-        let postprocessing = Postprocessing::find(&card).map_err(card_error)?;
+        let postprocessing = card.classification().map_err(card_error)?;
         let labels = postprocessing.map(|table| read_text(name, &folder.join(&table.labels))).transpose()?;
         let labels = labels.map(Labels::new);
         Ok(ModelVersion { name: name.to_owned(), version, folder, card, card_text, labels })

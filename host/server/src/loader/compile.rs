@@ -6,8 +6,8 @@ use anyhow::Result;
 use modelfn_wasm::code_cache::{self, CodeCache};
 use modelfn_wasm::engine::{self, PoolSize};
 
-use super::loader::read_component;
-use super::manifest::{App, Component};
+use super::read_component;
+use crate::functions::manifest::{App, Component};
 
 /// The processor that compiled code is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! Everything that can be wrong with them is found here, before a request is answered with them. A reload makes all of
 //! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
 
+pub mod compile;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -17,9 +19,9 @@ use modelfn_wasm::engine::{self, Engine, PoolSize};
 use modelfn_wasm::function::{Code, Function, FunctionSettings, HostLinker, Mount, SandboxLimits};
 use tokio::sync::mpsc;
 
-use super::manifest::{self, App, Handler};
 use crate::admin::Reload;
 use crate::admission::RequestLimits;
+use crate::functions::manifest::{self, App, Handler};
 use crate::oip::{self, Inference};
 use crate::router::{Router, Target};
 use crate::service::{AppState, Service};
@@ -243,7 +245,7 @@ fn open_engine(sandbox: SandboxLimits, instances: usize) -> Result<Engine> {
 }
 
 /// Digest and bytes of a component.
-pub(super) fn read_component(id: &str, component: &manifest::Component) -> Result<(String, Vec<u8>)> {
+fn read_component(id: &str, component: &manifest::Component) -> Result<(String, Vec<u8>)> {
     let path = component.source.display();
     let expected: Option<Digest> = component.sha256.as_deref().map(str::parse).transpose()?;
     let file = read_verified(&component.source, expected.as_ref()).map_err(|error| match error {
