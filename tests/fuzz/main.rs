@@ -7,6 +7,8 @@
 
 mod input;
 mod mutate;
+#[path = "../random.rs"]
+mod random;
 mod targets;
 
 use std::collections::HashSet;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::input::Input;
-use self::mutate::Random;
+use self::random::Random;
 
 /// How many rounds lie between two looks at the clock.
 const ROUNDS: u64 = 1000;

@@ -1,6 +1,7 @@
 //! Changes to a request: its bytes, its words and its numbers.
 
 use crate::input::Input;
+use crate::random::Random;
 
 /// Words that readers look for, and numbers that they stumble over.
 const WORDS: &[&str] = &[
@@ -93,26 +94,9 @@ const SEGMENTS: &[&str] = &[
     "18446744073709551616",
 ];
 
-/// xorshift64*.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).max(1))
-    }
-
-    /// Below `n`, which is above 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).unwrap_or(0) % n
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
+/// One of `all`, at random.
+fn pick<'a, T>(all: &'a [T], random: &mut Random) -> &'a T {
+    &all[random.below(all.len())]
 }
 
 /// Changes one thing of `input`, perhaps to what `other` has.
@@ -127,7 +111,7 @@ pub(crate) fn change(input: &mut Input, other: &Input, random: &mut Random) {
 fn change_length(input: &mut Input, random: &mut Random) {
     input.json_length = match random.below(5) {
         0 => None,
-        1 => Some(*random.of(&LENGTHS)),
+        1 => Some(*pick(&LENGTHS, random)),
         2 => Some(input.body.len()),
         3 => Some(random.below(input.body.len() + 2)),
         _ => input.json_length.map(|length| length.wrapping_add(random.below(3)).wrapping_sub(1)),
@@ -137,7 +121,7 @@ fn change_length(input: &mut Input, random: &mut Random) {
 fn change_path(path: &mut String, random: &mut Random) {
     let at = path.floor_char_boundary(random.below(path.len() + 1));
     let end = path.floor_char_boundary((at + random.below(12)).min(path.len()));
-    let segment = *random.of(SEGMENTS);
+    let segment = *pick(SEGMENTS, random);
     path.replace_range(at..end.max(at), segment);
     path.truncate(path.floor_char_boundary(300));
 }
@@ -156,8 +140,8 @@ fn change_body(input: &mut Input, other: &Input, random: &mut Random) {
             let again = body[at..at + span].repeat(1 + random.below(4));
             body.splice(at..at, again);
         }
-        4 => splice(body, (at, span), random.of(WORDS).as_bytes()),
-        5 => splice(body, (at, 0), random.of(WORDS).as_bytes()),
+        4 => splice(body, (at, span), pick(WORDS, random).as_bytes()),
+        5 => splice(body, (at, 0), pick(WORDS, random).as_bytes()),
         6 => replace_number(body, at, random),
         8 => replace_word(body, at, random),
         7 => {
@@ -189,7 +173,7 @@ fn replace_word(body: &mut Vec<u8>, at: usize, random: &mut Random) {
     let quote = |from: usize| body[from..].iter().position(|byte| *byte == b'"').map(|found| from + found);
     let Some(start) = quote(at) else { return };
     let Some(end) = quote(start + 1) else { return };
-    splice(body, (start, end + 1 - start), random.of(WORDS).as_bytes());
+    splice(body, (start, end + 1 - start), pick(WORDS, random).as_bytes());
 }
 
 /// The next number after `at` becomes another one, so that the rest stays right.
@@ -200,7 +184,7 @@ fn replace_number(body: &mut Vec<u8>, at: usize, random: &mut Random) {
     let number = match random.below(3) {
         0 => random.below(20).to_string(),
         1 => (1_u128 << random.below(66)).to_string(),
-        _ => (*random.of(&LENGTHS)).to_string(),
+        _ => (*pick(&LENGTHS, random)).to_string(),
     };
     splice(body, (start, length), number.as_bytes());
 }

@@ -2,6 +2,9 @@
 //!
 //! Pure: this crate opens no file and knows neither HTTP nor WIT. Modules use only those listed above them.
 
+#[cfg(test)]
+#[path = "../../../tests/random.rs"]
+mod random;
 mod error;
 mod types;
 mod fixed;

@@ -21,6 +21,9 @@ mod card;
 mod http;
 mod model;
 mod timing;
+#[cfg(test)]
+#[path = "../../../tests/random.rs"]
+mod random;
 
 pub use card::{ModelFolder, broken};
 pub use files::Folder;

@@ -13,6 +13,7 @@ pub mod core;
 pub mod rest;
 
 #[cfg(test)]
+#[path = "../../../tests/random.rs"]
 mod random;
 #[cfg(test)]
 mod tests;

@@ -2,20 +2,6 @@
 
 use std::f64::consts::PI;
 
-/// Numbers that look random (Knuth's MMIX), the same in each run.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) as u32
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.next() as usize % end
-    }
-}
-
 /// How a picture is written.
 #[derive(Clone)]
 pub(crate) struct Encoder {

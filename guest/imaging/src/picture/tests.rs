@@ -13,6 +13,7 @@ use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbImage};
 use super::*;
 use crate::color::ycc_to_rgb;
 use crate::error::ErrorKind;
+use crate::random::Random;
 use crate::types::{CropBox, Plane, Samples};
 
 const WINDOW: Window = Window { size: (32, 32), crop: 1.0 };
@@ -192,19 +193,15 @@ fn a_bomb_is_refused_before_anything_is_allocated_for_it() {
 #[test]
 fn no_damage_makes_it_panic() {
     let files = FORMATS.map(|format| file(stripes(48, 20), format));
-    let mut state = 7u64;
-    let mut random = move || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as usize
-    };
+    let mut random = Random::new(7);
     for original in files.iter().map(Vec::as_slice).chain([CMYK, PROGRESSIVE, PHOTO]) {
         for _ in 0..400 {
             let mut file = original.to_vec();
-            for _ in 0..1 + random() % 4 {
-                let at = random() % file.len();
-                file[at] = random() as u8;
+            for _ in 0..1 + random.below(4) {
+                let at = random.below(file.len());
+                file[at] = random.next_u32() as u8;
             }
-            let size = 1 + random() as u32 % 40;
+            let size = 1 + random.next_u32() % 40;
             let _ = decode(&file, Window { size: (size, size), crop: 1.0 });
         }
     }

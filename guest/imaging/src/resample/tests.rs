@@ -3,7 +3,7 @@ use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::*;
-use crate::jpeg::encoder::Random;
+use crate::random::Random;
 
 /// The same by the crate that scales other pictures.
 fn reference(plane: &Plane, to: (usize, usize), filter: Filter) -> Vec<u8> {
@@ -50,13 +50,13 @@ const CASES: [((usize, usize), (usize, usize)); 14] = [
 
 #[test]
 fn planes_are_scaled_as_other_pictures_are() {
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     for (from, to) in CASES {
         for crop in [1.0, 0.875, 0.3] {
             for filter in [Filter::Bicubic, Filter::Bilinear] {
                 // The hardest for filters: noise between the extremes.
                 let plane = plane(from, crop, || {
-                    if random.below(3) == 0 { random.next() as u8 } else { 255 * (random.next() & 1) as u8 }
+                    if random.below(3) == 0 { random.next_u32() as u8 } else { 255 * (random.next_u32() & 1) as u8 }
                 });
                 let [have] = &resize(std::slice::from_ref(&plane), to, filter)[..] else { panic!("one plane") };
                 let want = reference(&plane, to, filter);
@@ -71,10 +71,10 @@ fn planes_are_scaled_as_other_pictures_are() {
 /// The last case is one that a well-kept crate reads beyond the picture for.
 #[test]
 fn interleaved_samples_are_scaled_as_their_planes() {
-    let mut random = Random(8);
+    let mut random = Random::new(8);
     for (from, to) in CASES.into_iter().chain([((75, 50), (70, 69))]) {
         for crop in [1.0, 0.6] {
-            let planes: Vec<Plane> = (0..3).map(|_| plane(from, crop, || random.next() as u8)).collect();
+            let planes: Vec<Plane> = (0..3).map(|_| plane(from, crop, || random.next_u32() as u8)).collect();
             let interleaved: Vec<u8> = (0..from.0 * from.1 * 3).map(|n| planes[n % 3].samples[n / 3]).collect();
             let scale = |samples: &[u8], channels| {
                 resize_interleaved(Interleaved { samples, channels, size: from }, planes[0].crop, to, Filter::Bicubic)
@@ -100,8 +100,8 @@ fn an_even_plane_stays_as_it_is() {
 
 #[test]
 fn a_plane_at_its_own_size_is_its_crop() {
-    let mut random = Random(5);
-    let mut plane = plane((40, 30), 1.0, || random.next() as u8);
+    let mut random = Random::new(5);
+    let mut plane = plane((40, 30), 1.0, || random.next_u32() as u8);
     plane.crop = CropBox { left: 3.0, top: 5.0, width: 20.0, height: 18.0 };
     let want: Vec<u8> = (0..18 * 20).map(|n| plane.samples[(5 + n / 20) * 40 + 3 + n % 20]).collect();
     for filter in [Filter::Bicubic, Filter::Bilinear] {
@@ -111,8 +111,8 @@ fn a_plane_at_its_own_size_is_its_crop() {
 
 #[test]
 fn planes_of_several_shapes_are_scaled_each_as_alone() {
-    let mut random = Random(6);
-    let planes = [(40, 30), (20, 15), (20, 15), (40, 15)].map(|size| plane(size, 0.8, || random.next() as u8));
+    let mut random = Random::new(6);
+    let planes = [(40, 30), (20, 15), (20, 15), (40, 15)].map(|size| plane(size, 0.8, || random.next_u32() as u8));
     let together = resize(&planes, (25, 24), Filter::Bicubic);
     for (plane, have) in planes.iter().zip(&together) {
         assert_eq!(resize(std::slice::from_ref(plane), (25, 24), Filter::Bicubic), std::slice::from_ref(have));
@@ -122,12 +122,12 @@ fn planes_of_several_shapes_are_scaled_each_as_alone() {
 /// Where SIMD is compiled in, it must be what the plain loop computes.
 #[test]
 fn rows_are_weighed_as_samples() {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     for _ in 0..2000 {
         let (width, count) = (LANES + random.below(40), 2 * (1 + random.below(7)));
-        let rows: Vec<u8> = (0..width * (1 + random.below(count))).map(|_| random.next() as u8).collect();
+        let rows: Vec<u8> = (0..width * (1 + random.below(count))).map(|_| random.next_u32() as u8).collect();
         let weights: Vec<i16> =
-            (0..count).map(|n| if n * width < rows.len() { random.next() as i16 } else { 0 }).collect();
+            (0..count).map(|n| if n * width < rows.len() { random.next_u32() as i16 } else { 0 }).collect();
         let want: Vec<u8> = (0..width).map(|x| convolve_one(&rows[x..], width, &weights)).collect();
         let mut have = vec![0; width];
         convolve_row(&rows, &weights, &mut have);

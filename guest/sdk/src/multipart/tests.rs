@@ -1,4 +1,5 @@
 use super::*;
+use crate::random::Random;
 
 const TYPE: &str = "multipart/form-data; boundary=XX";
 
@@ -58,12 +59,11 @@ fn every_refusal_is_a_400_that_says_why() {
 fn no_bytes_make_it_panic() {
     let alphabet =
         [&b"--XX"[..], b"\r\n", b"Content-Disposition: form-data", b"; name=", b"image", b"\"", b"\\", b"\xFF", b"--"];
-    let mut state = 1u64;
+    let mut random = Random::new(1);
     for _ in 0..20_000 {
         let mut body = Vec::new();
         for _ in 0..12 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            body.extend_from_slice(alphabet[(state >> 33) as usize % alphabet.len()]);
+            body.extend_from_slice(alphabet[random.below(alphabet.len())]);
         }
         let _ = image(&body);
         let _ = parameter(&String::from_utf8_lossy(&body), "name");

@@ -191,7 +191,7 @@ mod tests {
     fn one_pass_finds_what_sorting_finds() {
         let mut random = Random::new(4);
         for _ in 0..2000 {
-            let values: Vec<u8> = (0..1 + random.below(40)).map(|_| random.byte() % 8).collect();
+            let values: Vec<u8> = (0..1 + random.below(40)).map(|_| (random.next_u32() as u8) % 8).collect();
             let k = 1 + random.below(12);
             let mut sorted: Vec<_> = values.iter().enumerate().collect();
             sorted.sort_by_key(|(_, value)| std::cmp::Reverse(**value));

@@ -1,6 +1,7 @@
 use super::*;
-use crate::jpeg::encoder::{Random, ac_code, dc_code};
+use crate::jpeg::encoder::{ac_code, dc_code};
 use crate::jpeg::table::NO_CODE;
+use crate::random::Random;
 
 fn table((counts, values): &(impl AsRef<[u8]>, impl AsRef<[u8]>)) -> Option<HuffmanTable> {
     HuffmanTable::new(counts.as_ref().try_into().unwrap(), values.as_ref()).map(|table| *table)
@@ -143,7 +144,7 @@ fn what_is_skipped_is_as_long_as_what_is_read() {
     ladder[15] = 2;
     let ladder = table(&(ladder, [0x01, 0x00, 0x02, 0x11, 0xF0, 0x21, 0x03, 0xF1, 0x0A, 0x50, 5, 6, 7, 8, 9, 15, 14]));
     let all = [(dc(), ac()), (table(&dc_code()).unwrap(), table(&ac_code()).unwrap())];
-    let mut random = Random(8);
+    let mut random = Random::new(8);
     let (mut whole, mut broken) = (0, std::collections::HashSet::new());
     for (dc, ac) in all.iter().chain([&(dc(), ladder.unwrap())]) {
         let skips = Skips::of(ac);
@@ -202,9 +203,9 @@ fn plain() -> HuffmanTable {
 fn stuffed_bytes_are_one() {
     let table = plain();
     // Of 9 bits: 0xFF and a zero.
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for length in 0..40 {
-        let codes: Vec<u8> = (0..length).map(|_| (random.next() as u8).min(0xFE)).collect();
+        let codes: Vec<u8> = (0..length).map(|_| (random.next_u32() as u8).min(0xFE)).collect();
         let mut text: String = codes.iter().map(|code| format!("{code:08b}")).collect();
         text.insert_str(random.below(codes.len() + 1) * 8, "111111110");
         let data = bytes(&text);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::jpeg::encoder::Random;
+use crate::random::Random;
 
 /// T.81 A.3.3 for `side` points of the lowest frequencies, in full precision.
 fn reference(block: &Block, side: usize) -> Vec<f64> {
@@ -19,7 +19,7 @@ fn reference(block: &Block, side: usize) -> Vec<f64> {
 const ONES: Block = [1; 64];
 
 fn blocks() -> Vec<Block> {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut block = |n: usize| {
         let count = 1 + n % 64;
         let mut block = [0; 64];
@@ -94,16 +94,16 @@ fn a_block_of_one_coefficient_is_flat() {
 /// Where SIMD is compiled in, the two ways must agree on all that a file can say, be it nonsense.
 #[test]
 fn any_coefficients_are_computed_alike() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let extremes = [i16::MIN, i16::MIN + 1, -1, 0, 1, i16::MAX];
     for n in 0..20_000 {
         let block: Block = std::array::from_fn(|_| match n % 3 {
             0 => extremes[random.below(extremes.len())],
-            1 => random.next() as i16,
-            _ => (random.next() as i16) >> random.below(16),
+            1 => random.next_u32() as i16,
+            _ => (random.next_u32() as i16) >> random.below(16),
         });
         assert_eq!(whole(&block, &ONES), plain::whole(&block, &ONES), "{block:?}");
-        let factors: Block = std::array::from_fn(|_| random.next() as i16);
+        let factors: Block = std::array::from_fn(|_| random.next_u32() as i16);
         let product: Block = std::array::from_fn(|n| block[n].wrapping_mul(factors[n]));
         assert_eq!(whole(&block, &factors), plain::whole(&product, &ONES), "{block:?}");
         let (two, four) = (Reduced::<2>::new(), Reduced::<4>::new());

@@ -174,7 +174,7 @@ mod tests {
             let dtype = [DType::U8, DType::I32, DType::I64, DType::Fp32, DType::Fp64][round % 5];
             let shape: Vec<usize> = (0..random.below(5)).map(|_| random.below(4)).collect();
             let size = shape.iter().product::<usize>() * dtype.size();
-            let data: Vec<u8> = (0..size).map(|_| random.byte()).collect();
+            let data: Vec<u8> = (0..size).map(|_| random.next_u32() as u8).collect();
             let tensor = Tensor::new(dtype, shape.clone(), data.into()).unwrap();
             if !is_finite(&tensor) {
                 continue;

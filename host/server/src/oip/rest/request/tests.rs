@@ -153,7 +153,7 @@ fn any_bytes_give_tensors_or_an_error() {
             match random.below(3) {
                 0 => drop(bytes.splice(at..at + replaced, piece.iter().copied())),
                 1 => drop(bytes.splice(at..at, piece.iter().copied())),
-                _ => bytes.extend(piece.iter().chain(&[random.byte()])),
+                _ => bytes.extend(piece.iter().chain(&[random.next_u32() as u8])),
             }
         }
         let length = [None, Some(bytes.len().saturating_sub(8)), Some(random.below(300)), Some(usize::MAX), Some(0)];
@@ -208,8 +208,8 @@ fn lengths_that_lie_are_errors() {
     let mut random = Random::new(2);
     for _ in 0..2000 {
         let (rows, more) = (random.below(5), random.below(5));
-        let x: Vec<u8> = (0..rows * 8).map(|_| random.byte()).collect();
-        let n: Vec<u8> = (0..8).map(|_| random.byte()).collect();
+        let x: Vec<u8> = (0..rows * 8).map(|_| random.next_u32() as u8).collect();
+        let n: Vec<u8> = (0..8).map(|_| random.next_u32() as u8).collect();
         let text = |x_size: usize, n_size: usize| {
             format!(
                 r#"{{"inputs": [
