@@ -1,4 +1,4 @@
-//! What one execution reads, and requests that are right.
+//! The input of one execution, and valid requests to start from.
 
 /// A request: its path, the header that says how long its JSON is, and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,13 +14,13 @@ impl Input {
         Input { path: path.to_owned(), json_length, body: [text.as_bytes(), binary].concat() }
     }
 
-    /// As a file: a line each of path and length, then the body.
+    /// The input as a file: a line with the path, a line with the length, then the body.
     pub(crate) fn write(&self) -> Vec<u8> {
         let length = self.json_length.map(|length| length.to_string()).unwrap_or_default();
         [self.path.replace('\n', "%0A").as_bytes(), b"\n", length.as_bytes(), b"\n", &self.body].concat()
     }
 
-    /// Reads what was written; other bytes become some input, too.
+    /// Reads a file of [`Input::write`]. Other bytes become some input, too.
     pub(crate) fn read(bytes: &[u8]) -> Input {
         let mut parts = bytes.splitn(3, |byte| *byte == b'\n');
         let mut next = || parts.next().unwrap_or_default();
@@ -30,7 +30,7 @@ impl Input {
     }
 }
 
-/// What clients send: curl, KServe's and Triton's.
+/// Requests as curl and the clients of KServe and Triton send them.
 pub(crate) fn seeds() -> Vec<Input> {
     let infer = "/v2/models/m/infer";
     vec![

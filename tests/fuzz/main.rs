@@ -1,7 +1,8 @@
-//! Any bytes to what reads the Open Inference Protocol: requests as clients send them, changed in every way.
+//! A fuzzer of the parsers of the Open Inference Protocol, which mutates requests as clients send them.
 //!
-//! `make fuzz` runs it for FUZZ_SECONDS (60) from FUZZ_SEED (the time). It checks that nothing panics, and that what is
-//! taken is what was said. What it found goes to `target/fuzz/`, and `FUZZ_INPUT=<file>` tries that one again.
+//! `make fuzz` runs it for FUZZ_SECONDS (60) with the seed FUZZ_SEED (the time). It checks that nothing panics, and
+//! that tensors are parsed as the request describes them. Inputs that fail are written to `target/fuzz/`, and
+//! `FUZZ_INPUT=<file>` tries one of them again.
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "its output is its result, and it ends where it stands")]
 
@@ -20,13 +21,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use self::input::Input;
 use self::random::Random;
 
-/// How many rounds lie between two looks at the clock.
+/// Rounds between two readings of the clock.
 const ROUNDS: u64 = 1000;
 
-/// A case is made of seeds with so many changes at most.
+/// The most changes that make a case from a seed.
 const MAX_CHANGES: usize = 12;
 
-/// Cases with an outcome that no other had are changed further; so many of them are kept.
+/// The most cases that are kept: those with a new outcome, which are changed further.
 const MAX_KEPT: usize = 2000;
 
 fn main() -> ExitCode {
@@ -74,7 +75,7 @@ fn fuzz(time: Duration, mut random: Random) -> ExitCode {
                 }
                 Ok(run) => {
                     taken += u64::from(run.taken);
-                    // Errors are of more kinds than what is right, and lead less far.
+                    // There are more kinds of errors than of successes, and they lead less far.
                     let room = if run.taken { MAX_KEPT } else { MAX_KEPT / 4 };
                     if kept.len() < room && kinds.insert(run.kind) {
                         kept.push(input);
@@ -92,7 +93,7 @@ fn fuzz(time: Duration, mut random: Random) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// How long `input` takes when nothing comes between, perhaps.
+/// Runs `input` once more and measures how long it takes.
 fn again(input: &Input) -> Duration {
     let before = Instant::now();
     targets::run(input);

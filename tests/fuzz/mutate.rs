@@ -3,7 +3,7 @@
 use crate::input::Input;
 use crate::random::Random;
 
-/// Words that readers look for, and numbers that they stumble over.
+/// Words that the parsers look for, and numbers at the edges of types.
 const WORDS: &[&str] = &[
     "\"inputs\"",
     "\"outputs\"",
@@ -99,7 +99,7 @@ fn pick<'a, T>(all: &'a [T], random: &mut Random) -> &'a T {
     &all[random.below(all.len())]
 }
 
-/// Changes one thing of `input`, perhaps to what `other` has.
+/// Changes one thing of `input`. Some changes take bytes of `other`.
 pub(crate) fn change(input: &mut Input, other: &Input, random: &mut Random) {
     match random.below(16) {
         0 => change_length(input, random),
@@ -126,7 +126,7 @@ fn change_path(path: &mut String, random: &mut Random) {
     path.truncate(path.floor_char_boundary(300));
 }
 
-/// What moves the end of the JSON moves the announced length with it, most of the time.
+/// Changes the body. Where that moves the end of the JSON, the announced length moves with it, most of the time.
 fn change_body(input: &mut Input, other: &Input, random: &mut Random) {
     let body = &mut input.body;
     let before = body.len();
@@ -168,7 +168,7 @@ fn splice(body: &mut Vec<u8>, (at, span): (usize, usize), by: &[u8]) {
     body.splice(at..at + span, by.iter().copied());
 }
 
-/// The next string after `at` becomes another word, so that the rest stays right.
+/// Replaces the next string after `at` by another word, so that the rest stays valid.
 fn replace_word(body: &mut Vec<u8>, at: usize, random: &mut Random) {
     let quote = |from: usize| body[from..].iter().position(|byte| *byte == b'"').map(|found| from + found);
     let Some(start) = quote(at) else { return };
@@ -176,7 +176,7 @@ fn replace_word(body: &mut Vec<u8>, at: usize, random: &mut Random) {
     splice(body, (start, end + 1 - start), pick(WORDS, random).as_bytes());
 }
 
-/// The next number after `at` becomes another one, so that the rest stays right.
+/// Replaces the next number after `at` by another one, so that the rest stays valid.
 fn replace_number(body: &mut Vec<u8>, at: usize, random: &mut Random) {
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     let Some(start) = body[at..].iter().position(is_digit).map(|start| at + start) else { return };

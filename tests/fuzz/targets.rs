@@ -1,4 +1,4 @@
-//! The readers under test, and what must be true of all that they take.
+//! The parsers under test, and what must be true of all that they accept.
 
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
@@ -11,12 +11,12 @@ use modelfn_server::oip::rest::request::{self, Asked};
 
 use crate::input::Input;
 
-/// What came of an input.
+/// The outcome of an input.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// Path and body were right.
+    /// Whether path and body were valid.
     pub(crate) taken: bool,
-    /// What was taken or said, without the details: inputs of a kind that was not seen yet are worth changing.
+    /// What was accepted, or which error it was, without details. An input of a new kind is worth changing further.
     pub(crate) kind: String,
 }
 
@@ -33,7 +33,7 @@ static SIGNATURES: LazyLock<[Signature; 2]> = LazyLock::new(|| {
     ]
 });
 
-/// Panics where something is taken that must not be.
+/// Panics if something is accepted that must not be.
 pub(crate) fn run(input: &Input) -> Run {
     let path = Endpoint::parse(&input.path).is_ok();
     let body = Bytes::copy_from_slice(&input.body);
@@ -63,7 +63,7 @@ fn took(asked: &Asked) -> String {
     format!("{inputs} {outputs} {}{}", asked.answer.id.is_some(), asked.timeout.is_some())
 }
 
-/// An error's own words: without numbers, and without what it repeats of the request.
+/// The text of an error without numbers, and without what it repeats of the request.
 fn said(error: &str) -> String {
     let own = error.split('\'').step_by(2).flat_map(str::chars);
     own.filter(|letter| letter.is_ascii_lowercase() || *letter == ' ').take(60).collect()
@@ -92,7 +92,7 @@ fn check(asked: &Asked, signature: &Signature) {
     }
 }
 
-/// A tensor that came in is as odd as any that could go out.
+/// Ranks the classes of a parsed tensor, whose values are as odd as those of any output.
 fn classify(tensor: &Tensor) {
     for (classes, batched) in [(1, false), (3, true)] {
         let classes = NonZeroUsize::new(classes).expect("a literal above zero");

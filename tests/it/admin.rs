@@ -37,7 +37,7 @@ async fn metrics_count_what_happened() {
     assert!(server.metric("modelfn_guest_memory_peak_bytes_sum").await > 65_536.0);
 }
 
-/// Of bodies alone, whoever answers; a body that nobody wanted was received all the same.
+/// Bytes of bodies are counted, whoever responds. A body that was refused counts too, since it was received.
 #[tokio::test]
 async fn bytes_are_counted_both_ways_and_rejections_by_reason() {
     let server = Setup::app(&app(&guest("probe"), "").replace("\"/...\"", "\"/echo\"")).start();
@@ -51,7 +51,7 @@ async fn bytes_are_counted_both_ways_and_rejections_by_reason() {
     assert!(server.metric("modelfn_bodies_in_flight_bytes").await.abs() < 1e-9);
 }
 
-/// In HTTP/2, too, where hyper would send what the guest wrote.
+/// This holds for HTTP/2 too, where hyper would send the body that the guest wrote.
 #[tokio::test]
 async fn an_answer_to_head_has_a_length_and_no_body() {
     let server = Setup::app(&app(&guest("probe"), "").replace("\"/...\"", "\"/hello\"")).start();
@@ -65,7 +65,7 @@ async fn an_answer_to_head_has_a_length_and_no_body() {
     }
 }
 
-/// SIGTERM: unready at once, the request in flight gets its whole answer, then exit code 0.
+/// After SIGTERM the server is unready at once. The request in flight gets its whole response. Then the exit code is 0.
 #[tokio::test]
 async fn a_drain_loses_no_request() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
@@ -86,7 +86,7 @@ async fn a_drain_loses_no_request() {
     assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
 }
 
-/// Load balancers go on sending for a while: until they notice, new connections are answered, and told to close.
+/// Load balancers go on sending requests until they notice. New connections are served meanwhile, and told to close.
 #[tokio::test]
 async fn new_requests_are_answered_during_the_shutdown_delay() {
     let mut server = Setup::probe("").args(&["--shutdown-delay", "2s"]).start();
@@ -134,12 +134,12 @@ async fn the_drain_is_bounded() {
     assert!(in_flight.await.unwrap().is_err());
 }
 
-/// While nothing is served yet there is nothing to drain.
+/// A server that does not serve yet has nothing to drain.
 #[tokio::test]
 async fn a_signal_during_start_up_ends_at_once() {
     let scratch = crate::harness::Scratch::new();
     let fifo = scratch.path().join("slow.wasm");
-    // Reading the component takes for ever: nobody writes into this pipe.
+    // Reading the component takes forever, since nobody writes to this pipe.
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let manifest = scratch.write("spin.toml", crate::harness::app(&fifo, ""));
     let mut command = crate::harness::modelfn();

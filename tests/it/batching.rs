@@ -1,4 +1,4 @@
-//! Requests that are stacked below `compute`, across sandboxes, and what their clients see of it.
+//! Batching: requests of several sandboxes are stacked into one computation, which their clients must not notice.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn what_queues_behind_a_busy_engine_is_stacked() {
     server.wait_for_in_flight(|n| n > 0.5).await;
     let rest: Vec<_> = (0..8).map(|_| server.start_get(ONE)).collect();
     server.wait_for_in_flight(|n| n > 8.5).await;
-    // In flight is not yet in the queue: the guests still have to come to their `compute`.
+    // A request in flight is not yet in the queue: its guest has yet to call `compute`.
     tokio::time::sleep(Duration::from_millis(200)).await;
     std::fs::write(&gate, "").unwrap();
     for request in [first].into_iter().chain(rest) {
@@ -46,7 +46,7 @@ async fn a_clients_own_batch_counts_with_its_size_and_has_the_same_limit() {
     assert!(larger.contains("too-large") && larger.contains("is 4"), "{larger}");
 }
 
-/// So many requests at once are answered, to the byte, as each is alone.
+/// Sends many requests at once, and checks that each response has the bytes that it has alone.
 async fn check_many_at_once(server: &Server, count: usize) {
     let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg"];
     let mut alone = Vec::new();
@@ -59,7 +59,7 @@ async fn check_many_at_once(server: &Server, count: usize) {
     }
 }
 
-/// The real model, in batches: the same bytes as alone.
+/// The real model gives the same bytes in a batch as alone.
 #[tokio::test]
 async fn a_batch_answers_what_single_calls_would_have() {
     let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\n{SERVING}\n"));
@@ -71,7 +71,7 @@ async fn a_batch_answers_what_single_calls_would_have() {
     assert!(calls < computed, "{computed} computations in {calls} calls: nothing was stacked");
 }
 
-/// Computations of the same weights at the same time, more than there are cores: each gives what it gives alone.
+/// More computations than cores use the same weights at the same time. Each gives the same result as alone.
 #[tokio::test]
 async fn instances_of_a_model_do_not_see_each_other() {
     let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\ninstances = 4\n"));
@@ -87,7 +87,7 @@ async fn a_client_may_shorten_its_deadline() {
         let request = server.client.get(server.url("/never")).header(header, value);
         server.send(request).await.problem(504);
     }
-    // A guest that is told of it in time may answer by itself.
+    // A guest that sees the timeout early enough may respond by itself.
     let request = server.client.get(server.url(ONE)).header("x-request-timeout", "200ms");
     assert!(server.send(request).await.text().contains("timeout"));
     let request = server.client.get(server.url("/hello")).header("x-request-timeout", "soon");

@@ -1,17 +1,18 @@
-//! The example as its users see it: pictures in, classes out, on the real model.
+//! The example function as its users see it: it classifies pictures with the real model.
 
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
 use crate::harness::{Answer, Server, Setup, app, guest, picture, root};
 
-/// How far a probability may be from the independent reference (`tests/fixtures/golden/README.md`), at most and on
-/// average: another decoder and another resize, which crops to whole pixels where the function crops to fractions of
-/// them.
+/// The largest and the average difference of a probability from the independent reference
+/// (`tests/fixtures/golden/README.md`). The reference has another decoder and another resize, which crops to whole
+/// pixels where the function crops to fractions of pixels.
 const FLOAT: (f64, f64) = (0.06, 0.015);
 
-/// Small changes of pixels go a longer way in int8: each one changed by -1, 0 or 1 at random moved a probability of
-/// these pictures by up to 0.25, and by up to 0.09 in float. So the most says little here, and the average more.
+/// The same for int8, which is more sensitive to small changes of pixels: changing each pixel by -1, 0 or 1 at random
+/// moved a probability of these pictures by up to 0.25, and by up to 0.09 in float. So the average says more than the
+/// largest difference.
 const INT8: (f64, f64) = (0.25, 0.03);
 
 fn example() -> Server {
@@ -98,8 +99,8 @@ async fn answers_agree_with_an_independent_reference() {
     compare_with_golden(&example(), "efficientnet-lite0-int8", INT8).await;
 }
 
-/// Another folder is another model, without a change to guest or host: channels first, floats that the function
-/// normalises.
+/// Another folder is another model, without a change to guest or host. This one has channels first, and floats that the
+/// function normalises.
 #[tokio::test]
 async fn the_float_model_works_too() {
     let server = Setup::classify("models", "efficientnet-lite0").start();
@@ -108,7 +109,7 @@ async fn the_float_model_works_too() {
     assert!(right >= 17, "{right} of 20");
 }
 
-/// 240 pixels.
+/// This model takes pictures of 240 pixels.
 #[tokio::test]
 async fn another_size_works_too() {
     let server = Setup::classify("models", "efficientnet-lite1").start();
@@ -117,7 +118,7 @@ async fn another_size_works_too() {
     assert!(right >= 17, "{right} of 20");
 }
 
-/// A quarter of the bytes, and the same classes: what the example gets right, and how often it says what float says.
+/// The int8 model has a quarter of the bytes. It must find the right classes, and mostly those of the float model.
 #[tokio::test]
 async fn int8_recognises_what_float_does() {
     let (float, int8) = (Setup::classify("models", "efficientnet-lite0").start(), example());
@@ -131,7 +132,7 @@ async fn int8_recognises_what_float_does() {
     assert!(right >= 17 && alike >= 18, "{right} of 20 right, {alike} of 20 as float");
 }
 
-/// Channels last, values of pixels as floats, ten classes.
+/// This model has channels last, floats with the values of pixels, and ten classes.
 #[tokio::test]
 async fn a_model_of_another_layout_works_too() {
     let server = Setup::classify("tests/fixtures/models", "cifar10").start();
@@ -159,7 +160,7 @@ async fn a_form_and_raw_bytes_get_the_same_answer() {
     assert!(problem.contains("image"), "{problem}");
 }
 
-/// What curl sends with --data-binary, and other content types that people send.
+/// curl sends a content type of its own with --data-binary, and people send others.
 #[tokio::test]
 async fn the_content_type_need_not_be_right() {
     let server = example();
@@ -207,7 +208,7 @@ async fn bad_pictures_get_a_clear_error_and_harm_nothing() {
     bomb[20..24].copy_from_slice(&65_000_u32.to_be_bytes());
     let crc = crc32(&bomb[12..29]);
     bomb[29..33].copy_from_slice(&crc.to_be_bytes());
-    // And a BMP with more than 32 bits can count.
+    // A BMP whose number of pixels does not fit 32 bits.
     let mut larger = b"BM".to_vec();
     larger.extend([62, 0, 54, 40, 65_000, 65_000, 1 | 24 << 16, 0, 8, 0, 0, 0, 0].map(u32::to_le_bytes).concat());
     for bomb in [bomb, larger] {

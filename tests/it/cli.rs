@@ -79,7 +79,7 @@ fn inspect_says_where_card_and_graph_disagree_and_serve_refuses() {
         assert_eq!(code, 1, "{error}");
         assert!(out.contains("DISAGREE") && out.contains(says), "{out}");
         if says == "sha256" {
-            // A spoilt file is no mistake of who set this up: tests/it/reload.rs has what becomes of it.
+            // A damaged file does not stop the start: see tests/it/reload.rs.
             continue;
         }
         let error = fails(&[
@@ -136,7 +136,7 @@ fn start_up_errors_tell_the_remedy() {
     assert!(error.contains("choose another with --listen"), "{error}");
 }
 
-/// A graph file that is not there is an error only for those who asked for the model.
+/// A missing graph file is an error only if the model was named.
 #[test]
 fn missing_weights_are_left_out_or_refused() {
     let models = Scratch::new();

@@ -1,4 +1,4 @@
-//! An OTLP collector for tests: takes spans over HTTP, and keeps them.
+//! An OTLP collector for tests, which takes spans over HTTP and keeps them.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -23,19 +23,19 @@ pub struct Export {
     pub body: bytes::Bytes,
 }
 
-/// A collector on a port and a thread of its own: a test may block.
+/// A collector on its own port and thread, so that a test may block.
 pub struct Collector {
     pub endpoint: String,
     exports: Arc<Mutex<Vec<Export>>>,
 }
 
 impl Collector {
-    /// One that answers.
+    /// A collector that responds.
     pub fn start() -> Collector {
         Collector::spawn(true)
     }
 
-    /// One that takes what it gets and never answers.
+    /// A collector that reads requests and never responds.
     pub fn silent() -> Collector {
         Collector::spawn(false)
     }

@@ -1,11 +1,11 @@
-//! Limits of connections: how many, how long each step may take, how large a head may be.
+//! Limits of connections: their number, the time of each step, and the size of a head.
 
 use std::io::{ErrorKind, Read, Write};
 
 use crate::harness::{Setup, http2_client, read_head};
 use crate::limits::assert_text;
 
-/// Further connections are not turned away: they are accepted when another one ends.
+/// Connections beyond the limit are not refused. They are accepted when another connection ends.
 #[tokio::test]
 async fn connections_beyond_the_limit_wait_until_one_ends() {
     let server = Setup::probe("").args(&["--max-connections", "1"]).start();
@@ -13,7 +13,7 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     get_hello(&mut first);
     let mut second = server.connect();
     second.write_all(b"GET /hello HTTP/1.1\r\nhost: it\r\n\r\n").unwrap();
-    // While the server has had the time to answer others, it has not answered this one.
+    // The server has had time to respond to others, and has not responded to this one.
     for _ in 0..20 {
         get_hello(&mut first);
     }
@@ -39,7 +39,7 @@ fn read_hello(stream: &mut std::net::TcpStream) {
     assert_eq!(&body, b"hello");
 }
 
-/// With one connection, so that a client who is not cut off would keep the others out for ever.
+/// The limit is one connection, so that a client that is not cut off would keep the others out forever.
 #[tokio::test]
 async fn a_client_that_is_slow_to_say_what_it_wants_is_cut_off() {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -55,7 +55,7 @@ async fn a_client_that_is_slow_to_say_what_it_wants_is_cut_off() {
         let server = Setup::probe("").args(&["--header-timeout", "300ms", "--max-connections", "1"]).start();
         let mut slow = server.connect();
         slow.write_all(said).unwrap();
-        // A reset is as good an end as any; only a read that times out is not.
+        // A reset counts as an end, too. Only a read that times out does not.
         match slow.read_to_end(&mut Vec::new()) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => not_cut_off.push(what),
             _ => assert_text(&server, "/hello", "hello").await,
@@ -64,7 +64,7 @@ async fn a_client_that_is_slow_to_say_what_it_wants_is_cut_off() {
     assert!(not_cut_off.is_empty(), "not cut off after: {not_cut_off:?}");
 }
 
-/// A request has ended with its deadline, also for the connection of a client who does not take the answer.
+/// A request ends with its deadline, even if its client does not read the response: then the connection ends, too.
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_is_cut_off() {
     let server = Setup::probe("").args(&["--request-timeout", "300ms", "--max-connections", "1"]).start();
@@ -98,7 +98,8 @@ async fn a_head_of_more_than_64_kib_is_refused() {
     assert_text(&server, "/hello", "hello").await;
 }
 
-/// HTTP/2 has a window for each answer: who leaves it shut and answers pings must not hold the connection for ever.
+/// HTTP/2 has a flow-control window for each response. A client that leaves it closed but responds to pings must not
+/// hold the connection forever.
 #[tokio::test]
 async fn an_answer_behind_a_shut_window_is_cut_off() {
     let server = Setup::probe("").args(&["--request-timeout", "300ms", "--max-connections", "1"]).start();
@@ -120,7 +121,7 @@ async fn a_connection_on_which_nothing_happens_is_closed() {
     }
 }
 
-/// A request that takes longer than either has its own deadline.
+/// A request that takes longer than both timeouts is bounded by its own deadline.
 #[tokio::test]
 async fn a_long_request_is_neither_idle_nor_stalled() {
     let settings = "[component.it.tool.modelfn]\ntimeout = \"1h\"";

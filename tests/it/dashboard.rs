@@ -68,7 +68,7 @@ impl Measured {
         self.text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {family} ")))
     }
 
-    /// What is wrong with a query.
+    /// The mistakes of a query.
     fn faults(&self, query: &str) -> Vec<String> {
         let selectors = selectors(query);
         let mut faults = Vec::new();
@@ -94,7 +94,7 @@ impl Measured {
         faults
     }
 
-    /// A metric says what it is, and in which unit, and is asked for in the way that its type allows.
+    /// Checks that a metric has a help text and a unit, and that the query uses it as its type allows.
     fn described(&self, metric: &str, query: &str) -> Vec<String> {
         let suffixes = ["_total", "_bucket", "_sum", "_count", "_info"];
         let series_of = suffixes.iter().find_map(|suffix| metric.strip_suffix(suffix));
@@ -154,7 +154,7 @@ async fn each_query_finds_what_it_asks_for() {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
-/// Whatever Grafana 10 needs to draw a panel, and what a person needs to read it.
+/// Each panel has what Grafana 10 needs to draw it, and what a person needs to read it.
 #[test]
 fn each_panel_has_a_place_a_unit_and_the_data_source_that_is_chosen() {
     let dashboard = dashboard();
@@ -180,7 +180,7 @@ fn each_panel_has_a_place_a_unit_and_the_data_source_that_is_chosen() {
     assert!(ids.len() > 15, "panels are missing");
 }
 
-/// The check itself: each kind of fault is found.
+/// Tests the check itself: it finds each kind of mistake.
 #[test]
 fn a_query_that_asks_for_what_is_not_there_is_found() {
     let text = "# HELP a_seconds Help.\n# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n\

@@ -1,4 +1,4 @@
-//! What breaks around the program: disks, caches, engines, and the process itself.
+//! Faults around the program: disks, caches, engines, and the process itself.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::{Scratch, Setup, guest, modelfn};
 
-/// Starts once with `code` as the cache, on a disk that takes no byte more where `full`. Returns the log.
+/// Starts the server once with `code` as the cache, on a full disk if `full`. Returns the log.
 fn invoke_hello(code: &str, full: bool) -> String {
     let scratch = Scratch::new();
     let manifest = scratch.write("spin.toml", crate::harness::app(&guest("probe"), ""));
@@ -17,7 +17,7 @@ fn invoke_hello(code: &str, full: bool) -> String {
     program.arg("--models").arg(scratch.path().join("models"));
     let mut command = program;
     if full {
-        // A file that may not grow fails as a full disk does: in the middle of a write.
+        // A file that must not grow fails in the middle of a write, as on a full disk.
         let mut shell = Command::new("bash");
         shell.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""]).arg(command.get_program());
         shell.args(command.get_args()).current_dir(crate::harness::root());
@@ -58,8 +58,8 @@ fn a_cache_that_cannot_be_used_costs_time_and_nothing_else() {
     assert!(invoke_hello(&path("good"), false).contains("is not used"));
 }
 
-/// More components than stay in memory: each is tried at the start, and there when it is asked for, even if the cache has
-/// been emptied meanwhile.
+/// There are more components than stay in memory. Each is tried at the start and serves requests later, even if the
+/// cache has been emptied meanwhile.
 #[tokio::test]
 async fn code_that_was_put_away_is_there_when_it_is_asked_for() {
     let code = Scratch::new();
@@ -93,7 +93,7 @@ async fn code_that_was_put_away_is_there_when_it_is_asked_for() {
     assert!(!output.status.success() && log.contains("component 'broken'"), "{log}");
 }
 
-/// Wherever the process is killed, the next one starts.
+/// The process may be killed at any moment of its start. The next process must start.
 #[tokio::test]
 async fn killed_while_loading_it_starts_again() {
     let code = Scratch::new();
@@ -103,7 +103,7 @@ async fn killed_while_loading_it_starts_again() {
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.args(["--load-model", "efficientnet-lite0-int8", "--code-cache", &code_cache]);
         let mut child = command.stderr(Stdio::null()).process_group(0).spawn().unwrap();
-        // No state of it can be awaited: the moment is to be any.
+        // The moment is random on purpose, so that there is no state to wait for.
         tokio::time::sleep(Duration::from_millis(after)).await;
         child.kill().unwrap();
         child.wait().unwrap();
@@ -113,7 +113,7 @@ async fn killed_while_loading_it_starts_again() {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-/// One engine call fails: all who were in that batch are told, and nobody else.
+/// One engine call fails. Every request of that batch fails, and no other.
 #[tokio::test]
 async fn a_failing_engine_fails_its_batch_and_no_other() {
     let setup = Setup::probe("");

@@ -28,11 +28,11 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
-/// Skips a test (by returning true) when a prerequisite is missing, with the reason; in CI that is a failure.
+/// Whether to skip a test because a prerequisite is missing. Prints the reason; in CI this is a failure.
 pub fn skip(missing: bool, reason: &str) -> bool {
     assert!(!(missing && std::env::var_os("CI").is_some()), "missing in CI: {reason}");
     if missing {
-        // The test runner keeps what `eprintln!` says of a test that passes.
+        // The test runner hides what `eprintln!` prints in a test that passes.
         let _ = writeln!(std::io::stderr(), "skipped: {reason}");
     }
     missing
@@ -79,7 +79,7 @@ pub fn model_with(name: &str, change: impl FnOnce(&str) -> String) -> Scratch {
     scratch
 }
 
-/// The program, with a log that a test can read and no environment of the developer's.
+/// The program, with a log that a test can read, and without the settings in the developer's environment.
 pub fn modelfn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
     command.current_dir(root());
@@ -159,7 +159,7 @@ impl Setup {
         self.model(name, tensor, ("fake", graph.as_bytes(), serving))
     }
 
-    /// Adds a model of the fake engine that echoes once the returned file, its gate, is there.
+    /// Adds a model of the fake engine that echoes its input as soon as the returned file, its gate, exists.
     pub fn gated_model(self, name: &str, tensor: &str, serving: &str) -> (Setup, PathBuf) {
         let gate = self.path("gate");
         let graph = format!("compute = \"echo\"\ngate = \"{}\"", gate.display());
@@ -237,7 +237,7 @@ pub struct Server {
     _scratch: Scratch,
 }
 
-/// An answer that was read to its end.
+/// A response that was read to its end.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -262,13 +262,13 @@ impl Server {
         self.send(self.client.get(format!("http://{}{path}", self.admin))).await
     }
 
-    /// The request for `path`, on its way while the test does something else.
+    /// Starts a request for `path`, which runs while the test does something else.
     pub fn start_get(&self, path: &str) -> tokio::task::JoinHandle<Answer> {
         let request = self.client.get(self.url(path));
         tokio::spawn(async move { Answer::read(request.send().await.unwrap()).await.unwrap() })
     }
 
-    /// A connection on which the test says every byte itself.
+    /// A connection on which the test writes every byte itself.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -320,7 +320,7 @@ impl Server {
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
-    /// Waits until a metric is as `wanted`; clients of the test go on meanwhile.
+    /// Waits until a metric has the value `wanted`. Clients of the test go on meanwhile.
     pub async fn wait_for_metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
@@ -333,7 +333,7 @@ impl Server {
         }
     }
 
-    /// Asks again until the status is another one, and gives that answer.
+    /// Repeats a request until the status changes, and returns that response.
     pub async fn ask_while(&self, status: u16, request: reqwest::RequestBuilder) -> Answer {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
@@ -345,7 +345,7 @@ impl Server {
         }
     }
 
-    /// Waits until the number of requests that have an instance is as `wanted`.
+    /// Waits until `wanted` requests have an instance.
     pub async fn wait_for_in_flight(&self, wanted: impl Fn(f64) -> bool) {
         self.wait_for_metric("modelfn_requests_in_flight", wanted).await;
     }
@@ -356,13 +356,13 @@ impl Server {
     }
 }
 
-/// A client that speaks HTTP/2 from the first byte.
+/// A client that speaks HTTP/2 without an upgrade (prior knowledge).
 pub fn http2_client() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));
     builder.http2_prior_knowledge().build().unwrap()
 }
 
-/// Reads an answer's status line and headers, and nothing beyond them.
+/// Reads the status line and the headers of a response, and not a byte more.
 pub fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,4 +1,5 @@
-//! The Open Inference Protocol on the models of the functions: by hand, and through Triton's own client.
+//! The Open Inference Protocol on the models that functions use: with requests written by hand, and with Triton's
+//! client.
 
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use crate::wasi_nn::{identity, no_engine};
 
 const TYPES: [(&str, &str, &str); 3] = [("floats", "FP32", "FP32"), ("ints", "I64", "INT64"), ("bytes", "U8", "UINT8")];
 
-/// They have no JSON form.
+/// FP16 and BF16 have no JSON form.
 const HALVES: [(&str, &str, &str); 2] = [("brains", "BF16", "BF16"), ("halves", "FP16", "FP16")];
 
 fn echoes(arguments: &[&str]) -> Server {
@@ -109,7 +110,7 @@ async fn a_busy_model_sheds_and_a_slow_one_is_not_waited_for() {
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
 }
 
-/// Who is beyond is not asked for the body.
+/// A request beyond the limit is refused without asking for its body.
 #[tokio::test]
 async fn so_many_inferences_are_in_flight_and_no_more() {
     let setup = one("compute = \"echo\"\ngate = \"GATE\"", "");
@@ -126,7 +127,7 @@ async fn so_many_inferences_are_in_flight_and_no_more() {
     let shed = server.post("/v2/models/m/infer", FOUR).await;
     assert!(error(&shed, 503).contains("busy") && shed.header("retry-after") == "1");
     assert!((server.metric("modelfn_rejections_total{reason=\"InferencesFull\"}").await - 2.0).abs() < 1e-9);
-    // What is no inference needs no place, and functions have their own.
+    // Requests that are no inferences are not limited, and functions have a limit of their own.
     assert_eq!(server.get("/v2/models/m").await.status, 200);
     assert_eq!(server.get("/hello").await.status, 200);
 
@@ -135,7 +136,7 @@ async fn so_many_inferences_are_in_flight_and_no_more() {
     assert_eq!(server.post("/v2/models/m/infer", FOUR).await.status, 200);
 }
 
-/// `1,` are two bytes, and eight as a tensor.
+/// The text `1,` has two bytes, and its number in the tensor eight.
 #[tokio::test]
 async fn what_json_becomes_counts_among_the_bodies() {
     let setup = Setup::app(&app(&guest("probe"), "")).args(&["--max-body", "50000", "--max-bodies", "50000"]);
@@ -147,12 +148,12 @@ async fn what_json_becomes_counts_among_the_bodies() {
         let input = json!({ "name": "x", "datatype": "INT64", "shape": [n], "data": vec![1; n] });
         json!({ "inputs": [input] }).to_string()
     };
-    // 4,900 elements take 39,200 bytes and 9,800 of text; 5,000 take 40,000 and more than 10,000.
+    // 4,900 elements take 39,200 bytes of tensor and 9,800 of text; 5,000 elements take 40,000 and more than 10,000.
     let infer = "/v2/models/m/infer";
     assert_eq!(server.post(infer, body(4900)).await.status, 200);
     let text = error(&server.post(infer, body(5000)).await, 413);
     assert!(text.starts_with("The body and its tensors take 500") && text.ends_with("may hold 50000."), "{text}");
-    // A shape that is not true is charged as what the text can be.
+    // A wrong shape counts as the largest tensor that the text could be.
     assert!(
         error(&server.post(infer, body(4).replace("[4]", "[9000000000000]")).await, 400).contains("its data has 4")
     );
@@ -254,7 +255,7 @@ async fn half_precision_travels_as_binary_data_only() {
     }
 }
 
-/// Through ONNX Runtime, which knows both types.
+/// Tests both types with ONNX Runtime, which knows them.
 #[tokio::test]
 async fn half_precision_passes_the_real_engine_bit_by_bit() {
     if no_engine() {
@@ -268,7 +269,7 @@ async fn half_precision_passes_the_real_engine_bit_by_bit() {
         )
     };
     let server = [("halves", "FP16", 10), ("brains", "BF16", 16)].into_iter().fold(Setup::probe(""), add).start();
-    // Infinities, negative zeros and what is no number are among these.
+    // Infinities, negative zeros and NaNs are among these.
     let data: Vec<u8> = (0..=255).chain((0..=255).rev()).chain([0xff; 16]).chain([0; 16]).collect();
     for (model, _, datatype) in HALVES {
         let request = server.client.post(server.url(&format!("/v2/models/{model}/infer")));

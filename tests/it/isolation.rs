@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::harness::{Answer, Server, Setup, http2_client, read_head};
 
-/// Longer than any test: where it is set, only something else can have ended a guest.
+/// Longer than any test, so that something else must have ended a guest.
 const NO_TIMEOUT: [&str; 2] = ["--request-timeout", "1h"];
 
-/// Both protocols: how a request ends early is a different thing in each.
+/// Both versions of HTTP, since a request ends early in a different way in each.
 fn clients() -> [(&'static str, reqwest::Client); 2] {
     let http1 = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
     [("HTTP/1.1", http1), ("HTTP/2", http2_client())]
@@ -27,7 +27,7 @@ async fn fetch(client: &reqwest::Client, url: String) -> reqwest::Result<Answer>
     Answer::read(client.get(url).send().await?).await
 }
 
-/// With one instance, so that a slot which is not given back would stop the next request.
+/// There is one instance, so that a slot that is not released would block the next request.
 #[tokio::test]
 async fn each_failure_has_its_status_and_ends_with_its_request() {
     let server = Setup::probe("").args(&["--max-instances", "1", "--request-timeout", "500ms"]).start();
@@ -83,7 +83,7 @@ async fn others_are_answered_while_guests_loop_wait_and_hold_memory() {
     assert_well(&server).await;
 }
 
-/// With one instance, which a client that has not sent its whole request must not occupy.
+/// There is one instance, which a client that has not sent its whole request must not hold.
 #[tokio::test]
 async fn a_client_that_holds_back_its_body_holds_no_instance() {
     let server = Setup::probe("").args(&["--max-instances", "1"]).args(&NO_TIMEOUT).start();
@@ -116,7 +116,7 @@ async fn a_body_that_nobody_reads_does_not_stop_the_answer() {
     }
 }
 
-/// Where the guest did not finish its body, the client must not take what it got for the whole.
+/// If the guest did not finish its body, the client must see that the body is incomplete.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
     let server = Setup::probe("").args(&["--request-timeout", "500ms"]).start();
@@ -150,7 +150,7 @@ async fn an_answer_that_was_finished_is_whole_whatever_the_guest_does_then() {
         let lines = server.log();
         lines.iter().filter(|line| line.contains("failed after the head of its answer was sent")).count()
     };
-    // The log's lines arrive a little later than the metric.
+    // The lines of the log arrive a little later than the metric.
     for _ in 0..400 {
         if failures() >= 4 {
             break;
@@ -161,7 +161,7 @@ async fn an_answer_that_was_finished_is_whole_whatever_the_guest_does_then() {
     assert_well(&server).await;
 }
 
-/// With one instance, so that each request gets the memory which the one before it left.
+/// There is one instance, so that each request gets the memory of the request before it.
 #[tokio::test]
 async fn nothing_of_a_request_is_left_for_the_next() {
     let server = Setup::probe("").args(&["--max-instances", "1"]).start();
@@ -320,7 +320,7 @@ async fn a_guest_has_no_network() {
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "the guest has connected");
 }
 
-/// Probes of load balancers often speak HTTP/1.0 without a host; that is their mistake, not the function's.
+/// Probes of load balancers often send HTTP/1.0 without a host. That is an error of the client, not of the function.
 #[tokio::test]
 async fn a_request_without_a_host_is_the_clients_error() {
     let server = Setup::probe("").start();
@@ -331,7 +331,7 @@ async fn a_request_without_a_host_is_the_clients_error() {
     assert_well(&server).await;
 }
 
-/// Also where no function answers, a client that is still sending gets to read why.
+/// A client that is still sending must be able to read the error, also where there is no function.
 #[tokio::test]
 async fn a_path_without_a_function_is_answered_after_a_large_body_too() {
     let manifest = crate::harness::app(&crate::harness::guest("probe"), "").replace("\"/...\"", "\"/hello\"");

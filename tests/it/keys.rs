@@ -1,4 +1,4 @@
-//! API keys: who may ask, for what, how much at the same time, and how keys are changed under way.
+//! API keys: what needs a key, how many requests a key may have in flight, and how keys change while the server runs.
 
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -41,7 +41,7 @@ fn assert_unauthorized(answer: &Answer, says: &str) {
 const NO_KEY: &str = "This needs an API key; send it as X-API-Key: KEY or Authorization: Bearer KEY.";
 const WRONG_KEY: &str = "This API key is not valid here.";
 
-/// The client waits to be asked for its body, and is refused instead. No instance was made for it.
+/// The client waits for `100 Continue` and is refused instead. No instance is made for it.
 #[tokio::test]
 async fn who_has_no_key_is_refused_before_the_body_is_read_and_before_there_is_a_sandbox() {
     let (setup, key) = guarded("");
@@ -75,7 +75,7 @@ async fn who_has_no_key_is_refused_before_the_body_is_read_and_before_there_is_a
         server.wait_for_metric(metric, |n| (n - value).abs() < 1e-9).await;
     }
     assert_unauthorized(&server.get("/hello").await, NO_KEY);
-    // As long as a key may be, and longer; nearly the key; the key of nobody.
+    // Keys of the greatest length and longer, a key that is nearly right, and a key that nobody has.
     for wrong in ["x".repeat(512), "x".repeat(513), key[..67].to_owned(), format!("{key}0"), String::new()] {
         assert_unauthorized(&get(&server, "/hello", &wrong).await, WRONG_KEY);
     }
@@ -118,7 +118,7 @@ async fn below_v2_only_health_is_open_and_errors_are_the_protocols() {
     assert_eq!(get(&server, "/v2/nothing", &key).await.status, 404);
 }
 
-/// Neither does a guest see what a public request had with it.
+/// A guest does not see the key of a public request either.
 #[tokio::test]
 async fn no_guest_and_no_log_sees_a_key_and_the_log_has_its_name() {
     let (setup, key) = guarded("[component.it.tool.modelfn]\npublic = [\"GET /header\"]");
@@ -142,7 +142,7 @@ async fn no_guest_and_no_log_sees_a_key_and_the_log_has_its_name() {
     assert!(!metrics.contains(secret));
 }
 
-/// Where no keys are asked for, the headers are the guest's own affair.
+/// Without keys the headers belong to the guest.
 #[tokio::test]
 async fn without_keys_a_guest_sees_every_header() {
     let server = Setup::probe("").start();
@@ -162,7 +162,7 @@ async fn what_the_manifest_calls_public_needs_no_key_and_nothing_else_does_not()
     let file = setup.path("keys");
     let key = new_key("alice", &[], &file);
     let server = setup.args(&["--api-keys", file.to_str().unwrap()]).start();
-    // The probe looks at the whole path, and says that it has no such one.
+    // The probe looks at the whole path, and responds that it does not know it.
     for path in ["/a/hello", "/a/hello?x=1", "/a/list", "/a/list/a/b"] {
         assert_eq!(server.get(path).await.text(), "the probe has no such path", "{path}");
     }
@@ -175,7 +175,7 @@ async fn what_the_manifest_calls_public_needs_no_key_and_nothing_else_does_not()
     assert_unauthorized(&server.post("/a/hello", "").await, NO_KEY);
     get(&server, "/nowhere", &key).await.problem(404);
 
-    // reqwest would tidy such a path up.
+    // reqwest would normalise such a path.
     for path in ["/a/list/../count", "/a/list/%2e%2e/count", "/a/list//count"] {
         let mut client = server.connect();
         write!(client, "GET {path} HTTP/1.1\r\nhost: it\r\n\r\n").unwrap();
@@ -209,7 +209,7 @@ async fn a_name_has_its_share_in_flight_and_no_more() {
 
     holder.abort();
     server.wait_for_metric("modelfn_key_requests_total{key=\"alice\",outcome=\"ClientLeft\"}", |n| n > 0.5).await;
-    // One after the other, whatever the answer's body is like, and however its end shows.
+    // One after the other, with every kind of body and every way of ending it.
     for client in [server.client.clone(), http2_client()] {
         for path in ["/hello", "/stream?bytes=100000", "/stream?bytes=0", "/v2/models", "/v2/none"].repeat(10) {
             for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
@@ -221,7 +221,7 @@ async fn a_name_has_its_share_in_flight_and_no_more() {
     }
 }
 
-/// Its head was sent, and the client leaves the rest where it is.
+/// The head was sent, and the client does not read the rest.
 #[tokio::test]
 async fn an_answer_that_was_not_taken_is_in_flight() {
     let setup = Setup::probe("");
@@ -238,7 +238,7 @@ async fn an_answer_that_was_not_taken_is_in_flight() {
     assert_eq!(server.ask_while(429, again).await.status, 200);
 }
 
-/// A mounted Secret: the file is a link through `..data`, which is exchanged for another.
+/// In a mounted Secret the file is a link through `..data`, which Kubernetes replaces.
 fn mount_secret(mount: &Path, version: &str, keys: &Path) {
     let folder = mount.join(version);
     std::fs::create_dir_all(&folder).unwrap();
@@ -250,7 +250,7 @@ fn mount_secret(mount: &Path, version: &str, keys: &Path) {
     }
 }
 
-/// Keys come and go by `change`, while somebody else's requests go on.
+/// `change` adds and removes keys while requests with another key go on.
 async fn change_under_load(change: impl Fn(&Path, &str, &Path)) {
     let (scratch, setup) = (Scratch::new(), Setup::probe(""));
     let (first, second, watched) = (scratch.path().join("1"), scratch.path().join("2"), scratch.path().join("mount"));
@@ -347,7 +347,7 @@ fn does_not_start(keys: &Path) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Nothing is served rather than served to everyone.
+/// The server refuses to start, since it must not serve everyone.
 #[test]
 fn a_server_whose_keys_are_wrong_does_not_start() {
     let scratch = Scratch::new();
@@ -372,7 +372,7 @@ fn a_key_is_printed_once_with_the_line_for_the_file() {
     let sha256sum = sha256sum.arg(scratch.write("key", key)).output().unwrap();
     assert_eq!(String::from_utf8(sha256sum.stdout).unwrap().split(' ').next().unwrap(), hash);
 
-    // A file that ends within a line, as editors leave them.
+    // The last line of the file has no line break.
     let file = scratch.write("keys", format!("# ours\n{line}"));
     let bob = new_key("bob", &[], &file);
     let text = std::fs::read_to_string(&file).unwrap();
@@ -384,7 +384,7 @@ fn a_key_is_printed_once_with_the_line_for_the_file() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("a key's name has"));
     let file = file.to_str().unwrap();
-    // One share for both of alice's keys: another one would be wrong in the file.
+    // Both keys of alice must have the same limit in the file.
     let output = run(&["key", "alice", "--max-in-flight", "5", "--file", file]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty() && std::fs::read_to_string(file).unwrap() == text);

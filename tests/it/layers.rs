@@ -1,6 +1,6 @@
-//! The rule that the crates show: `cli -> server -> wasm -> nn`, never back, and one outside technology each.
+//! The arrow of the crates: `cli -> server -> wasm -> nn`, never back, with one outside technology for each layer.
 //!
-//! The compiler refuses what a crate does not declare, so that these tests read the declarations; sources are searched
+//! The compiler refuses what a crate does not declare, so that these tests read the declarations. They search sources
 //! only for what a declaration cannot say.
 
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ fn product_sources() -> Vec<PathBuf> {
     PRODUCT.iter().flat_map(|folder| sources(&root().join(folder))).collect()
 }
 
-/// The lines of a file that are no comments.
+/// The lines of a file without those that are comments.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")

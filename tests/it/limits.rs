@@ -1,5 +1,5 @@
-//! Every limit of the host but those of connections (`connections.rs`): what is within passes, what is beyond ends as promised, and only for the one who
-//! went beyond.
+//! Every limit of the host, except those of connections (`connections.rs`). A request within the limit passes, a
+//! request beyond it ends as documented, and other requests do not notice.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ async fn assert_rejected(server: &Server, reason: &str, times: f64) {
     server.wait_for_metric(&name, |n| (n - times).abs() < 1e-9).await;
 }
 
-/// The path answers 200 with this text.
+/// Checks that the path responds with 200 and this text.
 pub async fn assert_text(server: &Server, path: &str, text: &str) {
     let answer = server.get(path).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, text), "{path}");
@@ -85,7 +85,7 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
     assert_rejected(&server, "TooLarge", 4.0).await;
 }
 
-/// A body counts until its guest has ended.
+/// A body counts against the budget until its guest has ended.
 #[tokio::test]
 async fn bodies_of_all_requests_may_be_as_large_as_the_limit_together() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
@@ -107,8 +107,8 @@ async fn bodies_of_all_requests_may_be_as_large_as_the_limit_together() {
     server.wait_for_metric("modelfn_bodies_in_flight_bytes", |n| n < 0.5).await;
 }
 
-/// The client sends the whole of a body that was refused by its length, and only then reads: the answer must
-/// not have been lost with a reset.
+/// The client sends the whole body although its length was refused, and only then reads. A reset must not have
+/// destroyed the response.
 #[tokio::test]
 async fn a_client_that_is_still_sending_receives_the_early_refusal() {
     let server = Setup::probe("").start();
@@ -140,7 +140,7 @@ async fn memory_is_granted_up_to_the_limit_exactly() {
 
     assert_text(&server, &format!("/allocate?bytes={}", 32 * MIB), "allocated").await;
     server.get(&format!("/allocate?bytes={}", 64 * MIB)).await.problem(507);
-    // A guest that is refused may go on.
+    // A guest may go on after a refusal.
     assert_text(&server, &format!("/try-allocate?bytes={}", 64 * MIB), "refused").await;
 }
 
@@ -152,7 +152,7 @@ async fn a_component_has_its_own_memory() {
     server.get(&format!("/allocate?bytes={}", 8 * MIB)).await.problem(507);
 }
 
-/// A component that no request could instantiate is found at start-up, not by the first request.
+/// A component that cannot be instantiated is an error at start-up, not at the first request.
 #[test]
 fn a_component_that_is_beyond_a_limit_from_the_start_is_not_served() {
     let error = does_not_start("[component.it.tool.modelfn]\nmemory = \"64KiB\"", &[]);
@@ -161,7 +161,7 @@ fn a_component_that_is_beyond_a_limit_from_the_start_is_not_served() {
     assert!(error.contains("component 'it'") && error.contains("exceeds the limit of 1"), "{error}");
 }
 
-/// What a server says that ends before it serves.
+/// The error of a server that does not start.
 fn does_not_start(settings: &str, arguments: &[&str]) -> String {
     let scratch = Scratch::new();
     let mut command = modelfn();
@@ -184,7 +184,7 @@ async fn tensors_are_held_up_to_the_limit() {
     for (path, count) in [
         (format!("/nn/tensors?n=1&bytes={MIB}"), "1"),
         (format!("/nn/tensors?n=4&bytes={}", MIB / 4), "4"),
-        // What was dropped is given back.
+        // Dropped tensors no longer count.
         (format!("/nn/tensors?n=50&bytes={MIB}&keep=no"), "0"),
     ] {
         assert_text(&server, &path, count).await;
@@ -193,7 +193,7 @@ async fn tensors_are_held_up_to_the_limit() {
     server.get(&format!("/nn/tensors?n=5&bytes={}", MIB / 4)).await.problem(507);
 }
 
-/// Outputs count too, for as long as the guest keeps them; inputs no longer once they were computed with.
+/// Outputs count as long as the guest keeps them. Inputs no longer count after their computation.
 #[tokio::test]
 async fn outputs_count_among_the_tensors() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"m\"]");
@@ -213,7 +213,7 @@ async fn a_guest_has_so_many_handles_and_no_more() {
     assert_text(&server, "/hello", "hello").await;
 }
 
-/// However a guest asks for its output streams, and however often.
+/// The limit holds in whichever way, and however often, a guest asks for its output streams.
 #[tokio::test]
 async fn a_guest_logs_so_much_and_no_more() {
     for path in ["/log?bytes=1000000", "/log-streams?n=1000&bytes=1000"] {
@@ -227,7 +227,7 @@ async fn a_guest_logs_so_much_and_no_more() {
     }
 }
 
-/// Both are in flight or in line, and it's the third who is turned away: which one that is, is left to chance.
+/// One request is in flight and one waits, so that the third is refused. Which one is the third is random.
 #[tokio::test]
 async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
@@ -250,8 +250,8 @@ async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
     server.wait_for_metric("modelfn_requests_waiting", |n| n < 0.5).await;
 }
 
-/// With one instance that takes 50 ms for each, whoever has half a second can't wait behind dozens; whoever has
-/// more can.
+/// There is one instance, which takes 50 ms for a request. A request with a timeout of half a second cannot wait behind
+/// dozens of others; a request with a longer timeout can.
 #[tokio::test]
 async fn who_would_come_too_late_is_told_at_once() {
     let server = Setup::probe("").args(&["--max-instances", "1", "--request-timeout", "1h"]).start();

@@ -1,7 +1,7 @@
-//! Black-box tests: the real program, on port 0, with real models, pictures and clients. One module a topic.
+//! Black-box tests: the real program on port 0, with real models, pictures and clients. Each topic has a module.
 //!
-//! `make test` produces what they need. Where something is missing, a test is skipped with the reason, but fails
-//! where `CI` is set.
+//! `make test` produces what they need. If something is missing, a test is skipped with the reason; with `CI` set it
+//! fails.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "a test harness fails where it stands")]
 

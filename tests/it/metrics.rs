@@ -1,4 +1,4 @@
-//! What `/metrics` and `Server-Timing` say of a request's phases, and of the process.
+//! Metrics and `Server-Timing`: the phases of a request, and the process.
 
 use crate::harness::{Setup, app, guest};
 
@@ -28,7 +28,7 @@ async fn each_phase_is_measured_once_a_request() {
     }
 }
 
-/// A guest that waits and one that computes live as long, and are not as long on a thread.
+/// A guest that waits and a guest that computes live equally long, but use different amounts of processor time.
 #[tokio::test]
 async fn a_guest_s_processor_time_is_not_its_waiting() {
     let server = probe().start();
@@ -44,7 +44,7 @@ async fn a_guest_s_processor_time_is_not_its_waiting() {
     assert!(spinner_used > 0.5 * spinner_lived && spinner_used <= spinner_lived, "{spinner_used} of {spinner_lived}");
 }
 
-/// A request that waits for an instance has waited; the one before it has not.
+/// Only the second request waits for an instance, and the metric says so.
 #[tokio::test]
 async fn the_wait_for_an_instance_is_measured() {
     let server = probe().args(&["--max-instances", "1"]).start();

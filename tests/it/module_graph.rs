@@ -1,11 +1,11 @@
-//! No circles among the modules of a crate.
+//! The modules of a crate form no circle.
 //!
-//! Granularity: siblings. A module and its own submodules are one room, so that a parent may use its children and a
-//! child the types of its parents; but the children of one parent (the top-level modules of a crate, the files of one
-//! folder) must form an order. A reference from `a::x` to `b::y` is an edge from `a` to `b` among their parent's children.
+//! The rule concerns siblings: the top-level modules of a crate, or the submodules of one module. A parent and its
+//! children may use each other. A reference from `a::x` to `b::y` is an edge from `a` to `b` among the children of
+//! their parent, and these edges must not lead back to where they started.
 //!
-//! Sources are read as Rust tokens, so that comments, strings and formatting play no role and paths within macros count.
-//! Whatever stands below `#[cfg(test)]` is left out, and nothing else is.
+//! Sources are read as Rust tokens, so that comments, strings and formatting don't matter and paths within macros
+//! count. Only items below `#[cfg(test)]` are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The upload page in a real browser: Chromium without a window, led through chromedriver.
+//! The upload page in a real browser: headless Chromium, driven through chromedriver.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::program::Program;
 
 /// A browser that shows one page. Dropping it ends the browser.
 ///
-/// WebDriver is JSON over HTTP, and a client for it would be 29 more crates than the few commands here need.
+/// WebDriver is JSON over HTTP. A client library would bring 29 crates for the few commands that are needed here.
 struct Browser {
     driver: Program,
     session: String,
@@ -21,7 +21,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// Opens the function's page, in a browser that is there for this alone.
+    /// Opens the function's page in a new browser.
     async fn open(server: &Server) -> Option<Browser> {
         let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
         if skip(
@@ -35,8 +35,8 @@ impl Browser {
         let driver = Program::start(command, "started successfully on port ");
         let profile = Scratch::new();
         let user_data = format!("--user-data-dir={}", profile.path().display());
-        // Root, as in containers, has no sandbox. Motion is reduced so that a screenshot shows bars at their length.
-        // The rest keeps the browser from calling home.
+        // Chromium has no sandbox for root, as in containers. Reduced motion lets a screenshot show bars at full
+        // length. The other options keep the browser from calling home.
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -78,19 +78,19 @@ impl Browser {
         self.command("execute/sync", json!({ "script": script, "args": [css] })).await
     }
 
-    /// The text of an element, as it is seen.
+    /// The visible text of an element.
     async fn text(&self, css: &str) -> String {
         self.look(css, "$.innerText").await.as_str().unwrap().to_owned()
     }
 
-    /// Chooses a file, as the dialog behind the button would.
+    /// Chooses a file, as the dialog of the button would.
     async fn choose(&self, file: &Path) {
         let input = self.command("element", json!({ "using": "css selector", "value": "#file" })).await;
         let id = input.as_object().unwrap().values().next().unwrap().as_str().unwrap();
         self.command(&format!("element/{id}/value"), json!({ "text": file })).await;
     }
 
-    /// Types into a field; a line's end is the Enter key.
+    /// Types into a field. A line break is the Enter key.
     async fn enter(&self, css: &str, text: &str) {
         let field = self.command("element", json!({ "using": "css selector", "value": css })).await;
         let id = field.as_object().unwrap().values().next().unwrap().as_str().unwrap();
@@ -113,7 +113,7 @@ impl Browser {
         }
     }
 
-    /// Saves what the window shows, for people to look at.
+    /// Saves a screenshot for people.
     async fn screenshot(&self, name: &str) {
         let picture = self.command("goog/cdp/execute", json!({ "cmd": "Page.captureScreenshot", "params": {} })).await;
         let scratch = Scratch::new();
@@ -123,21 +123,21 @@ impl Browser {
         std::fs::write(root().join("target").join(name), decoded.stdout).unwrap();
     }
 
-    /// Makes the page as wide as a phone's; a window cannot be so narrow.
+    /// Makes the page as narrow as on a phone. A window cannot be that narrow.
     async fn become_a_phone(&self) {
         let metrics = json!({ "width": 390, "height": 1360, "deviceScaleFactor": 2, "mobile": true });
         self.command("goog/cdp/execute", json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics }))
             .await;
     }
 
-    /// What the page, or the browser about it, wrote into the console since the last look.
+    /// The lines of the console since the last call, of the page and of the browser.
     async fn console(&self) -> Vec<Value> {
         self.command("se/log", json!({ "type": "browser" })).await.as_array().unwrap().clone()
     }
 }
 
 impl Drop for Browser {
-    /// Asks chromedriver to end, since it would leave the browser behind if it were killed.
+    /// Asks chromedriver to end. If it were killed, the browser would go on.
     fn drop(&mut self) {
         let asked = std::net::TcpStream::connect(&self.driver.address).and_then(|mut driver| {
             driver.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -150,7 +150,7 @@ impl Drop for Browser {
     }
 }
 
-/// The key is asked for when it's needed, and remembered for the tab.
+/// The page asks for the key when it is needed, and remembers it until the tab is closed.
 #[tokio::test]
 async fn the_page_asks_for_a_key_where_one_is_needed() {
     let keys = Scratch::new();
@@ -209,7 +209,7 @@ async fn the_page_classifies_what_is_chosen_and_says_what_is_wrong() {
     for part in ["That picture could not be used", "the bytes are no picture", "415"] {
         assert!(error.contains(part), "{part:?} is not in {error:?}");
     }
-    // The browser itself reports an answer of 415; the page has nothing to add, and there's no other error.
+    // The browser itself reports the status 415. The page adds nothing, and there is no other error.
     let console = browser.console().await;
     assert!(console.len() == 1 && console[0]["message"].as_str().unwrap().contains("415"), "{console:?}");
 

@@ -64,14 +64,15 @@ fn a_static_plan_runs_nothing_and_says_so() {
     let (code, out, error) = plan(&[&STATIC[..], &["--rate", "200"]].concat());
     assert_eq!((code, error.as_str()), (0, ""), "there is no progress where nothing is measured");
     assert!(out.contains("coefficients of other models") && !out.contains("measured  "), "{out}");
-    // It needs neither engine, nor application: only the files of the model.
+    // It needs neither engine nor application, only the files of the model.
     let json = plan_json(&[&STATIC[..], &["--app", "no-such.toml"]].concat());
     assert_eq!(json["measurement"], Value::Null);
     assert_eq!(json["coefficients"]["source"], "static");
     assert_eq!(json["resources"]["scaling"], Value::Null, "without a rate there are no replicas");
 }
 
-/// The graph's own bytes, counted without this project's code: models/convert writes one FP32 tensor a weight.
+/// The size is compared with one that is counted without this project's code: models/convert writes an FP32 tensor for
+/// each weight.
 #[test]
 fn the_size_is_the_graphs() {
     let json = plan_json(&STATIC);
@@ -82,13 +83,13 @@ fn the_size_is_the_graphs() {
     assert_eq!(size["bytes"], parameters * 4);
     assert_eq!(size["bytes_as_fp16"], parameters * 2);
     assert_eq!(size["bytes_as_int8"], parameters);
-    // What is no weight in the file (nodes, names) is little.
+    // Only little of the file is no weight: nodes and names.
     let file = std::fs::metadata(root().join("models/efficientnet-lite0/model.onnx")).unwrap().len();
     let overhead = file - parameters * 4;
     assert!(overhead < 100_000, "{overhead} bytes of {file} are no weights");
 }
 
-/// Quantized weights have scales, zero points and biases of other types beside them: each counts with its own bytes.
+/// Quantised weights have scales, zero points and biases of other types. Each type counts with its own bytes.
 #[test]
 fn the_size_of_an_int8_graph_is_the_graphs_too() {
     let json = plan_json(&["efficientnet-lite0-int8", "--static"]);
@@ -102,7 +103,7 @@ fn the_size_of_an_int8_graph_is_the_graphs_too() {
     assert!(file - total < 100_000, "{total} of {file} bytes are weights");
 }
 
-/// Each number of a static plan, by the formulas.
+/// Computes each number of a static plan again by the formulas.
 #[test]
 fn the_formulas_are_the_plans() {
     let json = plan_json(&[&STATIC[..], &["--rate", "200", "--batch", "4"]].concat());
@@ -110,11 +111,11 @@ fn the_formulas_are_the_plans() {
         |pointer: &str| json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}: {json}"));
     let (alpha, beta, gamma) =
         (number("/coefficients/alpha"), number("/coefficients/beta"), number("/coefficients/gamma_bytes"));
-    // Two instances, each 40 ms a request of 4 rows.
+    // Two instances, each of which takes 40 ms for a request of 4 rows.
     assert!(close(&json["service"]["capacity"], 50.0));
     assert!(close(&json["cores"], alpha * 4.0 * 0.010 * 50.0));
     assert!(close(&json["memory_bytes"], beta * 2.0 * number("/size/bytes") + gamma));
-    // 200/s by 35/s, which is 70 % of 50.
+    // 200/s divided by 35/s, which is 70 % of 50/s.
     assert_eq!(json["fleet"]["replicas"], 6);
     assert!(close(&json["fleet"]["in_flight"], 200.0 * number("/fleet/mean_seconds")), "Little's law");
     assert_eq!(json["resources"]["scaling"], json!({ "min_replicas": 6, "max_replicas": 12, "cpu_percent": 70 }));
@@ -176,7 +177,7 @@ fn a_measured_plan_has_what_it_was_computed_from() {
     assert_eq!(rows, [1, 2, 3, 4, 8], "the card's max_batch_size is no limit to what is compared");
     assert_eq!((&measured["layouts"][0]["instances"], &measured["layouts"][1]["instances"]), (&json!(3), &json!(1)));
     assert_eq!(measured["layouts"][0]["requests_per_second"], json["service"]["capacity"]);
-    // With no weights there is nothing that grows with them.
+    // Without weights no memory grows with them.
     assert_eq!(json["coefficients"]["beta"], 0.0);
     assert_eq!(json["memory_bytes"], measured["layouts"][0]["peak_bytes"]);
     assert!(measured["peak_concurrency_bytes"].as_f64() >= json["memory_bytes"].as_f64());
@@ -217,7 +218,7 @@ fn errors_tell_the_remedy() {
     assert!(fails(&[&STATIC[..], &["--rate", "1e8"]].concat()).contains("check --rate"));
 }
 
-/// The route computes with another model than the one that is planned: the numbers would be that one's.
+/// The route computes with another model than the planned one, so that the numbers would be those of the other model.
 #[test]
 fn a_route_that_does_not_use_the_model_is_refused() {
     let body = root().join("target/pictures/rocket.jpg");
@@ -225,7 +226,7 @@ fn a_route_that_does_not_use_the_model_is_refused() {
     assert!(error.contains("does not use the model 'efficientnet-lite1'"), "{error}");
 }
 
-/// Whoever ends the planning ends what it started.
+/// A signal that ends the plan also ends the servers that it started.
 #[test]
 fn no_server_is_left_behind_when_it_is_interrupted() {
     use std::io::BufRead;
@@ -250,7 +251,7 @@ fn no_server_is_left_behind_when_it_is_interrupted() {
     assert!(!Path::new(&format!("/proc/{server}")).exists(), "the server that was measured is still there");
 }
 
-/// Ends with the test, whatever happens.
+/// A process that ends with the test, whatever happens.
 struct Ended(std::process::Child);
 
 impl Drop for Ended {
@@ -260,7 +261,7 @@ impl Drop for Ended {
     }
 }
 
-/// Processes that `parent` started, from whichever thread.
+/// The child processes of `parent`, started by any of its threads.
 fn children_of(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let numbers = processes.flat_map(|entry| entry.file_name().to_string_lossy().parse::<u32>());
@@ -273,10 +274,10 @@ fn children_of(parent: u32) -> Vec<u32> {
 
 const CLIENTS: usize = 4;
 
-/// The route that is planned and loaded: the whole path of a request.
+/// The route that is planned and loaded, which takes the whole path of a request.
 const ROUTE: &str = "/classify?top_k=1";
 
-/// The route's plan on two instances, as JSON. The test's own connections are looked after meanwhile.
+/// The plan of the route with two instances, as JSON. The runtime of the test goes on meanwhile.
 async fn plan_of_the_route(seconds: &'static str) -> Value {
     let plan = move || {
         let body = root().join("target/pictures/rocket.jpg");
@@ -286,7 +287,7 @@ async fn plan_of_the_route(seconds: &'static str) -> Value {
     tokio::task::spawn_blocking(plan).await.unwrap()
 }
 
-/// Requests a second that [`CLIENTS`] clients get answered in so much time.
+/// Requests a second of [`CLIENTS`] clients within `time`.
 async fn load(server: &Server, time: Duration) -> f64 {
     let (started, body) = (Instant::now(), picture("rocket.jpg"));
     let clients = (0..CLIENTS).map(|_| async {
@@ -316,9 +317,9 @@ async fn the_memory_is_that_of_a_real_server_within_a_fifth() {
     assert!((planned / real - 1.0).abs() <= 0.2, "planned {planned} bytes, and there were {real}");
 }
 
-/// What a machine can do changes from one second to the next where others work on it, tests beside this one among them:
-/// so plan and server take turns, a plan is compared with what the server did just before and after it, and has a few
-/// tries. A plan that is wrong by its own making is wrong in all of them.
+/// The throughput of a machine changes from second to second while other programs use it, such as other tests. So plan
+/// and server take turns: a plan is compared with the throughput of the server just before and just after it, and there
+/// are a few tries. A plan that is wrong by itself is wrong in every try.
 #[tokio::test]
 async fn the_throughput_is_that_of_a_real_server_within_a_fifth() {
     let server = Setup::example().args(&["--model-instances", "2"]).start();

@@ -1,4 +1,4 @@
-//! Other people's programs that tests start, on a port that the program chooses and says on a line of its output.
+//! Programs of others that tests start. Each chooses a port and prints it on a line of its output.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
@@ -18,7 +18,7 @@ impl Program {
         let (reader, writer) = std::io::pipe().unwrap();
         command.stdout(writer.try_clone().unwrap()).stderr(writer);
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        // It holds the writing end, too: without this the output would never end.
+        // The command holds the writing end, too. Without this the output would never end.
         drop(command);
         let (found, port) = mpsc::channel();
         let output = Arc::new(Mutex::new(Vec::new()));

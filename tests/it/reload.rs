@@ -1,4 +1,4 @@
-//! Versions, reloads, and models that break: what works goes on, and what does not is said.
+//! Versions, reloads, and models that break: what works goes on working, and each error is reported.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::{Scratch, Server, Setup, app, guest, picture, root};
 
-/// Version `number` of EfficientNet-Lite0, whose labels tell it apart.
+/// Version `number` of EfficientNet-Lite0, which tests recognise by its labels.
 fn add_version(models: &Path, number: u32) {
     let original = root().join("models/efficientnet-lite0");
     let folder = models.join(format!("efficientnet-lite0/{number}"));
@@ -56,21 +56,21 @@ async fn the_newest_version_serves_until_another_is_pinned_or_added() {
     assert_eq!(server.get("/v2/models/efficientnet-lite0/versions/2/ready").await.status, 200);
     assert_eq!(server.get("/v2/models/efficientnet-lite0/versions/1/ready").await.status, 404);
 
-    // A new version serves only when somebody says so.
+    // A new version serves only after a reload.
     add_version(models.path(), 10);
     assert!(first_label(&server).await.starts_with("v2 "));
     let answer = load(&server, "efficientnet-lite0").await;
     assert_eq!((answer.status, answer.json()), (200, json!({ "done": "efficientnet-lite0 version 10" })));
     assert!(first_label(&server).await.starts_with("v10 "));
 
-    // Rolling back is a pin.
+    // Pinning the old version rolls back.
     models.write("efficientnet-lite0/versions.toml", "serve = 1\n");
     hang_up(&server, "True").await;
     assert!(first_label(&server).await.starts_with("v1 "));
     assert!((server.metric("modelfn_model_version{model=\"efficientnet-lite0\"}").await - 1.0).abs() < 1e-9);
 }
 
-/// Card, labels and graph change together, between two requests, and nobody notices but by the answer.
+/// Card, labels and graph change together between two requests. Only the response shows it.
 #[tokio::test]
 async fn no_request_is_lost_or_mixed_while_models_change() {
     let models = Scratch::new();
@@ -106,7 +106,7 @@ async fn no_request_is_lost_or_mixed_while_models_change() {
     assert!(seen.first().unwrap() == "v1" && seen.is_sorted(), "{seen:?}");
 }
 
-/// What was in flight ends on what it started with, and the old model's threads end with it.
+/// A request in flight ends with the version that it started with, and then the threads of the old model end.
 #[tokio::test]
 async fn a_request_in_flight_ends_on_the_old_version() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
@@ -173,7 +173,7 @@ async fn a_broken_new_version_is_refused_and_the_old_one_stays() {
     assert!(answer.text().contains("no model 'no-such'") && answer.text().contains("have: efficientnet-lite0"));
 }
 
-/// At the start there is no old one: the server is up, unready, and serves everything else.
+/// At the start there is no old version. The server is live, unready, and serves everything else.
 #[tokio::test]
 async fn a_spoilt_model_keeps_the_server_unready_and_nothing_else_from_working() {
     let models = Scratch::new();
@@ -268,7 +268,7 @@ async fn so_does_a_models_queue() {
         tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
     };
     let mut requests = Vec::new();
-    // One is computed, two wait, and from then on each one is refused.
+    // One request computes and two wait. All others are refused.
     while server.admin("/readyz").await.status == 200 {
         requests.push(request());
         tokio::time::sleep(Duration::from_millis(10)).await;

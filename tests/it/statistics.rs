@@ -1,4 +1,4 @@
-//! What models have done, under Triton's names: below `/v2`, and among the metrics.
+//! Statistics of models under Triton's names: below `/v2`, and among the metrics.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ async fn what_stacks_is_one_execution() {
     let (setup, gate) = function().gated_model("m", TENSOR, serving);
     let server = setup.start();
     let first = start_infer(&server, FOUR);
-    // The engine has it when it no longer waits; what comes then is stacked.
+    // A request that no longer waits has reached the engine. Requests after it are stacked.
     server.wait_for_metric("modelfn_requests_in_flight", |n| n > 0.5).await;
     server.wait_for_metric("nv_inference_pending_request_count{model=\"m\",version=\"1\"}", |n| n < 0.5).await;
     let later = [start_infer(&server, FOUR), start_infer(&server, EIGHT)];
@@ -99,7 +99,7 @@ async fn what_stacks_is_one_execution() {
     assert!(server.metric("modelfn_queue_depth{model=\"m\"}").await < 0.5);
 }
 
-/// Each way of failing, made to happen once.
+/// Each kind of failure happens once.
 #[tokio::test]
 async fn failures_are_counted_by_their_reason() {
     let (setup, gate) = function().gated_model("m", TENSOR, "instances = 1\nqueue_size = 1");

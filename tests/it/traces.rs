@@ -1,5 +1,5 @@
-//! Traces, as a real collector gets them: which spans, whose children, with what in them; and what a collector that
-//! is slow or gone costs, which is nothing.
+//! Traces as a real collector gets them: spans, their parents and their attributes. A collector that is slow or gone
+//! costs requests nothing.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn traceparent(flags: &str) -> String {
     format!("00-{TRACE}-{PARENT}-{flags}")
 }
 
-/// The probe with a model `m`, whose graph does as told.
+/// The probe with a model `m`, whose graph is given.
 fn probe(compute: &str) -> Setup {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"m\"]");
     setup.fake_model("m", "dtype = \"U8\", shape = [-1, 4]", (&format!("compute = \"{compute}\""), ""))
@@ -108,7 +108,7 @@ async fn a_guest_is_told_to_continue_from_its_own_span() {
     let guests = spans.iter().filter(|span| span.name == "guest").map(|span| hex(&span.span_id));
     assert!(guests.map(|id| format!("00-{TRACE}-{id}-01")).any(|expected| expected == seen.text()), "{}", seen.text());
     assert!(!seen.headers.contains_key("traceparent"), "a response does not have it");
-    // Without a client's trace there is one all the same, and no empty header.
+    // Without a trace of the client the server starts one, and sends no empty header.
     assert!(get(&server, "/header?name=traceparent", &[]).await.text().ends_with("-01"));
     assert_eq!(get(&server, "/header?name=tracestate", &[]).await.text(), "");
 }
@@ -121,7 +121,7 @@ async fn who_is_not_to_be_sampled_is_not() {
     assert!(unsampled.starts_with(&format!("00-{TRACE}-")) && unsampled.ends_with("-00"), "{unsampled}");
     assert!(!unsampled.contains(PARENT), "{unsampled}");
     get(&server, COMPUTE, &[("traceparent", &traceparent("00"))]).await;
-    // What comes later is sent later.
+    // Later spans are sent later.
     get(&server, "/hello", &[]).await;
     let spans = collector.wait_for("guest", 1).await;
     assert!(spans.iter().all(|span| hex(&span.trace_id) != TRACE));
@@ -134,7 +134,7 @@ async fn who_is_not_to_be_sampled_is_not() {
     assert!(nobody.exports().is_empty());
 }
 
-/// There is a span for what takes time; where there is no body, and a free instance, nothing does.
+/// Only what takes time has a span: not a request without a body that finds a free instance.
 #[tokio::test]
 async fn reading_a_body_and_waiting_for_an_instance_are_spans() {
     let collector = Collector::start();
@@ -257,7 +257,7 @@ async fn a_collector_that_is_gone_costs_a_line_of_the_log() {
     assert_eq!(server.log().iter().filter(|line| line.contains("spans can't be sent")).count(), 1);
 }
 
-/// The queue is full after one request; the drain waits for the collector, but not long.
+/// The queue is full after one request. The drain waits for the collector, but only for a short time.
 #[tokio::test]
 async fn a_collector_that_does_not_answer_holds_nobody_up() {
     let collector = Collector::silent();

@@ -1,6 +1,6 @@
-//! wasi-nn as a guest sees it: what it computes, and which error code stands for what.
+//! wasi-nn as a guest sees it: computations, and the error code of each failure.
 //!
-//! The guest is `tests/guests`; the engine is the fake one, but for `load`, which real graphs go through.
+//! The guest is `tests/guests`. The engine is the fake one, except for `load`, which is tested with real graphs.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ fn open(gate: &PathBuf) {
     std::fs::write(gate, "").unwrap();
 }
 
-/// What the guest was told, as code and text.
+/// The error that the guest got, as code and text.
 fn error(answer: &Answer) -> (String, String) {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let json = answer.json();
@@ -64,7 +64,7 @@ async fn outputs_have_the_names_types_and_shapes_of_the_graph() {
 const DTYPES: [(&str, usize, u8); 7] =
     [("FP16", 2, 10), ("BF16", 2, 16), ("FP32", 4, 1), ("FP64", 8, 11), ("U8", 1, 2), ("I32", 4, 6), ("I64", 8, 7)];
 
-/// Guest to host to engine and back, for a fake engine and for the real one.
+/// A tensor passes from guest to host to engine and back, with the fake engine and with the real one.
 #[tokio::test]
 async fn each_type_passes_bit_by_bit() {
     for engine in ["fake", "onnx"] {
@@ -94,7 +94,7 @@ async fn each_type_passes_bit_by_bit() {
     }
 }
 
-/// Also a model that this host has but that the manifest does not grant, and names that look like paths.
+/// A guest gets no model that the manifest does not grant, and none by a name that looks like a path.
 #[tokio::test]
 async fn a_model_is_found_only_by_a_name_that_was_granted() {
     let setup = Setup::probe(MODEL).fake_model("m", TENSOR, ("compute = \"echo\"", ""));
@@ -148,12 +148,12 @@ async fn a_batch_may_be_as_large_as_the_card_says_and_no_larger() {
 async fn a_guest_is_told_of_its_deadline_and_may_answer_by_itself() {
     let (server, gate) = with_gated_model("", &["--request-timeout", "400ms"]);
     assert_error(&server.get(COMPUTE).await, "timeout", &["deadline"]);
-    // The engine thread was busy all the while; now it is not.
+    // The engine thread was busy until now.
     open(&gate);
     computed(&server.get(COMPUTE).await);
 }
 
-/// An engine's failure is one computation's, and the engine thread is there for the next one.
+/// A failure of the engine ends one computation. The engine thread serves the next one.
 #[tokio::test]
 async fn an_engine_that_fails_is_a_runtime_error_of_one_request() {
     for (compute, says) in [("fail", "told to fail"), ("panic", "the engine panicked")] {
@@ -168,7 +168,7 @@ async fn an_engine_that_fails_is_a_runtime_error_of_one_request() {
     }
 }
 
-/// One computes and one waits at most, so that of three one at least is shed: which, is left to chance.
+/// At most one request computes and one waits, so that at least one of three is refused. Which one is random.
 #[tokio::test]
 async fn a_full_queue_sheds_the_request() {
     let (server, gate) = with_gated_model("queue_size = 1", &[]);
@@ -285,7 +285,7 @@ async fn a_graph_from_a_guest_computes_what_the_same_model_by_name_does() {
     assert_error(&answer, "too-large", &["batch of 33", "'cifar10'"]);
 }
 
-/// Inputs fit, outputs don't: they are the host's own doing, so that the guest is told instead of ended.
+/// The inputs fit and the outputs do not. The host makes the outputs, so that the guest gets an error and is not ended.
 #[tokio::test]
 async fn outputs_that_are_too_large_are_an_error() {
     if no_engine() {

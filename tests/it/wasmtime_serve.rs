@@ -1,9 +1,9 @@
-//! The same component on another host, the stock `wasmtime serve`: what it does is written in `guest/wit` and
-//! in its card, and nothing in it knows this host. There wasmtime's own wasi-nn runs the model, with OpenVINO.
+//! The same component on another host, stock `wasmtime serve`, whose wasi-nn runs the model with OpenVINO. The
+//! component depends only on `guest/wit` and its card, and not on this host.
 //!
-//! That is the float model. OpenVINO rounds INT8 elsewhere than ONNX Runtime: with `efficientnet-lite0-int8` the
-//! probabilities of the sample pictures were up to 0.06 apart, whatever the instructions, and the first class another
-//! one for 5 of 46. What is compared here is hosts, not engines.
+//! The test uses the float model, since it compares hosts and not engines. OpenVINO rounds INT8 at other places than
+//! ONNX Runtime: with `efficientnet-lite0-int8` the probabilities of the sample pictures differed by up to 0.06 on
+//! every instruction set, and the first class differed for 5 of 46 pictures.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::harness::{Setup, guest, picture, root, skip};
 use crate::program::Program;
 
-/// How far the probabilities of two engines may be apart. Measured on all 46 sample pictures: 3e-6 at most.
+/// The largest difference between probabilities of the two engines. On all 46 sample pictures it was at most 3e-6.
 const TOLERANCE: f64 = 1e-4;
 
 /// The stock command line, which `tests/setup.sh` installs.
@@ -21,7 +21,7 @@ fn wasmtime() -> PathBuf {
     cache.join("tools/bin/wasmtime")
 }
 
-/// Starts it with the example's component and the float model, if it can be.
+/// Starts `wasmtime serve` with the example's component and the float model, if the prerequisites are there.
 fn start() -> Option<Program> {
     let (model, openvino) = (root().join("models/efficientnet-lite0"), root().join("target/openvino"));
     for file in [wasmtime(), openvino.join("libopenvino_c.so"), model.join("model.xml")] {
@@ -34,8 +34,8 @@ fn start() -> Option<Program> {
     command.arg("-S").arg(format!("cli,nn,nn-graph=openvino::{}", model.display()));
     command.arg("--dir").arg(format!("{}::/model", model.display())).arg(guest("classify"));
     command.env("LD_LIBRARY_PATH", openvino);
-    // Where a processor has BF16, OpenVINO computes float models in it, and probabilities move by 0.05. What is
-    // compared here is the hosts, so it's kept to instructions that have float32 only.
+    // On a processor with BF16 OpenVINO computes float models in BF16, and probabilities differ by 0.05. This limits it
+    // to instructions of float32.
     command.env("OV_CPU_MAX_ISA", "AVX2");
     Some(Program::start(command, "Serving HTTP on http://127.0.0.1:"))
 }
