@@ -53,7 +53,7 @@ async fn bytes_are_counted_both_ways_and_rejections_by_reason() {
 
 /// This holds for HTTP/2 too, where hyper would send the body that the guest wrote.
 #[tokio::test]
-async fn an_answer_to_head_has_a_length_and_no_body() {
+async fn the_response_to_head_has_a_length_and_no_body() {
     let server = Setup::app(&app(&guest("probe"), "").replace("\"/...\"", "\"/hello\"")).start();
     for client in [server.client.clone(), http2_client()] {
         for (path, status) in [("/hello", 200), ("/nowhere", 404)] {

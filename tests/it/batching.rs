@@ -15,7 +15,7 @@ fn gated(serving: &str) -> (Setup, std::path::PathBuf) {
 const ONE: &str = "/nn/compute?model=slow&input=x&dtype=U8&shape=1,4";
 
 #[tokio::test]
-async fn what_queues_behind_a_busy_engine_is_stacked() {
+async fn requests_behind_a_busy_engine_are_batched() {
     let (setup, gate) = gated(SERVING);
     let server = setup.start();
     let first = server.start_get(ONE);
@@ -35,7 +35,7 @@ async fn what_queues_behind_a_busy_engine_is_stacked() {
 }
 
 #[tokio::test]
-async fn a_clients_own_batch_counts_with_its_size_and_has_the_same_limit() {
+async fn a_batch_of_a_client_counts_with_its_rows() {
     let (setup, gate) = gated(SERVING);
     std::fs::write(gate, "").unwrap();
     let server = setup.start();
@@ -61,7 +61,7 @@ async fn check_many_at_once(server: &Server, count: usize) {
 
 /// The real model gives the same bytes in a batch as alone.
 #[tokio::test]
-async fn a_batch_answers_what_single_calls_would_have() {
+async fn a_batch_gives_the_same_bytes_as_single_requests() {
     let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\n{SERVING}\n"));
     let server = Setup::example().models(models.path()).start();
     check_many_at_once(&server, 48).await;
@@ -73,7 +73,7 @@ async fn a_batch_answers_what_single_calls_would_have() {
 
 /// More computations than cores use the same weights at the same time. Each gives the same result as alone.
 #[tokio::test]
-async fn instances_of_a_model_do_not_see_each_other() {
+async fn instances_of_a_model_do_not_affect_each_other() {
     let models = model_with("efficientnet-lite0-int8", |card| format!("{card}\n[serving]\ninstances = 4\n"));
     let server = Setup::example().models(models.path()).start();
     check_many_at_once(&server, 96).await;

@@ -154,13 +154,13 @@ fn missing_weights_are_left_out_or_refused() {
 }
 
 #[test]
-fn a_reason_is_said_once() {
+fn an_error_names_its_cause_once() {
     let error = fails(&["invoke", "/", "--models", "no-such-folder"]);
     assert_eq!(error.matches("No such file").count(), 1, "{error}");
 }
 
 #[test]
-fn compiled_components_spare_the_first_start_its_compilation() {
+fn a_component_that_was_compiled_ahead_is_not_compiled_at_the_start() {
     let scratch = Scratch::new();
     let code = scratch.path().join("code");
     let (status, out, error) = run(&["compile", "--out", path(&code)]);

@@ -41,7 +41,7 @@ fn read_hello(stream: &mut std::net::TcpStream) {
 
 /// The limit is one connection, so that a client that is not cut off would keep the others out forever.
 #[tokio::test]
-async fn a_client_that_is_slow_to_say_what_it_wants_is_cut_off() {
+async fn a_client_that_sends_its_head_too_slowly_is_cut_off() {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let mut not_cut_off = Vec::new();
     for (what, said) in [
@@ -66,7 +66,7 @@ async fn a_client_that_is_slow_to_say_what_it_wants_is_cut_off() {
 
 /// A request ends with its deadline, even if its client does not read the response: then the connection ends, too.
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+async fn a_client_that_does_not_read_its_response_is_cut_off() {
     let server = Setup::probe("").args(&["--request-timeout", "300ms", "--max-connections", "1"]).start();
     let mut idle = server.connect();
     idle.write_all(b"GET /stream?bytes=1000000000 HTTP/1.1\r\nhost: it\r\n\r\n").unwrap();
@@ -77,7 +77,7 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_head_within_the_time_is_served_however_it_comes() {
+async fn a_head_within_the_timeout_is_served_however_it_is_split() {
     let server = Setup::probe("").args(&["--header-timeout", "20s"]).start();
     let mut client = server.connect();
     for byte in b"GET /hello HTTP/1.1\r\nhost: it\r\n\r\n" {
@@ -101,7 +101,7 @@ async fn a_head_of_more_than_64_kib_is_refused() {
 /// HTTP/2 has a flow-control window for each response. A client that leaves it closed but responds to pings must not
 /// hold the connection forever.
 #[tokio::test]
-async fn an_answer_behind_a_shut_window_is_cut_off() {
+async fn a_response_behind_a_closed_window_is_cut_off() {
     let server = Setup::probe("").args(&["--request-timeout", "300ms", "--max-connections", "1"]).start();
     let shut = reqwest::Client::builder().no_proxy().http2_prior_knowledge().http2_initial_stream_window_size(1);
     let answer = shut.build().unwrap().get(server.url("/stream?bytes=1000000")).send().await.unwrap();
@@ -112,7 +112,7 @@ async fn an_answer_behind_a_shut_window_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_happens_is_closed() {
+async fn an_idle_connection_is_closed() {
     for builder in [reqwest::Client::builder(), reqwest::Client::builder().http2_prior_knowledge()] {
         let server = Setup::probe("").args(&["--idle-timeout", "300ms"]).start();
         let client = builder.no_proxy().build().unwrap();

@@ -61,7 +61,7 @@ fn a_cache_that_cannot_be_used_costs_time_and_nothing_else() {
 /// There are more components than stay in memory. Each is tried at the start and serves requests later, even if the
 /// cache has been emptied meanwhile.
 #[tokio::test]
-async fn code_that_was_put_away_is_there_when_it_is_asked_for() {
+async fn evicted_code_is_loaded_again_when_it_is_needed() {
     let code = Scratch::new();
     let cache = code.path().join("code");
     let part = |id: &str, guest: &Path| {
@@ -95,7 +95,7 @@ async fn code_that_was_put_away_is_there_when_it_is_asked_for() {
 
 /// The process may be killed at any moment of its start. The next process must start.
 #[tokio::test]
-async fn killed_while_loading_it_starts_again() {
+async fn a_server_starts_after_one_that_was_killed_while_loading() {
     let code = Scratch::new();
     let code_cache = code.path().join("code").display().to_string();
     for after in [5, 40, 120, 300, 700] {

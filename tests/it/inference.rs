@@ -93,7 +93,7 @@ async fn errors_name_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_busy_model_sheds_and_a_slow_one_is_not_waited_for() {
+async fn a_full_queue_rejects_and_a_slow_model_times_out() {
     let setup = one("compute = \"echo\"\ngate = \"GATE\"", "instances = 1\nqueue_size = 1");
     let gate = setup.path("gate");
     let server = setup.start();
@@ -112,7 +112,7 @@ async fn a_busy_model_sheds_and_a_slow_one_is_not_waited_for() {
 
 /// A request beyond the limit is refused without asking for its body.
 #[tokio::test]
-async fn so_many_inferences_are_in_flight_and_no_more() {
+async fn inferences_in_flight_are_limited() {
     let setup = one("compute = \"echo\"\ngate = \"GATE\"", "");
     let gate = setup.path("gate");
     let server = setup.args(&["--max-inferences", "1", "--request-timeout", "1h"]).start();
@@ -138,7 +138,7 @@ async fn so_many_inferences_are_in_flight_and_no_more() {
 
 /// The text `1,` has two bytes, and its number in the tensor eight.
 #[tokio::test]
-async fn what_json_becomes_counts_among_the_bodies() {
+async fn tensors_made_of_json_count_against_the_body_budget() {
     let setup = Setup::app(&app(&guest("probe"), "")).args(&["--max-body", "50000", "--max-bodies", "50000"]);
     let any = "dtype = \"I64\", shape = [-1]";
     let setup = setup.fake_model("m", any, ("compute = \"echo\"", "max_batch_size = 100000"));
@@ -173,7 +173,7 @@ async fn what_json_becomes_counts_among_the_bodies() {
 }
 
 #[tokio::test]
-async fn an_engines_own_words_stay_in_the_log() {
+async fn the_message_of_an_engine_stays_in_the_log() {
     let server = one("compute = \"fail\"", "").start();
     let text = error(&server.post("/v2/models/m/infer", FOUR).await, 500);
     assert_eq!(text, "The model failed on this request.");
@@ -285,7 +285,7 @@ async fn half_precision_passes_the_real_engine_bit_by_bit() {
 }
 
 #[tokio::test]
-async fn an_output_can_be_its_classes() {
+async fn a_client_can_ask_for_classes() {
     let server = echoes(&[]);
     let input = json!([{ "name": "x", "datatype": "FP32", "shape": [2, 4], "data": [0.5, 4, -1, 2.25, 1, 2, 3, 4] }]);
     let ask = |parameters: Value| json!({ "inputs": input, "outputs": [{ "name": "y", "parameters": parameters }] });
@@ -333,7 +333,7 @@ async fn classes_have_the_labels_of_the_card() {
 }
 
 #[test]
-fn tritons_own_client_is_served() {
+fn the_client_of_triton_is_served() {
     let packages = root().join("target/tritonclient");
     if skip(!packages.exists(), "tritonclient is not installed; run `make test-tools`") {
         return;

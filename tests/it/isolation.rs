@@ -213,7 +213,7 @@ async fn a_client_who_leaves_within_the_answer_ends_its_guest() {
 }
 
 #[tokio::test]
-async fn what_only_the_host_may_say_is_not_taken_from_clients() {
+async fn headers_that_only_the_host_may_set_are_not_taken_from_clients() {
     let server = Setup::probe("").start();
     for (protocol, client) in clients() {
         for (name, seen) in

@@ -43,7 +43,7 @@ const WRONG_KEY: &str = "This API key is not valid here.";
 
 /// The client waits for `100 Continue` and is refused instead. No instance is made for it.
 #[tokio::test]
-async fn who_has_no_key_is_refused_before_the_body_is_read_and_before_there_is_a_sandbox() {
+async fn a_request_without_a_key_is_refused_before_its_body_is_read() {
     let (setup, key) = guarded("");
     let server = setup.start();
     let made = server.metric("modelfn_guest_instantiate_seconds_count").await;
@@ -153,7 +153,7 @@ async fn without_keys_a_guest_sees_every_header() {
 }
 
 #[tokio::test]
-async fn what_the_manifest_calls_public_needs_no_key_and_nothing_else_does_not() {
+async fn only_public_routes_need_no_key() {
     let probe = guest("probe");
     let settings = "[component.it.tool.modelfn]\npublic = [\"GET /hello\", \"GET /list/...\"]";
     let mounted = app(&probe, settings).replace("\"/...\"", "\"/a/...\"");
@@ -185,7 +185,7 @@ async fn what_the_manifest_calls_public_needs_no_key_and_nothing_else_does_not()
 }
 
 #[tokio::test]
-async fn a_name_has_its_share_in_flight_and_no_more() {
+async fn requests_in_flight_of_a_name_are_limited() {
     let setup = Setup::probe("");
     let file = setup.path("keys");
     let alice = new_key("alice", &["--max-in-flight", "1"], &file);
@@ -223,7 +223,7 @@ async fn a_name_has_its_share_in_flight_and_no_more() {
 
 /// The head was sent, and the client does not read the rest.
 #[tokio::test]
-async fn an_answer_that_was_not_taken_is_in_flight() {
+async fn a_response_that_is_not_read_is_in_flight() {
     let setup = Setup::probe("");
     let file = setup.path("keys");
     let key = new_key("alice", &["--max-in-flight", "1"], &file);
@@ -308,7 +308,7 @@ async fn a_secret_that_kubernetes_exchanges_is_read_again_under_load() {
 }
 
 #[tokio::test]
-async fn a_broken_file_changes_nothing_until_it_is_mended() {
+async fn a_file_with_a_mistake_changes_nothing_until_it_is_corrected() {
     let (setup, key) = guarded("");
     let file = setup.path("keys");
     let server = setup.start();

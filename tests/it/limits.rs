@@ -154,7 +154,7 @@ async fn a_component_has_its_own_memory() {
 
 /// A component that cannot be instantiated is an error at start-up, not at the first request.
 #[test]
-fn a_component_that_is_beyond_a_limit_from_the_start_is_not_served() {
+fn a_component_beyond_a_limit_is_not_served() {
     let error = does_not_start("[component.it.tool.modelfn]\nmemory = \"64KiB\"", &[]);
     assert!(error.contains("component 'it'") && error.contains("exceeds memory limits"), "{error}");
     let error = does_not_start("", &["--max-table-elements", "1"]);
@@ -206,7 +206,7 @@ async fn outputs_count_among_the_tensors() {
 }
 
 #[tokio::test]
-async fn a_guest_has_so_many_handles_and_no_more() {
+async fn handles_of_a_guest_are_limited() {
     let server = Setup::probe("").start();
     assert_text(&server, "/handles?n=450", "450").await;
     server.get("/handles?n=600").await.problem(507);
@@ -215,7 +215,7 @@ async fn a_guest_has_so_many_handles_and_no_more() {
 
 /// The limit holds in whichever way, and however often, a guest asks for its output streams.
 #[tokio::test]
-async fn a_guest_logs_so_much_and_no_more() {
+async fn the_log_of_a_guest_is_limited() {
     for path in ["/log?bytes=1000000", "/log-streams?n=1000&bytes=1000"] {
         let server = Setup::probe("").start();
         assert_text(&server, path, "logged").await;
@@ -229,7 +229,7 @@ async fn a_guest_logs_so_much_and_no_more() {
 
 /// One request is in flight and one waits, so that the third is refused. Which one is the third is random.
 #[tokio::test]
-async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
+async fn requests_wait_for_an_instance_until_the_queue_is_full() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
     let (setup, gate) = setup.gated_model("slow", "dtype = \"FP32\", shape = [-1]", "");
     let server = setup.args(&["--max-instances", "1", "--max-waiting", "1", "--request-timeout", "1h"]).start();
@@ -253,7 +253,7 @@ async fn who_finds_no_instance_waits_and_who_finds_no_place_to_wait_is_shed() {
 /// There is one instance, which takes 50 ms for a request. A request with a timeout of half a second cannot wait behind
 /// dozens of others; a request with a longer timeout can.
 #[tokio::test]
-async fn who_would_come_too_late_is_told_at_once() {
+async fn a_request_that_would_miss_its_deadline_is_refused_at_once() {
     let server = Setup::probe("").args(&["--max-instances", "1", "--request-timeout", "1h"]).start();
     let line: Vec<_> = (0..60).map(|_| server.start_get("/wait?ms=50")).collect();
     server.wait_for_metric("modelfn_requests_total{function=\"it\",outcome=\"Answered\"}", |n| n > 11.5).await;
@@ -267,7 +267,7 @@ async fn who_would_come_too_late_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_line_makes_room() {
+async fn a_client_that_leaves_the_queue_frees_its_slot() {
     let server = Setup::app(&two_components("timeout = \"1h\""))
         .args(&["--max-instances", "1", "--max-waiting", "1", "--request-timeout", "1h"])
         .start();
@@ -288,7 +288,7 @@ async fn who_leaves_the_line_makes_room() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_an_instance_longer_than_for_an_answer() {
+async fn the_wait_for_an_instance_ends_with_the_request_timeout() {
     let server = Setup::app(&two_components("timeout = \"1h\""))
         .args(&["--max-instances", "1", "--request-timeout", "300ms"])
         .start();

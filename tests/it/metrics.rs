@@ -30,7 +30,7 @@ async fn each_phase_is_measured_once_a_request() {
 
 /// A guest that waits and a guest that computes live equally long, but use different amounts of processor time.
 #[tokio::test]
-async fn a_guest_s_processor_time_is_not_its_waiting() {
+async fn waiting_is_no_processor_time_of_a_guest() {
     let server = probe().start();
     let (used, lived) = ("modelfn_guest_cpu_seconds_sum{function=\"it\"}", "modelfn_guest_duration_seconds_sum");
     assert_eq!(server.get("/wait?ms=300").await.status, 200);
@@ -59,7 +59,7 @@ async fn the_wait_for_an_instance_is_measured() {
 }
 
 #[tokio::test]
-async fn each_answer_says_where_its_time_went() {
+async fn each_response_has_the_times_of_its_phases() {
     let server = probe().start();
     let infer = r#"{"inputs":[{"name":"x","datatype":"UINT8","shape":[1,4],"data":[1,2,3,4]}]}"#;
     let phases = |answer: crate::harness::Answer| {

@@ -74,7 +74,7 @@ fn a_static_plan_runs_nothing_and_says_so() {
 /// The size is compared with one that is counted without this project's code: models/convert writes an FP32 tensor for
 /// each weight.
 #[test]
-fn the_size_is_the_graphs() {
+fn the_size_is_that_of_the_graph() {
     let json = plan_json(&STATIC);
     let size = &json["size"];
     let group = &size["weights"]["groups"][0];
@@ -91,7 +91,7 @@ fn the_size_is_the_graphs() {
 
 /// Quantised weights have scales, zero points and biases of other types. Each type counts with its own bytes.
 #[test]
-fn the_size_of_an_int8_graph_is_the_graphs_too() {
+fn the_size_of_an_int8_model_is_that_of_its_graph() {
     let json = plan_json(&["efficientnet-lite0-int8", "--static"]);
     let (size, groups) = (&json["size"], json["size"]["weights"]["groups"].as_array().unwrap());
     let bytes = |group: &Value| group["bytes"].as_u64().unwrap();
@@ -105,7 +105,7 @@ fn the_size_of_an_int8_graph_is_the_graphs_too() {
 
 /// Computes each number of a static plan again by the formulas.
 #[test]
-fn the_formulas_are_the_plans() {
+fn the_plan_follows_the_formulas() {
     let json = plan_json(&[&STATIC[..], &["--rate", "200", "--batch", "4"]].concat());
     let number =
         |pointer: &str| json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}: {json}"));

@@ -175,7 +175,7 @@ async fn a_broken_new_version_is_refused_and_the_old_one_stays() {
 
 /// At the start there is no old version. The server is live, unready, and serves everything else.
 #[tokio::test]
-async fn a_spoilt_model_keeps_the_server_unready_and_nothing_else_from_working() {
+async fn a_damaged_model_makes_the_server_unready_and_stops_nothing_else() {
     let models = Scratch::new();
     add_version(models.path(), 1);
     models.write("efficientnet-lite0/1/cut.onnx", "cut");
@@ -240,7 +240,7 @@ async fn a_signal_reads_the_manifest_and_its_components_again() {
 }
 
 #[tokio::test]
-async fn a_line_that_stays_full_makes_the_server_unready_until_it_shrinks() {
+async fn a_queue_that_stays_full_makes_the_server_unready_until_it_shrinks() {
     let setup = Setup::probe("[component.it.tool.modelfn]\nmodels = [\"slow\"]");
     let (setup, gate) = setup.gated_model("slow", "dtype = \"U8\", shape = [-1]", "instances = 1");
     let server = setup.args(&["--max-instances", "1", "--max-waiting", "2", "--unready-after", "300ms"]).start();
@@ -258,7 +258,7 @@ async fn a_line_that_stays_full_makes_the_server_unready_until_it_shrinks() {
 }
 
 #[tokio::test]
-async fn so_does_a_models_queue() {
+async fn a_full_queue_of_a_model_makes_the_server_unready() {
     let serving = "instances = 1\nqueue_size = 2";
     let (setup, gate) = Setup::probe("").gated_model("slow", "dtype = \"U8\", shape = [-1]", serving);
     let server = setup.args(&["--unready-after", "300ms"]).start();

@@ -77,7 +77,7 @@ async fn functions_and_clients_of_v2_are_counted_alike() {
 }
 
 #[tokio::test]
-async fn what_stacks_is_one_execution() {
+async fn a_batch_counts_as_one_execution() {
     let serving = "instances = 1\ndynamic_batching = true\nmax_batch_size = 4";
     let (setup, gate) = function().gated_model("m", TENSOR, serving);
     let server = setup.start();

@@ -86,7 +86,7 @@ async fn a_request_is_a_tree_of_spans_below_its_client_s() {
 }
 
 #[tokio::test]
-async fn json_says_the_same_and_the_service_has_its_name() {
+async fn json_has_the_same_spans_and_the_service_its_name() {
     let collector = Collector::start();
     let setup = probe("echo").traced(&collector.endpoint).env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
     let server = setup.env("OTEL_SERVICE_NAME", "eyes").start();
@@ -114,7 +114,7 @@ async fn a_guest_is_told_to_continue_from_its_own_span() {
 }
 
 #[tokio::test]
-async fn who_is_not_to_be_sampled_is_not() {
+async fn a_client_that_samples_nothing_is_not_traced() {
     let collector = Collector::start();
     let server = probe("echo").traced(&collector.endpoint).start();
     let unsampled = get(&server, "/header?name=traceparent", &[("traceparent", &traceparent("00"))]).await.text();

@@ -164,7 +164,7 @@ pub(crate) struct ConnectionSettings {
     shutdown_delay: Option<Duration>,
 }
 
-/// Who may ask.
+/// Who may send requests.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct SecuritySettings {
