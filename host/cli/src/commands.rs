@@ -84,6 +84,14 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    #[test]
+    fn a_single_request_obeys_the_limits_of_bodies_as_a_server_does() {
+        for command in [&["modelfn", "serve"][..], &["modelfn", "invoke", "/"]] {
+            let limits = ["--max-body", "2MiB", "--max-bodies", "3MiB"];
+            assert!(Arguments::try_parse_from(command.iter().chain(&limits)).is_ok(), "{command:?}");
+        }
+    }
+
     /// The headings of a help text, each with its flags, in the order in which they are printed.
     fn groups(help: &str) -> Vec<(&str, Vec<&str>)> {
         let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();

@@ -89,15 +89,21 @@ pub(crate) struct RequestSettings {
     /// The most elements of one table of a component.
     #[arg(long, default_value = "20000", env = "MODELFN_MAX_TABLE_ELEMENTS", value_name = "N")]
     max_table_elements: NonZeroUsize,
+    /// The bodies of all requests in flight; beyond that a request gets 503.
+    #[arg(
+        long,
+        default_value = "256MiB",
+        env = "MODELFN_MAX_BODIES",
+        value_name = "SIZE",
+        help_heading = "Limits of the server"
+    )]
+    max_bodies: ByteSize,
 }
 
-/// What all requests together may use. `modelfn invoke` has one request and needs none of these but the bodies.
+/// What all requests of a server together may use; `modelfn invoke` sends one request and needs none of it.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits of the server")]
 pub(crate) struct AdmissionSettings {
-    /// The bodies of all requests in flight; beyond that a request gets 503.
-    #[arg(long, default_value = "256MiB", env = "MODELFN_MAX_BODIES", value_name = "SIZE")]
-    max_bodies: ByteSize,
     /// Requests that have an instance at the same time. Default: eight a core.
     #[arg(long, env = "MODELFN_MAX_INSTANCES", value_name = "N")]
     max_instances: Option<NonZeroUsize>,
@@ -212,16 +218,29 @@ impl RequestSettings {
     }
 
     /// The limits of a server that is asked once, by this program itself.
-    pub(crate) fn single_request_limits(&self) -> RequestLimits {
-        RequestLimits {
+    ///
+    /// # Errors
+    ///
+    /// Two of the limits contradict each other.
+    pub(crate) fn single_request_limits(&self) -> Result<RequestLimits> {
+        self.check()?;
+        Ok(RequestLimits {
             instances: 1,
             waiting: 0,
             inferences: 1,
             body: self.max_body.bytes(),
-            bodies: self.max_body.bytes(),
+            bodies: self.max_bodies.bytes(),
             timeout: self.request_timeout,
             unready_after: Duration::MAX,
-        }
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.max_bodies >= self.max_body,
+            "--max-bodies must be at least --max-body, or the largest bodies never fit"
+        );
+        Ok(())
     }
 }
 
@@ -232,10 +251,7 @@ impl AdmissionSettings {
     ///
     /// The two contradict each other.
     pub(crate) fn request_limits(&self, request: &RequestSettings) -> Result<RequestLimits> {
-        ensure!(
-            self.max_bodies >= request.max_body,
-            "--max-bodies must be at least --max-body, or the largest bodies never fit"
-        );
+        request.check()?;
         let instances = self.max_instances().get();
         u32::try_from(instances).context("--max-instances is too large")?;
         Ok(RequestLimits {
@@ -243,7 +259,7 @@ impl AdmissionSettings {
             waiting: self.max_waiting,
             inferences: self.max_inferences.get(),
             body: request.max_body.bytes(),
-            bodies: self.max_bodies.bytes(),
+            bodies: request.max_bodies.bytes(),
             timeout: request.request_timeout,
             unready_after: self.unready_after,
         })
@@ -285,7 +301,7 @@ pub(crate) fn server_defaults() -> ServerDefaults {
     ServerDefaults {
         max_instances: admission.max_instances().get(),
         max_body: request.max_body.bytes(),
-        max_bodies: admission.max_bodies.bytes(),
+        max_bodies: request.max_bodies.bytes(),
     }
 }
 

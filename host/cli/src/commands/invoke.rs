@@ -50,7 +50,7 @@ pub(super) async fn invoke(arguments: InvokeArguments) -> Result<ExitCode> {
     let services = Services::default();
     let engines = backends(&application.models)?;
     let settings = application.app_settings(&limits);
-    let (_, service) = AppLoader::open(settings, limits.single_request_limits(), engines, services.clone()).await?;
+    let (_, service) = AppLoader::open(settings, limits.single_request_limits()?, engines, services.clone()).await?;
     services.readiness.ready(service.readiness_check());
     let (head, body) = service.respond(request).await.into_parts();
     let body = body.collect().await.map_err(|e| anyhow::anyhow!("the response broke off: {e}"))?.to_bytes();
