@@ -4,21 +4,33 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use modelfn_nn::backend::{Backend, fake::Fake, onnx::Onnx};
+use modelfn_nn::registry::EngineSettings;
+use modelfn_nn::worker::WorkerSettings;
 
+use crate::commands::engine_worker;
 use crate::settings::ModelSettings;
 
-/// The engines of this build.
+/// The engines of this build, and how their processes are started.
 ///
 /// # Errors
 ///
 /// `--onnxruntime` names a file that does not exist. A library that was not named and is not found is an error only
 /// for those who load a model with it.
-pub(crate) fn backends(settings: &ModelSettings) -> Result<Vec<Box<dyn Backend>>> {
+pub(crate) fn engines(settings: &ModelSettings) -> Result<EngineSettings> {
     let library = match onnxruntime(settings) {
         Err(e) if settings.onnxruntime.is_some() => return Err(e),
         found => found.map_err(|e| format!("{e:#}")),
     };
-    Ok(vec![Box::new(Onnx::new(library)), Box::new(Fake)])
+    let worker = WorkerSettings {
+        arguments: engine_worker::arguments(library.as_deref(), settings.max_model_memory()),
+        load_timeout: settings.model_load_timeout,
+    };
+    Ok(EngineSettings { backends: backends(library), isolation: settings.model_isolation, worker: Some(worker) })
+}
+
+/// The engines of this build, with the library of ONNX Runtime or the reason why there is none.
+pub(crate) fn backends(library: Result<PathBuf, String>) -> Vec<Box<dyn Backend>> {
+    vec![Box::new(Onnx::new(library)), Box::new(Fake)]
 }
 
 /// The library of ONNX Runtime: the one that was named, else the newest in `lib` beside this program's folder.

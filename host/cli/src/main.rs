@@ -5,6 +5,7 @@
 mod commands;
 mod engines;
 mod log;
+mod memory;
 mod settings;
 mod signals;
 
@@ -18,7 +19,7 @@ use self::commands::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = log::start(&arguments.log).and_then(|()| arguments.command.run());
+    let result = arguments.command.start_log(&arguments.log).and_then(|()| arguments.command.run());
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "modelfn: {error:#}");
         ExitCode::FAILURE

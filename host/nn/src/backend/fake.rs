@@ -4,9 +4,11 @@
 //! waits until a file exists.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
+use super::{Backend, Canceller, ComputeError, Engine, Graph, Isolation, LoadError, LoadOptions, Target};
 use crate::tensor::{Signature, TensorSpec, Tensors};
 use crate::weights::Weights;
 
@@ -24,7 +26,7 @@ struct FakeFile {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum Behaviour {
     /// The outputs are the inputs, in order.
     Echo,
@@ -32,6 +34,15 @@ enum Behaviour {
     Fail,
     /// Every run except the first panics.
     Panic,
+    /// As `Echo`; a run with a byte 0 in its first input ends the process, except for the first.
+    Crash,
+    /// As `Echo`; a run with a byte 0 in its first input takes until it is cancelled, except for the first.
+    Spin,
+    /// As `Echo`; a run with a byte 0 in its first input does not end, not even when it is cancelled, except for the
+    /// first.
+    Hang,
+    /// The first run, which is the warm-up, ends the process.
+    CrashAtStart,
 }
 
 #[derive(Clone)]
@@ -40,6 +51,20 @@ struct FakeGraph {
     compute: Behaviour,
     gate: Option<PathBuf>,
     warm: bool,
+    cancelled: Arc<FakeCanceller>,
+}
+
+#[derive(Default)]
+struct FakeCanceller(AtomicBool);
+
+impl Canceller for FakeCanceller {
+    fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Backend for Fake {
@@ -51,13 +76,24 @@ impl Backend for Fake {
         target == Target::Cpu
     }
 
+    /// Its gates are files, which a process of its own could not see.
+    fn default_isolation(&self) -> Option<Isolation> {
+        Some(Isolation::Thread)
+    }
+
     fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
         if !self.supports(options.target) {
             return Err(LoadError::NoTarget(options.target, Engine::Fake));
         }
         let file: FakeFile = toml::from_slice(graph).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let signature = Signature { inputs: file.inputs, outputs: file.outputs };
-        Ok(Box::new(FakeGraph { signature, compute: file.compute, gate: file.gate, warm: false }))
+        Ok(Box::new(FakeGraph {
+            signature,
+            compute: file.compute,
+            gate: file.gate,
+            warm: false,
+            cancelled: Arc::default(),
+        }))
     }
 
     fn weights(&self, _: &[u8]) -> Result<Weights, LoadError> {
@@ -71,7 +107,11 @@ impl Graph for FakeGraph {
     }
 
     fn share(&self) -> Box<dyn Graph> {
-        Box::new(self.clone())
+        Box::new(FakeGraph { cancelled: Arc::default(), ..self.clone() })
+    }
+
+    fn canceller(&self) -> Arc<dyn Canceller> {
+        self.cancelled.clone()
     }
 
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
@@ -80,14 +120,30 @@ impl Graph for FakeGraph {
                 wait_for(gate);
             }
             match self.compute {
-                Behaviour::Echo => {}
-                Behaviour::Fail => return Err(ComputeError("told to fail".to_owned())),
+                Behaviour::Fail => return Err(ComputeError::Failed("told to fail".to_owned())),
                 Behaviour::Panic => panic!("told to panic"),
+                Behaviour::Crash if has_zero(inputs) => std::process::abort(),
+                Behaviour::Spin if has_zero(inputs) => {
+                    while !self.cancelled.0.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    return Err(ComputeError::Failed("told to spin".to_owned()));
+                }
+                Behaviour::Hang if has_zero(inputs) => loop {
+                    std::thread::sleep(Duration::from_secs(1));
+                },
+                Behaviour::Echo | Behaviour::Crash | Behaviour::Spin | Behaviour::Hang | Behaviour::CrashAtStart => {}
             }
+        } else if self.compute == Behaviour::CrashAtStart {
+            std::process::abort();
         }
         let names = self.signature.outputs.iter().map(|spec| spec.name.clone());
         Ok(names.zip(inputs.iter().map(|(_, tensor)| tensor.clone())).collect())
     }
+}
+
+fn has_zero(inputs: &Tensors) -> bool {
+    inputs.first().is_some_and(|(_, tensor)| tensor.data().contains(&0))
 }
 
 fn wait_for(gate: &Path) {
