@@ -26,6 +26,7 @@ mod keys;
 mod inference;
 mod statistics;
 mod reload;
+mod engine_process;
 mod faults;
 mod wasi_nn;
 mod wasmtime_serve;

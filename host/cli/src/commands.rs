@@ -2,7 +2,7 @@
 
 mod compile;
 mod completions;
-pub(crate) mod engine_worker;
+mod engine_worker;
 mod invoke;
 mod key;
 mod model;
@@ -15,6 +15,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::block_on;
+use crate::engines::ENGINE_WORKER;
 use crate::log::LogSettings;
 
 /// Machine-learning models as sandboxed WebAssembly functions.
@@ -54,7 +55,7 @@ pub(crate) enum Command {
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArguments),
     /// Run one model's engine for a server.
-    #[command(name = engine_worker::NAME, hide = true)]
+    #[command(name = ENGINE_WORKER, hide = true)]
     EngineWorker(engine_worker::EngineWorkerArguments),
 }
 

@@ -1,5 +1,6 @@
 //! The inference engines of this build, and where the library of ONNX Runtime is.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -7,8 +8,10 @@ use modelfn_nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use modelfn_nn::registry::EngineSettings;
 use modelfn_nn::worker::WorkerSettings;
 
-use crate::commands::engine_worker;
 use crate::settings::ModelSettings;
+
+/// The subcommand of engine processes, which the help does not show.
+pub(crate) const ENGINE_WORKER: &str = "engine-worker";
 
 /// The engines of this build, and how their processes are started.
 ///
@@ -22,10 +25,20 @@ pub(crate) fn engines(settings: &ModelSettings) -> Result<EngineSettings> {
         found => found.map_err(|e| format!("{e:#}")),
     };
     let worker = WorkerSettings {
-        arguments: engine_worker::arguments(library.as_deref(), settings.max_model_memory()),
+        arguments: worker_arguments(library.as_deref(), settings.max_model_memory()),
         load_timeout: settings.model_load_timeout,
     };
     Ok(EngineSettings { backends: backends(library), isolation: settings.model_isolation, worker: Some(worker) })
+}
+
+/// The arguments with which a server starts `modelfn engine-worker`.
+fn worker_arguments(library: Result<&Path, &String>, max_memory: u64) -> Vec<OsString> {
+    let library = match library {
+        Ok(path) => ["--library".into(), path.as_os_str().to_owned()],
+        Err(reason) => ["--no-library".into(), reason.into()],
+    };
+    let memory = ["--max-memory".into(), max_memory.to_string().into()];
+    [ENGINE_WORKER.into()].into_iter().chain(memory).chain(library).collect()
 }
 
 /// The engines of this build, with the library of ONNX Runtime or the reason why there is none.

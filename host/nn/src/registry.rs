@@ -54,8 +54,8 @@ impl Registry {
     }
 
     /// Creates a registry with the models of `options`. Models of this registry whose files are unchanged are shared,
-    /// not loaded again. A model that was not named and can't be loaded is left out with a warning. One that was named
-    /// and whose files are damaged becomes [broken](Registry::broken), and the others are served.
+    /// not loaded again. A model that was neither named nor served so far and can't be loaded is left out with a warning.
+    /// One that was named and whose files are damaged becomes [broken](Registry::broken), and the others are served.
     ///
     /// # Errors
     ///
@@ -79,8 +79,9 @@ impl Registry {
                 Ok(model) => {
                     new.models.insert(name, model);
                 }
+                Err(e) if self.models.contains_key(&name) => return Err(e),
                 Err(e) if !named => tracing::warn!("left out: {e}"),
-                Err(e) if e.is_broken_model() && !self.models.contains_key(&name) => {
+                Err(e) if e.is_broken_model() => {
                     tracing::error!("not served: {e}");
                     new.broken.insert(name, Arc::new(e));
                 }

@@ -1,8 +1,7 @@
 //! `modelfn engine-worker`: the process of one model's engine, which the server starts.
 
-use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -11,9 +10,6 @@ use modelfn_nn::worker;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::engines::backends;
-
-/// The name of the subcommand, which the help does not show.
-pub(crate) const NAME: &str = "engine-worker";
 
 /// The arguments of `modelfn engine-worker`. Stdin is the socket of the server.
 #[derive(Debug, Args)]
@@ -27,16 +23,6 @@ pub(crate) struct EngineWorkerArguments {
     /// Why there is no library.
     #[arg(long)]
     no_library: Option<String>,
-}
-
-/// The arguments with which a server starts this subcommand.
-pub(crate) fn arguments(library: Result<&Path, &String>, max_memory: u64) -> Vec<OsString> {
-    let library = match library {
-        Ok(path) => ["--library".into(), path.as_os_str().to_owned()],
-        Err(reason) => ["--no-library".into(), reason.into()],
-    };
-    let memory = ["--max-memory".into(), max_memory.to_string().into()];
-    [NAME.into()].into_iter().chain(memory).chain(library).collect()
 }
 
 /// Serves one graph until the server is gone.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Backend, Canceller, ComputeError, Engine, Graph, Isolation, LoadError, LoadOptions, Target};
-use crate::tensor::{Signature, TensorSpec, Tensors};
+use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 
 /// The engine of cards that say `engine = "fake"`.
@@ -43,6 +43,12 @@ enum Behaviour {
     Hang,
     /// The first run, which is the warm-up, ends the process.
     CrashAtStart,
+    /// The first run, which is the warm-up, does not end.
+    HangAtStart,
+    /// The first output tells what a computation can do: a 1 for each of the [`attempts`] that succeeds.
+    Reach,
+    /// Takes as many MiB of memory as the first byte of the first input says, then as `Echo`.
+    Allocate,
 }
 
 #[derive(Clone)]
@@ -129,16 +135,47 @@ impl Graph for FakeGraph {
                     }
                     return Err(ComputeError::Failed("told to spin".to_owned()));
                 }
-                Behaviour::Hang if has_zero(inputs) => loop {
-                    std::thread::sleep(Duration::from_secs(1));
-                },
-                Behaviour::Echo | Behaviour::Crash | Behaviour::Spin | Behaviour::Hang | Behaviour::CrashAtStart => {}
+                Behaviour::Hang if has_zero(inputs) => hang(),
+                Behaviour::Reach => return Ok(reach(&self.signature)),
+                Behaviour::Allocate => allocate(inputs),
+                _ => {}
             }
-        } else if self.compute == Behaviour::CrashAtStart {
-            std::process::abort();
+        } else {
+            match self.compute {
+                Behaviour::CrashAtStart => std::process::abort(),
+                Behaviour::HangAtStart => hang(),
+                _ => {}
+            }
         }
         let names = self.signature.outputs.iter().map(|spec| spec.name.clone());
         Ok(names.zip(inputs.iter().map(|(_, tensor)| tensor.clone())).collect())
+    }
+}
+
+/// Whether each of these works: opening a file, making a socket, starting a program, signalling the parent process.
+fn attempts() -> [bool; 4] {
+    [
+        std::fs::File::open("/etc/hostname").or_else(|_| std::fs::File::open("/proc/self/status")).is_ok(),
+        std::net::UdpSocket::bind("127.0.0.1:0").is_ok(),
+        std::process::Command::new("/proc/self/exe").arg("--version").output().is_ok(),
+        rustix::process::getppid().is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok()),
+    ]
+}
+
+fn reach(signature: &Signature) -> Tensors {
+    let worked = attempts().map(u8::from).to_vec();
+    let tensor = Tensor::new(DType::U8, vec![worked.len()], worked.into()).expect("a byte an element");
+    signature.outputs.iter().take(1).map(|spec| (spec.name.clone(), tensor.clone())).collect()
+}
+
+fn allocate(inputs: &Tensors) {
+    let mebibytes = inputs.first().and_then(|(_, tensor)| tensor.data().first()).copied().unwrap_or(0);
+    std::hint::black_box(vec![1_u8; usize::from(mebibytes) << 20]);
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 

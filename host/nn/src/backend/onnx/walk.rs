@@ -5,7 +5,7 @@
 use super::protobuf::{Fields, Malformed, Value};
 
 /// The deepest nesting of graphs, which bounds the recursion of this reader and of the engine.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// What is found in a file. Messages are those of the protocol buffer.
 #[derive(Clone, Copy, Debug)]
