@@ -1,19 +1,27 @@
-//! Decodes whole pictures with the library decoders of the crate `image`, and says why a file is refused.
+//! Decodes WebP and BMP with the crate `image`, says what of any format is too much, and why a file is refused.
 
 use std::io::Cursor;
 
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::error::Error;
+use crate::exif;
 use crate::pixel_format;
-use crate::types::Picture;
+use crate::types::{Picture, Raster, Samples, Window};
 
 /// Most bytes that a picture may take in memory once decoded: 33 million RGB pixels.
 pub(crate) const MAX_DECODED_BYTES: u64 = 96 << 20;
 
-/// Decodes every pixel of a file of a known format.
-pub(crate) fn decode_whole(file: &[u8], format: ImageFormat) -> Result<Picture, Error> {
+/// Longest side, in pixels: that of JPEG and GIF. Longer pictures are stripes of which a network sees nothing.
+const MAX_SIDE: u32 = 65_535;
+
+/// A file may have so many pixels, and so many more for each of its bytes: what honest formats do at the very best. So
+/// a small file costs little, whatever size it claims.
+const FREE_PIXELS: u64 = 4 << 20;
+const PIXELS_PER_BYTE: u64 = 256;
+
+/// Decodes every pixel of a WebP or BMP.
+pub(crate) fn decode(file: &[u8], format: ImageFormat, window: Window) -> Result<Picture, Error> {
     let mut reader = ImageReader::with_format(Cursor::new(file), format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
@@ -21,10 +29,15 @@ pub(crate) fn decode_whole(file: &[u8], format: ImageFormat) -> Result<Picture, 
     let mut decoder = reader.into_decoder().map_err(|error| refused(error, format))?;
     let size = decoder.dimensions();
     check_size(size, decoder.total_bytes())?;
+    check_file(size, file)?;
     // Broken metadata is no reason to refuse good pixels.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let metadata = decoder.exif_metadata().ok().flatten().unwrap_or_default();
+    let orientation = exif::orientation(&metadata);
     let pixels = DynamicImage::from_decoder(decoder).map_err(|error| refused(error, format))?;
-    Ok(Picture { samples: pixel_format::opaque_8_bit(pixels), size, reduction: 1, orientation })
+    let (samples, channels) = pixel_format::opaque_8_bit(pixels);
+    let crop = window.as_stored(orientation).crop_box(size);
+    let raster = Raster { samples, channels, width: size.0 as usize, height: size.1 as usize, crop };
+    Ok(Picture { samples: Samples::Interleaved(raster), size, orientation })
 }
 
 /// Refuses a picture of `size` that takes more than [`MAX_DECODED_BYTES`] when `bytes` is what it takes, or that is empty.
@@ -37,6 +50,23 @@ pub(crate) fn check_size((width, height): (u32, u32), bytes: u64) -> Result<(), 
             "a picture of {width} x {height} pixels would take {} MiB of memory; send one that takes at most {} MiB, such as 6000 x 4000",
             bytes >> 20,
             MAX_DECODED_BYTES >> 20
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a picture whose side is too long, and one that has more pixels than a file of this length can honestly have.
+pub(crate) fn check_file((width, height): (u32, u32), file: &[u8]) -> Result<(), Error> {
+    if width.max(height) > MAX_SIDE {
+        return Err(Error::too_large(format!(
+            "a picture of {width} x {height} pixels is too long; send one of at most {MAX_SIDE} pixels a side"
+        )));
+    }
+    let most = FREE_PIXELS + PIXELS_PER_BYTE * file.len() as u64;
+    if u64::from(width) * u64::from(height) > most {
+        return Err(Error::too_large(format!(
+            "a picture of {width} x {height} pixels in {} bytes shows next to nothing; send one of at most {most} pixels",
+            file.len()
         )));
     }
     Ok(())
@@ -59,7 +89,8 @@ fn refused(error: ImageError, format: ImageFormat) -> Error {
     }
 }
 
-fn too_much(name: &str) -> Error {
+/// The error for a file that needs more memory than it may have.
+pub(crate) fn too_much(name: &str) -> Error {
     let most = MAX_DECODED_BYTES >> 20;
     Error::too_large(format!("the {name} needs more than {most} MiB of memory; send a smaller one"))
 }
@@ -73,6 +104,7 @@ pub(crate) fn name(format: ImageFormat) -> String {
     }
 }
 
+/// The error for a file of a kind that is not read.
 pub(crate) fn unsupported(why: &str) -> Error {
     Error::unsupported(format!("{why}; send a JPEG, PNG, GIF, WebP or BMP"))
 }

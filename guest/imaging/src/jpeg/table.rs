@@ -5,7 +5,7 @@
 //! table that tells the symbol and, where it is among these bits too, the coefficient's value (EXTEND, F.2.2.1). Only
 //! codes that are longer are found by their length, as in F.2.2.3.
 
-use super::Header;
+use super::header::{Header, HuffmanSegment, ScanComponent};
 
 /// Bits that index a table.
 pub(super) const LOOK: u32 = 11;
@@ -30,15 +30,12 @@ pub(super) struct HuffmanTables {
 }
 
 impl HuffmanTables {
-    /// The tables that the scan header names.
+    /// The tables that the scan header names. Those that are not defined, or are no prefix codes, are left out.
     pub(super) fn of(header: &Header<'_>, with_skips: bool) -> Self {
-        let find = |class: u8, number: usize| {
-            let used =
-                header.components.iter().any(|c| if class == 0 { c.dc_table } else { c.ac_table } == number as u8);
-            if !used {
-                return None;
-            }
-            let (counts, values) = header.huffman_table(class, number as u8)?;
+        let find = |class: usize, number: usize| {
+            let table = |of: &ScanComponent| usize::from(if class == 0 { of.dc_table } else { of.ac_table });
+            let is_used = header.scan.components.iter().any(|component| table(component) == number);
+            let HuffmanSegment { counts, values } = is_used.then(|| header.huffman_table(class, number))??;
             HuffmanTable::new(counts, values)
         };
         let ac: [_; 4] = std::array::from_fn(|number| find(1, number));
@@ -86,7 +83,8 @@ impl Entry {
     }
 
     /// Bits of the code, and of code and value; 0 where the code is longer than a look.
-    fn lengths(self) -> (u32, u32) {
+    #[inline(always)]
+    pub(super) fn lengths(self) -> (u32, u32) {
         let size = u32::from(self.symbol() & 0x0F);
         match self.taken() {
             0 => (0, 0),
@@ -116,18 +114,6 @@ impl Entry {
 pub(super) fn advance(symbol: u8) -> u32 {
     // 0xF0 (ZRL) is a run of 16 zeros and does not end the block.
     if symbol & 0x0F == 0 && symbol < 0xF0 { END } else { u32::from(symbol >> 4) + 1 }
-}
-
-/// Whether no length has more codes than there are bits for (T.81 C.2), and each code has a value.
-pub(super) fn is_code(counts: &[u8; 16], values: &[u8]) -> bool {
-    let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-    let mut code = 0u32;
-    let fits = (1..=MAX_CODE).zip(counts).all(|(length, &count)| {
-        let end = code + u32::from(count);
-        code = end << 1;
-        end <= 1 << length
-    });
-    fits && total <= values.len().min(256)
 }
 
 impl HuffmanTable {
@@ -224,3 +210,38 @@ impl Skips {
         (skip & 0xFF, skip >> 8)
     }
 }
+
+/// The table that the standard proposes (T.81 K.3.3): of DC (class 0) or AC coefficients, for luma (number 0) or color.
+pub(super) fn standard(class: usize, number: usize) -> Option<HuffmanSegment<'static>> {
+    let (counts, values): (_, &[u8]) = match (class, number) {
+        (0, 0) => (&DC_LUMA_COUNTS, DC_VALUES),
+        (0, 1) => (&DC_COLOR_COUNTS, DC_VALUES),
+        (1, 0) => (&AC_LUMA_COUNTS, AC_LUMA_VALUES),
+        (1, 1) => (&AC_COLOR_COUNTS, AC_COLOR_VALUES),
+        _ => return None,
+    };
+    Some(HuffmanSegment { counts, values })
+}
+
+/// T.81 tables K.3 to K.6, in this order.
+const DC_LUMA_COUNTS: [u8; 16] = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];
+const DC_COLOR_COUNTS: [u8; 16] = [0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0];
+const DC_VALUES: &[u8] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+const AC_LUMA_COUNTS: [u8; 16] = [0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 125];
+const AC_LUMA_VALUES: &[u8] = b"\
+    \x01\x02\x03\x00\x04\x11\x05\x12\x21\x31\x41\x06\x13\x51\x61\x07\x22\x71\x14\x32\x81\x91\xA1\x08\x23\x42\
+    \xB1\xC1\x15\x52\xD1\xF0\x24\x33\x62\x72\x82\x09\x0A\x16\x17\x18\x19\x1A\x25\x26\x27\x28\x29\x2A\x34\x35\
+    \x36\x37\x38\x39\x3A\x43\x44\x45\x46\x47\x48\x49\x4A\x53\x54\x55\x56\x57\x58\x59\x5A\x63\x64\x65\x66\x67\
+    \x68\x69\x6A\x73\x74\x75\x76\x77\x78\x79\x7A\x83\x84\x85\x86\x87\x88\x89\x8A\x92\x93\x94\x95\x96\x97\x98\
+    \x99\x9A\xA2\xA3\xA4\xA5\xA6\xA7\xA8\xA9\xAA\xB2\xB3\xB4\xB5\xB6\xB7\xB8\xB9\xBA\xC2\xC3\xC4\xC5\xC6\xC7\
+    \xC8\xC9\xCA\xD2\xD3\xD4\xD5\xD6\xD7\xD8\xD9\xDA\xE1\xE2\xE3\xE4\xE5\xE6\xE7\xE8\xE9\xEA\xF1\xF2\xF3\xF4\
+    \xF5\xF6\xF7\xF8\xF9\xFA";
+const AC_COLOR_COUNTS: [u8; 16] = [0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 119];
+const AC_COLOR_VALUES: &[u8] = b"\
+    \x00\x01\x02\x03\x11\x04\x05\x21\x31\x06\x12\x41\x51\x07\x61\x71\x13\x22\x32\x81\x08\x14\x42\x91\xA1\xB1\
+    \xC1\x09\x23\x33\x52\xF0\x15\x62\x72\xD1\x0A\x16\x24\x34\xE1\x25\xF1\x17\x18\x19\x1A\x26\x27\x28\x29\x2A\
+    \x35\x36\x37\x38\x39\x3A\x43\x44\x45\x46\x47\x48\x49\x4A\x53\x54\x55\x56\x57\x58\x59\x5A\x63\x64\x65\x66\
+    \x67\x68\x69\x6A\x73\x74\x75\x76\x77\x78\x79\x7A\x82\x83\x84\x85\x86\x87\x88\x89\x8A\x92\x93\x94\x95\x96\
+    \x97\x98\x99\x9A\xA2\xA3\xA4\xA5\xA6\xA7\xA8\xA9\xAA\xB2\xB3\xB4\xB5\xB6\xB7\xB8\xB9\xBA\xC2\xC3\xC4\xC5\
+    \xC6\xC7\xC8\xC9\xCA\xD2\xD3\xD4\xD5\xD6\xD7\xD8\xD9\xDA\xE2\xE3\xE4\xE5\xE6\xE7\xE8\xE9\xEA\xF2\xF3\xF4\
+    \xF5\xF6\xF7\xF8\xF9\xFA";
