@@ -16,7 +16,8 @@ pub(crate) fn planes_to_rgb(planes: &[Vec<u8>], color: ColorModel) -> Option<Vec
         (ColorModel::Rgb, [red, green, blue]) => interleave(red, green, blue),
         // Without ink, which is 255, what is below shows; black covers all three.
         (ColorModel::Cmyk, [cyan, magenta, yellow, black]) => darken(interleave(cyan, magenta, yellow), black),
-        (ColorModel::Ycck, [luma, blue, red, black]) => darken(ycc_to_rgb(luma, blue, red), black),
+        // Adobe's YCbCr stands for the inks' complements.
+        (ColorModel::Ycck, [luma, blue, red, black]) => darken(inverted(ycc_to_rgb(luma, blue, red)), black),
         _ => return None,
     })
 }
@@ -24,6 +25,11 @@ pub(crate) fn planes_to_rgb(planes: &[Vec<u8>], color: ColorModel) -> Option<Vec
 /// Interleaves the planes of red, green and blue.
 pub(crate) fn interleave(red: &[u8], green: &[u8], blue: &[u8]) -> Vec<u8> {
     red.iter().zip(green).zip(blue).flat_map(|((&red, &green), &blue)| [red, green, blue]).collect()
+}
+
+fn inverted(mut samples: Vec<u8>) -> Vec<u8> {
+    samples.iter_mut().for_each(|sample| *sample = !*sample);
+    samples
 }
 
 /// Multiplies each pixel by its black, where 255 is no ink.
@@ -108,7 +114,7 @@ mod tests {
         assert_eq!(planes_to_rgb(&planes, ColorModel::Cmyk), Some(vec![40, 20, 10]));
         let ycc = ycc_to_rgb(&[200], &[100], &[51]);
         assert_eq!(planes_to_rgb(&planes[..3], ColorModel::Ycc), Some(ycc.clone()));
-        assert_eq!(planes_to_rgb(&planes, ColorModel::Ycck), Some(darken(ycc, &[51])));
+        assert_eq!(planes_to_rgb(&planes, ColorModel::Ycck), Some(darken(inverted(ycc), &[51])));
         assert_eq!(planes_to_rgb(&planes[..1], ColorModel::Gray), Some(vec![200; 3]));
         assert_eq!(planes_to_rgb(&planes[..2], ColorModel::Ycc), None);
     }

@@ -32,11 +32,15 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     }
     let mut rows = RowCollector::new(size, 3, window, Orientation::NoTransforms);
     let mut indices = vec![0; pixels];
-    decoder.read_into_buffer(&mut indices).map_err(refused)?;
+    // The decoder's own way to order interlaced rows asks for them one by one, and fails where codes are longer than rows.
+    if !decoder.fill_buffer(&mut indices).map_err(refused)? {
+        return Err(broken(ImageFormat::Gif, "its data ends early"));
+    }
     let colors = colors(decoder.palette().unwrap_or_default(), placed.transparent);
     let mut row = vec![BEHIND; size.0 as usize];
     for y in 0..size.1 as usize {
-        let line = y.checked_sub(placed.top).and_then(|y| indices.chunks_exact(placed.width).nth(y));
+        let line = y.checked_sub(placed.top).and_then(|y| placed.order.get(y));
+        let line = line.and_then(|&line| indices.chunks_exact(placed.width).nth(line));
         match line {
             Some(line) => {
                 let targets = row.iter_mut().skip(placed.left);
@@ -54,6 +58,8 @@ struct Placed {
     left: usize,
     top: usize,
     width: usize,
+    /// For each row from the top, which one of the file it is.
+    order: Vec<usize>,
     /// The index without color.
     transparent: Option<u8>,
 }
@@ -64,9 +70,23 @@ impl Placed {
             left: frame.left.into(),
             top: frame.top.into(),
             width: frame.width.into(),
+            order: order(frame.height.into(), frame.interlaced),
             transparent: frame.transparent,
         }
     }
+}
+
+/// For each of `height` rows, from the top, which one of the file it is: the rows of an interlaced frame come in four
+/// passes (GIF89a, appendix E).
+fn order(height: usize, is_interlaced: bool) -> Vec<usize> {
+    if !is_interlaced {
+        return (0..height).collect();
+    }
+    let passes = [(0, 8), (4, 8), (2, 4), (1, 2)];
+    let in_file = passes.into_iter().flat_map(|(start, step)| (start..height).step_by(step));
+    let mut order = vec![0; height];
+    in_file.enumerate().for_each(|(line, y)| order[y] = line);
+    order
 }
 
 /// Width and height of the screen, or of what it takes to show all of the frame.
@@ -89,5 +109,17 @@ fn refused(error: DecodingError) -> Error {
     match error {
         DecodingError::MemoryLimit | DecodingError::OutOfMemory => too_much("GIF"),
         other => broken(ImageFormat::Gif, &other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interlaced_rows_are_put_in_order() {
+        assert_eq!(order(10, true), [0, 5, 3, 6, 2, 7, 4, 8, 1, 9]);
+        assert_eq!(order(1, true), [0]);
+        assert_eq!(order(3, false), [0, 1, 2]);
     }
 }

@@ -39,8 +39,7 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
         picture.chunks_exact(width).enumerate().for_each(|(y, row)| rows.push(y, row));
     } else {
         for y in 0..size.1 as usize {
-            let row =
-                reader.next_row().map_err(refused)?.ok_or_else(|| broken(ImageFormat::Png, "rows are missing"))?;
+            let row = reader.next_row().map_err(refused)?.ok_or_else(rows_missing)?;
             rows.push(y, row.data());
         }
     }
@@ -55,12 +54,26 @@ fn interlaced(
 ) -> Result<Vec<u8>, Error> {
     let stride = width as usize * samples_per_pixel;
     let mut picture = vec![0; stride * height as usize];
-    while let Some(row) = reader.next_interlaced_row().map_err(refused)? {
+    for _ in 0..rows_of_passes(width, height) {
+        let row = reader.next_interlaced_row().map_err(refused)?.ok_or_else(rows_missing)?;
         if let png::InterlaceInfo::Adam7(pass) = row.interlace() {
             png::expand_interlaced_row(&mut picture, stride, row.data(), pass, 8 * samples_per_pixel as u8);
         }
     }
     Ok(picture)
+}
+
+/// The rows of all seven passes (PNG, 8.2), which end before the chunks behind the picture's data are read.
+fn rows_of_passes(width: u32, height: u32) -> u32 {
+    let passes = [(0, 0, 8), (4, 0, 8), (0, 4, 8), (2, 0, 4), (0, 2, 4), (1, 0, 2), (0, 1, 2)];
+    let rows = |(left, top, step): (u32, u32, u32)| {
+        if width > left { height.saturating_sub(top).div_ceil(step) } else { 0 }
+    };
+    passes.into_iter().map(rows).sum()
+}
+
+fn rows_missing() -> Error {
+    broken(ImageFormat::Png, "rows are missing")
 }
 
 /// What the chunk eXIf says, which may stand before the picture's data or behind it.

@@ -64,7 +64,7 @@ pub enum ColorModel {
     Rgb,
     /// Cyan, magenta, yellow and black, inverted as Adobe writes them: 255 is no ink.
     Cmyk,
-    /// The same with YCbCr instead of the three inks.
+    /// The same with YCbCr of the complements of the three inks.
     Ycck,
 }
 
