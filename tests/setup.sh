@@ -22,7 +22,8 @@ readonly PILLOW=target/pillow
 say() { echo "tests: $*" >&2; }
 
 install_packages() {
-  if command -v "${PROGRAMS[@]}" >/dev/null; then
+  # `type`, unlike `command -v`, fails if one of them is missing.
+  if type -P "${PROGRAMS[@]}" >/dev/null; then
     say "${PROGRAMS[*]} are there"
     return
   fi

@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 
+from PIL import Image, ImageOps
+
 import jpegs
 import writers
-from PIL import Image, ImageOps
 
 # The largest difference of a sample, and the mean one. Lossless files differ by rounding alone. Decoders of JPEG agree
 # on coefficients, and differ by how they round transforms and enlarge color.
@@ -132,7 +133,15 @@ def webp(random, size):
 
 def by_cwebp(random, picture):
     """A WebP with options that Pillow has no name for."""
-    arguments = ["-quiet", "-q", random.randint(10, 100), "-segments", random.randint(1, 4), "-f", random.randint(0, 100)]
+    arguments = [
+        "-quiet",
+        "-q",
+        random.randint(10, 100),
+        "-segments",
+        random.randint(1, 4),
+        "-f",
+        random.randint(0, 100),
+    ]
     arguments += random.choice(([], ["-strong"], ["-nostrong"], ["-near_lossless", "40"], ["-jpeg_like"]))
     with tempfile.TemporaryDirectory() as folder:
         source, target = pathlib.Path(folder, "in.png"), pathlib.Path(folder, "out.webp")
@@ -165,7 +174,7 @@ def main(folder, count, seed):
     folder.mkdir(parents=True, exist_ok=True)
     files, refused = [], collections.Counter()
     for n in range(count):
-        random = randomness.Random(f"{seed} {n}")
+        random = randomness.Random(f"{seed} {n}")  # noqa: S311 - reproducible files, no secrets
         make = FORMATS[n % len(FORMATS)]
         suffix, file, facts, tolerance = make(random, some_size(random))
         try:

@@ -81,7 +81,7 @@ def progressive_scans(random, count):
 
 
 def run(program, *arguments, given):
-    result = subprocess.run([program, *map(str, arguments)], input=given, capture_output=True)
+    result = subprocess.run([program, *map(str, arguments)], input=given, capture_output=True, check=False)
     if result.returncode:
         raise RuntimeError(f"{program} {arguments}: {result.stderr.decode()}")
     return result.stdout
@@ -132,7 +132,8 @@ def by_pillow(random, picture):
     file = io.BytesIO()
     picture.convert(mode).save(file, "jpeg", **options)
     file = file.getvalue()
-    facts = {"sampling": options.get("subsampling", "4:4:4"), "kind": "progressive" if options["progressive"] else "one scan"}
+    kind = "progressive" if options["progressive"] else "one scan"
+    facts = {"sampling": options.get("subsampling", "4:4:4"), "kind": kind}
     if mode == "CMYK" and random.random() < 0.5:
         # Photoshop's kind: the same numbers, but called luma and differences of colors, and black.
         file = behind_start(without(file, 0xEE), segment(0xEE, b"Adobe\0\x64\0\0\0\0\x02"))
@@ -161,5 +162,6 @@ def broken(random, file, facts):
         file = file.removesuffix(END)
     elif name == "parameters":
         _, _, end = list(segments(file))[-1]
-        file = file[: end - 3] + bytes([random.choice((0, 1, 5)), random.choice((0, 63)), random.choice((0, 0x21))]) + file[end:]
+        parameters = random.choice((0, 1, 5)), random.choice((0, 63)), random.choice((0, 0x21))
+        file = file[: end - 3] + bytes(parameters) + file[end:]
     return file, facts | {"fault": name}

@@ -29,8 +29,9 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     let (info, samples_per_pixel) = (reader.info(), reader.output_color_type().0.samples());
     let (size, is_interlaced) = ((info.width, info.height), info.interlaced);
     check_file(size, file)?;
-    let bytes = u64::from(size.0) * u64::from(size.1) * samples_per_pixel as u64;
-    check_size(size, bytes)?;
+    // Samples of 16 bits take time and memory, too, before they are halved.
+    let bytes = samples_per_pixel.max(info.bytes_per_pixel()) as u64;
+    check_size(size, u64::from(size.0) * u64::from(size.1) * bytes)?;
     let orientation = orientation(file);
     let mut rows = RowCollector::new(size, samples_per_pixel, window, orientation);
     if is_interlaced {
