@@ -16,6 +16,7 @@ mod traces;
 mod batching;
 mod cli;
 mod classify;
+mod pictures;
 mod differential;
 mod layers;
 mod module_graph;

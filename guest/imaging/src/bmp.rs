@@ -1,6 +1,16 @@
-//! Mends the headers of BMPs that Windows and Pillow show and the library decoder does not.
+//! BMP. Headers that Windows and Pillow accept and the library decoder does not are mended first.
 
 use std::borrow::Cow;
+use std::io::Cursor;
+
+use image::codecs::bmp::BmpDecoder;
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat};
+
+use crate::error::Error;
+use crate::limits::{broken, check_file, check_size, too_much, unsupported};
+use crate::raster::RowCollector;
+use crate::types::{Picture, Samples, Window};
 
 /// Bytes of the file header, and of Windows' bitmap header behind it.
 const FILE_HEADER: usize = 14;
@@ -12,9 +22,39 @@ const OS2_HEADERS: [usize; 2] = [16, 64];
 /// The compression that has masks for red, green and blue behind the header.
 const BITFIELDS: u32 = 3;
 
+/// Decodes a BMP, and keeps as much of it as `window` needs.
+pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
+    let file = mended(file);
+    let decoder = BmpDecoder::new(Cursor::new(&file)).map_err(refused)?;
+    let (size, color) = (decoder.dimensions(), decoder.color_type());
+    check_size(size, decoder.total_bytes())?;
+    check_file(size, &file)?;
+    let samples_per_pixel = match color {
+        ColorType::L8 => 1,
+        ColorType::Rgb8 => 3,
+        ColorType::Rgba8 => 4,
+        _ => return Err(unsupported("this kind of BMP is not read")),
+    };
+    let pixels = DynamicImage::from_decoder(decoder).map_err(refused)?.into_bytes();
+    let mut rows = RowCollector::new(size, samples_per_pixel, window, Orientation::NoTransforms);
+    let stride = size.0 as usize * samples_per_pixel;
+    pixels.chunks_exact(stride).enumerate().for_each(|(y, row)| rows.push(y, row));
+    Ok(Picture { samples: Samples::Interleaved(rows.into_raster()), size, orientation: Orientation::NoTransforms })
+}
+
+fn refused(error: ImageError) -> Error {
+    match error {
+        ImageError::Limits(_) => too_much("BMP"),
+        // The decoder calls a size that overflows 32 bits unsupported, but it is too large.
+        ImageError::Unsupported(what) if what.to_string().contains("too large") => too_much("BMP"),
+        ImageError::Unsupported(what) => unsupported(&format!("this kind of BMP is not read ({what})")),
+        other => broken(ImageFormat::Bmp, &other.to_string()),
+    }
+}
+
 /// The file with a header that the decoder reads, and with an offset of its pixels that does not lie in its header or
 /// palette. The file itself where it is right already, or too short to tell.
-pub(crate) fn mended(file: &[u8]) -> Cow<'_, [u8]> {
+fn mended(file: &[u8]) -> Cow<'_, [u8]> {
     let file = with_known_header(file);
     match right_offset(&file) {
         Some(offset) => {

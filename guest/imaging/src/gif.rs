@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 use gif::{DecodeOptions, DecodingError, Frame, MemoryLimit};
 
 use crate::error::Error;
-use crate::library::{MAX_DECODED_BYTES, broken, check_file, check_size, too_much};
+use crate::limits::{MAX_DECODED_BYTES, broken, check_file, check_size, too_much};
 use crate::raster::RowCollector;
 use crate::types::{Picture, Samples, Window};
 
@@ -26,7 +26,8 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     let size = size(screen, frame);
     let (pixels, placed) = (usize::from(frame.width) * usize::from(frame.height), Placed::of(frame));
     check_file(size, file)?;
-    check_size(size, u64::from(size.0) * u64::from(size.1))?;
+    // Three samples a pixel.
+    check_size(size, 3 * u64::from(size.0) * u64::from(size.1))?;
     if pixels == 0 {
         return Err(broken(ImageFormat::Gif, "its frame has no pixels"));
     }

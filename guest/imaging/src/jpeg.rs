@@ -18,7 +18,7 @@ mod target;
 use image::ImageFormat;
 
 use crate::error::Error;
-use crate::library::{broken, check_file, unsupported};
+use crate::limits::{broken, check_file, unsupported};
 use crate::types::{Picture, Samples, Window};
 use header::{Header, Next, Process};
 
@@ -26,11 +26,14 @@ const NO_TABLE: &str = "a scan names a table that is not there";
 const NO_SCAN: &str = "a scan is missing";
 
 /// The most work that a file may take, in blocks of 8 x 8 samples that its scans pass over: 340 megapixels of 4:2:0 in one
-/// scan, or 12 megapixels in thirty. It bounds the time; honest files need a tenth.
+/// scan, or 20 megapixels in fifteen. It bounds the time to half a second.
 const MAX_BLOCKS: u64 = 8 << 20;
 
-/// What a scan costs beside its blocks, which is making its tables, in blocks.
+/// What a scan costs beside its blocks, in blocks: making its tables.
 const SCAN_COST: u64 = 200;
+
+/// Bytes of a progressive file that cost as much as a block: their bits change coefficients that are there already.
+const BYTES_PER_BLOCK: u64 = 2;
 
 /// Decodes a JPEG, as much of it and as large as `window` needs.
 pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
@@ -54,7 +57,7 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     Ok(Picture { samples: Samples::Planes(planes, color), size, orientation })
 }
 
-/// Counts what the scans of a file cost.
+/// Counts what the scans of a file cost, in blocks.
 #[derive(Debug, Default)]
 struct Work {
     blocks: u64,
@@ -67,7 +70,27 @@ impl Work {
     ///
     /// The picture is too large, or has too many scans.
     fn scan(&mut self, header: &Header<'_>) -> Result<(), Error> {
-        self.blocks += header.blocks_in_scan() + SCAN_COST;
+        self.add(header.blocks_in_scan() + SCAN_COST, header)
+    }
+
+    /// Adds all scans of a progressive file, of which `header` is at the first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Work::scan`].
+    fn all_scans(&mut self, header: &Header<'_>) -> Result<(), Error> {
+        self.add(header.data().len() as u64 / BYTES_PER_BLOCK, header)?;
+        let mut header = header.clone();
+        loop {
+            self.scan(&header)?;
+            if header.next_scan() != Next::Scan {
+                return Ok(());
+            }
+        }
+    }
+
+    fn add(&mut self, blocks: u64, header: &Header<'_>) -> Result<(), Error> {
+        self.blocks += blocks;
         if self.blocks <= MAX_BLOCKS {
             return Ok(());
         }

@@ -6,9 +6,9 @@
 use image::ImageFormat;
 
 use crate::error::Error;
-use crate::library::{name, unsupported};
+use crate::limits::{name, unsupported};
 use crate::types::{Picture, Window};
-use crate::{bmp, gif, jpeg, library, png};
+use crate::{bmp, gif, jpeg, png, webp};
 
 /// Decodes a JPEG, PNG, GIF (its first frame), WebP or BMP.
 ///
@@ -23,8 +23,8 @@ pub fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
         Ok(ImageFormat::Jpeg) => jpeg::decode(file, window),
         Ok(ImageFormat::Png) => png::decode(file, window),
         Ok(ImageFormat::Gif) => gif::decode(file, window),
-        Ok(ImageFormat::WebP) => library::decode(file, ImageFormat::WebP, window),
-        Ok(ImageFormat::Bmp) => library::decode(&bmp::mended(file), ImageFormat::Bmp, window),
+        Ok(ImageFormat::WebP) => webp::decode(file, window),
+        Ok(ImageFormat::Bmp) => bmp::decode(file, window),
         Ok(other) => Err(unsupported(&format!("{} pictures are not read", name(other)))),
         Err(_) => Err(unsupported("the bytes are no picture")),
     }

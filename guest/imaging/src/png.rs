@@ -10,7 +10,7 @@ use png::{Decoder, DecodingError, Limits, Reader, Transformations};
 
 use crate::error::Error;
 use crate::exif;
-use crate::library::{MAX_DECODED_BYTES, broken, check_file, check_size, too_much, unsupported};
+use crate::limits::{MAX_DECODED_BYTES, broken, check_file, check_size, too_much, unsupported};
 use crate::raster::RowCollector;
 use crate::types::{Picture, Samples, Window};
 
@@ -53,25 +53,49 @@ fn interlaced(
     (width, height): (u32, u32),
     samples_per_pixel: usize,
 ) -> Result<Vec<u8>, Error> {
-    let stride = width as usize * samples_per_pixel;
-    let mut picture = vec![0; stride * height as usize];
-    for _ in 0..rows_of_passes(width, height) {
-        let row = reader.next_interlaced_row().map_err(refused)?.ok_or_else(rows_missing)?;
-        if let png::InterlaceInfo::Adam7(pass) = row.interlace() {
-            png::expand_interlaced_row(&mut picture, stride, row.data(), pass, 8 * samples_per_pixel as u8);
+    let (width, height) = (width as usize, height as usize);
+    let mut picture = vec![0; width * height * samples_per_pixel];
+    for Pass { left, top, right, down } in PASSES {
+        // A pass without columns has no rows.
+        let rows = if left < width { (top..height).step_by(down) } else { (0..0).step_by(1) };
+        for y in rows {
+            let row = reader.next_interlaced_row().map_err(refused)?.ok_or_else(rows_missing)?;
+            let target = &mut picture[y * width * samples_per_pixel..][..width * samples_per_pixel];
+            match samples_per_pixel {
+                1 => spread::<1>(row.data(), target, (left, right)),
+                2 => spread::<2>(row.data(), target, (left, right)),
+                3 => spread::<3>(row.data(), target, (left, right)),
+                _ => spread::<4>(row.data(), target, (left, right)),
+            }
         }
     }
     Ok(picture)
 }
 
-/// The rows of all seven passes (PNG, 8.2), which end before the chunks behind the picture's data are read.
-fn rows_of_passes(width: u32, height: u32) -> u32 {
-    let passes = [(0, 0, 8), (4, 0, 8), (0, 4, 8), (2, 0, 4), (0, 2, 4), (1, 0, 2), (0, 1, 2)];
-    let rows = |(left, top, step): (u32, u32, u32)| {
-        if width > left { height.saturating_sub(top).div_ceil(step) } else { 0 }
-    };
-    passes.into_iter().map(rows).sum()
+/// Writes the pixels of a pass's row to a whole row: the first column, and the step to the next one.
+fn spread<const SAMPLES: usize>(row: &[u8], target: &mut [u8], (left, right): (usize, usize)) {
+    let targets = target.as_chunks_mut::<SAMPLES>().0.iter_mut().skip(left).step_by(right);
+    targets.zip(row.as_chunks::<SAMPLES>().0).for_each(|(target, pixel)| *target = *pixel);
 }
+
+/// Which pixels a pass of an interlaced picture has (PNG, 8.2).
+struct Pass {
+    left: usize,
+    top: usize,
+    /// Columns from one pixel to the next, and rows from one row to the next.
+    right: usize,
+    down: usize,
+}
+
+const PASSES: [Pass; 7] = [
+    Pass { left: 0, top: 0, right: 8, down: 8 },
+    Pass { left: 4, top: 0, right: 8, down: 8 },
+    Pass { left: 0, top: 4, right: 4, down: 8 },
+    Pass { left: 2, top: 0, right: 4, down: 4 },
+    Pass { left: 0, top: 2, right: 2, down: 4 },
+    Pass { left: 1, top: 0, right: 2, down: 2 },
+    Pass { left: 0, top: 1, right: 1, down: 2 },
+];
 
 fn rows_missing() -> Error {
     broken(ImageFormat::Png, "rows are missing")

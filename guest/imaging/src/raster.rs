@@ -60,7 +60,7 @@ impl RowCollector {
 }
 
 /// One sample composed over white, rounded to the nearest.
-pub(crate) fn over_white(ink: u8, alpha: u8) -> u8 {
+fn over_white(ink: u8, alpha: u8) -> u8 {
     let (ink, alpha) = (u32::from(ink), u32::from(alpha));
     ((ink * alpha + 255 * (255 - alpha) + 127) / 255) as u8
 }

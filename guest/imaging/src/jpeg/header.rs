@@ -9,7 +9,7 @@ use super::table;
 use crate::types::ColorModel;
 
 /// What the segments that were read so far say: the frame, and what is in force for the scan that follows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Header<'a> {
     file: &'a [u8],
     pub(super) size: (u16, u16),
@@ -48,7 +48,7 @@ pub(super) enum Process {
 }
 
 /// A component of the frame (T.81 B.2.2).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Component {
     pub(super) id: u8,
     /// Horizontal and vertical sampling factors.
@@ -58,7 +58,7 @@ pub(super) struct Component {
 }
 
 /// A scan header (T.81 B.2.3).
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ScanHeader {
     pub(super) components: Vec<ScanComponent>,
     /// First and last coefficient of the scan, in zigzag order.

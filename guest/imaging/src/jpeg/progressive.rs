@@ -5,10 +5,10 @@ use super::bits::BitReader;
 use super::header::{Header, Next, ScanComponent};
 use super::idct::Block;
 use super::table::{Broken, HuffmanTable, HuffmanTables};
-use super::target::{Cosines, IsFlat, Target, ZIGZAG};
+use super::target::{Cosines, IsFlat, Target, dezigzag};
 use super::{NO_SCAN, NO_TABLE, Work, damaged};
 use crate::error::Error;
-use crate::library::check_size;
+use crate::limits::check_size;
 use crate::types::{Plane, Window};
 
 const BAD_SCAN: Broken = "a scan of coefficients that are none";
@@ -19,7 +19,8 @@ const ABSENT: u8 = u8::MAX;
 
 /// The coefficients of a component.
 struct Coefficients {
-    blocks: Vec<Block>,
+    /// In zigzag order.
+    blocks: Vec<[i16; 64]>,
     /// Blocks of a row, those included that only fill an MCU.
     across: usize,
     /// The lowest bit of each coefficient, in zigzag order, that is known so far; [`ABSENT`] before its first scan.
@@ -48,10 +49,9 @@ struct Scan<'a> {
 ///
 /// The file is damaged, its coefficients and planes would take too much memory, or it would take too much work.
 pub(super) fn decode(mut header: Header<'_>, window: Window) -> Result<Vec<Plane>, Error> {
+    Work::default().all_scans(&header)?;
     let mut coefficients = allocate(&header, window)?;
-    let mut work = Work::default();
     let end = loop {
-        work.scan(&header)?;
         let read = scan(&header, window, &mut coefficients).map_err(damaged)?;
         header.at += read;
         match header.next_scan() {
@@ -152,7 +152,12 @@ impl<'a> Scan<'a> {
     }
 
     #[inline(always)]
-    fn block(&mut self, bits: &mut BitReader<'_>, component: ScanComponent, block: &mut Block) -> Result<(), Broken> {
+    fn block(
+        &mut self,
+        bits: &mut BitReader<'_>,
+        component: ScanComponent,
+        block: &mut [i16; 64],
+    ) -> Result<(), Broken> {
         match (self.spectral.0, self.refines) {
             (0, false) => {
                 let table = self.tables.dc[usize::from(component.dc_table) & 3].as_deref().ok_or(NO_TABLE)?;
@@ -173,12 +178,24 @@ impl<'a> Scan<'a> {
     }
 
     /// Decodes the first bits of a block's coefficients (T.81 G.1.2.2).
-    #[inline(never)]
-    fn first(&mut self, bits: &mut BitReader<'_>, table: &HuffmanTable, block: &mut Block) -> Result<(), Broken> {
+    #[inline(always)]
+    fn first(&mut self, bits: &mut BitReader<'_>, table: &HuffmanTable, block: &mut [i16; 64]) -> Result<(), Broken> {
         if self.end_of_band_run > 0 {
             self.end_of_band_run -= 1;
             return Ok(());
         }
+        self.first_of_band(bits, table, block)
+    }
+
+    /// Not inlined, and with a reader of its own, since the compiler then keeps its variables in registers.
+    #[inline(never)]
+    fn first_of_band(
+        &mut self,
+        reader: &mut BitReader<'_>,
+        table: &HuffmanTable,
+        block: &mut [i16; 64],
+    ) -> Result<(), Broken> {
+        let mut bits = *reader;
         let (mut index, end) = self.spectral;
         while index <= end {
             let symbol = bits.symbol(table)?;
@@ -187,7 +204,7 @@ impl<'a> Scan<'a> {
                 (15, 0) => index += 16,
                 (_, 0) => {
                     self.end_of_band_run = (1 << run) + bits.take(run as u32) - 1;
-                    return Ok(());
+                    break;
                 }
                 _ => {
                     index += run;
@@ -195,17 +212,26 @@ impl<'a> Scan<'a> {
                         return Err(BAD_RUN);
                     }
                     let value = super::table::extend(bits.take(size), size);
-                    block[usize::from(ZIGZAG[index & 63]) & 63] = (value << self.low) as i16;
+                    block[index & 63] = (value << self.low) as i16;
                     index += 1;
                 }
             }
         }
+        *reader = bits;
         Ok(())
     }
 
     /// Decodes one more bit of a block's coefficients (T.81 G.1.2.3).
+    ///
+    /// Not inlined, and with a reader of its own, as above.
     #[inline(never)]
-    fn refine(&mut self, bits: &mut BitReader<'_>, table: &HuffmanTable, block: &mut Block) -> Result<(), Broken> {
+    fn refine(
+        &mut self,
+        reader: &mut BitReader<'_>,
+        table: &HuffmanTable,
+        block: &mut [i16; 64],
+    ) -> Result<(), Broken> {
+        let mut bits = *reader;
         let (mut index, end) = self.spectral;
         let bit = 1i16 << self.low;
         while self.end_of_band_run == 0 && index <= end {
@@ -221,18 +247,19 @@ impl<'a> Scan<'a> {
                 _ if bits.take(1) == 1 => bit,
                 _ => -bit,
             };
-            index = correct(bits, block, (index, end), Correction { zeros: run, bit });
+            index = correct(&mut bits, block, (index, end), Correction { zeros: run, bit });
             if index <= end && new != 0 {
-                block[usize::from(ZIGZAG[index & 63]) & 63] = new;
+                block[index & 63] = new;
             }
             index += 1;
         }
         if self.end_of_band_run > 0 {
             self.end_of_band_run -= 1;
             if index <= end && block[1..] != [0; 63] {
-                correct(bits, block, (index, end), Correction { zeros: u32::MAX, bit });
+                correct(&mut bits, block, (index, end), Correction { zeros: u32::MAX, bit });
             }
         }
+        *reader = bits;
         Ok(())
     }
 }
@@ -247,14 +274,15 @@ struct Correction {
 
 /// Corrects coefficients from the first of `band` on; returns the index of the one that is 0 and comes after
 /// `zeros` others, or one behind the band.
+#[inline(always)]
 fn correct(
     bits: &mut BitReader<'_>,
-    block: &mut Block,
+    block: &mut [i16; 64],
     (mut index, end): (usize, usize),
     Correction { mut zeros, bit }: Correction,
 ) -> usize {
     while index <= end {
-        let coefficient = &mut block[usize::from(ZIGZAG[index & 63]) & 63];
+        let coefficient = &mut block[index & 63];
         if *coefficient == 0 {
             if zeros == 0 {
                 break;
@@ -276,9 +304,12 @@ impl Coefficients {
         for row in target.rows.clone() {
             for column in target.columns.clone() {
                 let block = self.blocks.get(row * self.across + column)?;
-                let is_flat = if block[1..] == [0; 63] { IsFlat::Yes } else { IsFlat::No };
                 let at = target.place((column, row))?;
-                target.reconstruct(at, block, is_flat, cosines);
+                if target.side == 1 || block[1..] == [0; 63] {
+                    target.fill(at, block[0]);
+                } else {
+                    target.reconstruct(at, &dezigzag(block), IsFlat::No, cosines);
+                }
             }
         }
         Some(target.plane)

@@ -11,7 +11,7 @@ use super::table::{Broken, HuffmanTables};
 use super::target::{Cosines, IsFlat, Target, ZIGZAG, last_coefficient};
 use super::{EndMarker, NO_SCAN, NO_TABLE, Work, damaged};
 use crate::error::Error;
-use crate::library::check_size;
+use crate::limits::check_size;
 use crate::types::{Plane, Window};
 
 /// The smallest scan, in bytes, for which [`super::table::Skips`] save more time than making them takes.

@@ -53,7 +53,7 @@ impl Target {
         let (left, top) = (columns.start / side * side, rows.start / side * side);
         let quantization = header.quantization.get(usize::from(component.quantization))?.as_ref()?;
         Some(Self {
-            quantization: dezigzag(quantization),
+            quantization: dezigzag(&quantization.map(|value| value as i16)),
             side,
             columns: left / side..columns.end.div_ceil(side),
             rows: top / side..rows.end.div_ceil(side),
@@ -139,13 +139,13 @@ pub(super) fn last_coefficient(side: usize) -> u32 {
     }
 }
 
-/// Quantization values of each coefficient, reordered from zigzag order to that of a [`Block`].
-fn dezigzag(in_file: &[u16; 64]) -> [i16; 64] {
-    let mut values = [0; 64];
+/// What is in zigzag order, in the order of a [`Block`].
+pub(super) fn dezigzag(in_file: &[i16; 64]) -> Block {
+    let mut block = [0; 64];
     for (&index, &value) in ZIGZAG.iter().zip(in_file) {
-        values[usize::from(index)] = value as i16;
+        block[usize::from(index) & 63] = value;
     }
-    values
+    block
 }
 
 /// Computes the zigzag sequence, which runs along the diagonals in alternating directions.

@@ -1,13 +1,8 @@
-//! Decodes WebP and BMP with the crate `image`, says what of any format is too much, and why a file is refused.
+//! What of any format is too much, and why a file is refused.
 
-use std::io::Cursor;
-
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::ImageFormat;
 
 use crate::error::Error;
-use crate::exif;
-use crate::pixel_format;
-use crate::types::{Picture, Raster, Samples, Window};
 
 /// Most bytes that a picture may take in memory once decoded: 33 million RGB pixels.
 pub(crate) const MAX_DECODED_BYTES: u64 = 96 << 20;
@@ -17,28 +12,8 @@ const MAX_SIDE: u32 = 65_535;
 
 /// A file may have so many pixels, and so many more for each of its bytes: what honest formats do at the very best. So
 /// a small file costs little, whatever size it claims.
-const FREE_PIXELS: u64 = 4 << 20;
+const FREE_PIXELS: u64 = 2 << 20;
 const PIXELS_PER_BYTE: u64 = 256;
-
-/// Decodes every pixel of a WebP or BMP.
-pub(crate) fn decode(file: &[u8], format: ImageFormat, window: Window) -> Result<Picture, Error> {
-    let mut reader = ImageReader::with_format(Cursor::new(file), format);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|error| refused(error, format))?;
-    let size = decoder.dimensions();
-    check_size(size, decoder.total_bytes())?;
-    check_file(size, file)?;
-    // Broken metadata is no reason to refuse good pixels.
-    let metadata = decoder.exif_metadata().ok().flatten().unwrap_or_default();
-    let orientation = exif::orientation(&metadata);
-    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| refused(error, format))?;
-    let (samples, channels) = pixel_format::opaque_8_bit(pixels);
-    let crop = window.as_stored(orientation).crop_box(size);
-    let raster = Raster { samples, channels, width: size.0 as usize, height: size.1 as usize, crop };
-    Ok(Picture { samples: Samples::Interleaved(raster), size, orientation })
-}
 
 /// Refuses a picture of `size` that takes more than [`MAX_DECODED_BYTES`] when `bytes` is what it takes, or that is empty.
 pub(crate) fn check_size((width, height): (u32, u32), bytes: u64) -> Result<(), Error> {
@@ -76,17 +51,6 @@ pub(crate) fn check_file((width, height): (u32, u32), file: &[u8]) -> Result<(),
 pub(crate) fn broken(format: ImageFormat, reason: &str) -> Error {
     let name = name(format);
     Error::damaged(format!("the {name} is broken or cut off ({reason}); send it again or save it anew"))
-}
-
-fn refused(error: ImageError, format: ImageFormat) -> Error {
-    let name = name(format);
-    match error {
-        ImageError::Limits(_) => too_much(&name),
-        // The decoder calls a size that overflows 32 bits unsupported, but it is too large.
-        ImageError::Unsupported(what) if what.to_string().contains("too large") => too_much(&name),
-        ImageError::Unsupported(what) => unsupported(&format!("this kind of {name} is not read ({what})")),
-        other => broken(format, &other.to_string()),
-    }
 }
 
 /// The error for a file that needs more memory than it may have.
