@@ -21,12 +21,15 @@ from PIL import Image, ImageOps
 import jpegs
 import writers
 
-# The largest difference of a sample, and the mean one. Lossless files differ by rounding alone. Decoders of JPEG agree
-# on coefficients, and differ by how they round transforms and enlarge color.
-EXACT = {"most": 1, "mean": 1.0}
-LOSSY = {"most": 4, "mean": 0.7}
+# The largest difference of a sample, the mean one, and the mean one once the picture is scaled to a third. Files without
+# loss differ by rounding alone. Decoders of JPEG agree on coefficients, and differ by how they round transforms and
+# enlarge color.
+EXACT = {"most": 1, "mean": 1.0, "scaled": 1.0}
+LOSSY = {"most": 6, "mean": 0.7, "scaled": 4.0}
+# Inks are multiplied by black after scaling, which is the mean's product and not the product's mean.
+INKS = LOSSY | {"scaled": 8.0}
 # Enlarged by repeating samples where the function interpolates: libjpeg does so for all ratios but 2.
-REPEATED = {"most": 60, "mean": 6.0}
+REPEATED = {"most": 60, "mean": 6.0, "scaled": 6.0}
 
 
 # Samplings that are enlarged by interpolation, as `cjpeg` and Pillow name them.
@@ -68,9 +71,12 @@ def jpeg(random, size):
         little = random.random() < 0.5
         metadata = jpegs.segment(0xE1, b"Exif\0\0" + jpegs.tiff(random.randint(1, 8), little))
         file = jpegs.behind_start(file, metadata)
+    if facts.get("mode") in ("CMYK", "YCCK"):
+        return "jpg", file, facts, INKS
     # libjpeg repeats samples, too, where there are only two columns of color.
-    common = () if min(size) <= 5 and facts["sampling"] not in ("1x1", "1x1,1x1,1x1", "4:4:4") else COMMON
-    return "jpg", file, facts, (LOSSY if facts["sampling"] in common else REPEATED)
+    is_full = facts["sampling"] in ("1x1", "1x1,1x1,1x1", "4:4:4")
+    is_enlarged_alike = is_full or (facts["sampling"] in COMMON and min(size) > 5)
+    return "jpg", file, facts, (LOSSY if is_enlarged_alike else REPEATED)
 
 
 def png(random, size):

@@ -12,14 +12,14 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 async fn classify(server: &Server, file: Vec<u8>) -> Answer {
-    server.post("/classify?top_k=1000", file).await
+    server.post("/classify?top_k=20", file).await
 }
 
 fn probability(answer: &Answer, class: u64) -> f64 {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let json = answer.json();
     let predictions = json["predictions"].as_array().unwrap();
-    predictions.iter().find(|p| p["index"] == class).unwrap()["probability"].as_f64().unwrap()
+    predictions.iter().find(|p| p["index"] == class).map_or(0.0, |p| p["probability"].as_f64().unwrap())
 }
 
 /// These hold the very coefficients of `control.jpg`.
@@ -35,8 +35,7 @@ async fn unusual_jpegs_are_the_same_picture() {
     }
 }
 
-/// Of other quality, size and format, so that the network is more or less sure. Where a fault makes another picture of it
-/// (stripes, a quarter, its side up), it is none of the likeliest five.
+/// Of other quality, size and format, so that the network is more or less sure.
 #[tokio::test]
 async fn unusual_pictures_are_recognised() {
     let server = Setup::example().start();
@@ -82,8 +81,10 @@ async fn a_small_file_costs_little_whatever_it_claims() {
         let problem = classify(&server, png(width, height)).await.problem(413);
         assert!(problem.contains("65535 pixels a side"), "{problem}");
     }
-    // Nothing but one color.
-    let problem = classify(&server, png(3_000, 3_000)).await.problem(413);
+    let mut claims = fixture("control.jpg");
+    let frame = claims.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
+    claims[frame + 5..frame + 9].copy_from_slice(&[0x0B, 0xB8, 0x0B, 0xB8]);
+    let problem = classify(&server, claims).await.problem(413);
     assert!(problem.contains("shows next to nothing"), "{problem}");
 }
 

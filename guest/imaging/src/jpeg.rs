@@ -9,6 +9,7 @@ mod bits;
 #[cfg(test)]
 pub(crate) mod encoder;
 mod header;
+mod huffman_segment;
 mod idct;
 mod progressive;
 mod sequential;

@@ -5,7 +5,7 @@
 
 use image::metadata::Orientation;
 
-use super::table;
+use super::huffman_segment::{self, HuffmanSegment};
 use crate::types::ColorModel;
 
 /// What the segments that were read so far say: the frame, and what is in force for the scan that follows.
@@ -28,15 +28,6 @@ pub(super) struct Header<'a> {
     pub(super) scan: ScanHeader,
     /// Offset of what is read next; behind a scan header, the scan's data.
     pub(super) at: usize,
-}
-
-/// A Huffman table as DHT has it (T.81 B.2.4.2).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HuffmanSegment<'a> {
-    /// Number of codes of each length.
-    pub(super) counts: &'a [u8; 16],
-    /// Symbols in order of their codes.
-    pub(super) values: &'a [u8],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,7 +250,7 @@ impl<'a> Header<'a> {
     pub(super) fn huffman_table(&self, class: usize, number: usize) -> Option<HuffmanSegment<'a>> {
         let defined = *self.huffman_tables.get(class)?.get(number)?;
         match self.process {
-            Process::Sequential => defined.or_else(|| table::standard(class, number)),
+            Process::Sequential => defined.or_else(|| huffman_segment::standard(class, number)),
             _ => defined,
         }
     }
