@@ -90,8 +90,9 @@ $(RUFF_HOME)/bin/ruff:
 	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
-fuzz: ## Give the protocol's readers changed requests for FUZZ_SECONDS=60; `make check`'s longer sibling.
+fuzz: ## Give changed requests and pictures to what reads them, each for FUZZ_SECONDS=60; `make check`'s longer sibling.
 	cargo run --release -p modelfn --example fuzz
+	cargo run --release -p modelfn --example fuzz_pictures
 
 differential: export DIFFERENTIAL_FILES ?= 3000
 differential: test-tools ## Compare the pixels of DIFFERENTIAL_FILES=3000 pictures with Pillow's; DIFFERENTIAL_SEED=1 makes others.

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 import jpegs
 import writers
 
-# The largest difference of a sample, the mean one, and the mean one once the picture is scaled to a third. Files without
+# The largest difference of a sample, the mean one, and the mean one of the picture scaled to a third. Files without
 # loss differ by rounding alone. Decoders of JPEG agree on coefficients, and differ by how they round transforms and
 # enlarge color.
 EXACT = {"most": 1, "mean": 1.0, "scaled": 1.0}
