@@ -20,7 +20,7 @@ PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models t
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz image test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential image test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,7 +50,7 @@ test-models: ## Make every graph that tests need, for ONNX Runtime and, the floa
 	@models/build.py model --openvino $(FLOAT_MODELS)
 	@models/build.py model efficientnet-lite0-int8
 
-test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, and tritonclient.
+test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, tritonclient, and makers of pictures.
 	@tests/setup.sh
 
 check: fmt lint deny scripts python ## Check all that needs no running: format, lints, dependencies, scripts, Python. CI makes warnings errors.
@@ -90,8 +90,13 @@ $(RUFF_HOME)/bin/ruff:
 	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
-fuzz: ## Give the protocol's readers changed requests for FUZZ_SECONDS=60; `make check`'s longer sibling.
+fuzz: ## Give changed requests and pictures to what reads them, each for FUZZ_SECONDS=60; `make check`'s longer sibling.
 	cargo run --release -p modelfn --example fuzz
+	cargo run --release -p modelfn --example fuzz_pictures
+
+differential: export DIFFERENTIAL_FILES ?= 3000
+differential: test-tools ## Compare the pixels of DIFFERENTIAL_FILES=3000 pictures with Pillow's; DIFFERENTIAL_SEED=1 makes others.
+	cargo test --release -p modelfn --test it differential
 
 image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
 	@image/make.sh

@@ -16,6 +16,8 @@ mod traces;
 mod batching;
 mod cli;
 mod classify;
+mod pictures;
+mod differential;
 mod layers;
 mod module_graph;
 mod readme;
