@@ -42,6 +42,8 @@ pub enum Rejection {
     BodyIncomplete,
     /// The memory budget for all bodies together is used up.
     BodiesFull,
+    /// The heads of a connection's requests, or of all requests, take as much memory as they may.
+    HeadsFull,
     /// The queue for instances is full.
     WaitingFull,
     /// The requests in the queue for instances leave this one too little time before its deadline.
@@ -67,10 +69,12 @@ pub enum KeyFile {
     Taken,
     /// It is invalid, and the previous keys stay valid.
     Refused,
+    /// It has no keys any more, or is gone, and no key is valid.
+    Revoked,
 }
 
-/// Counts the bytes of one direction.
-#[derive(Clone)]
+/// Counts the bytes of one direction. The default counts for nobody.
+#[derive(Clone, Default)]
 pub struct Traffic(Counter);
 
 impl Traffic {
