@@ -26,6 +26,7 @@ mod connections;
 mod http;
 mod keys;
 mod inference;
+mod tensors;
 mod statistics;
 mod reload;
 mod faults;

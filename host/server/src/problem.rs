@@ -16,10 +16,10 @@ use modelfn_telemetry::metrics::Outcome;
 use modelfn_telemetry::metrics::admission::Rejection;
 use modelfn_wasm::function::InvokeError;
 
-/// When a client that was shed should come back.
+/// The seconds after which a client that was shed should try again.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The most bytes of what a client of the Open Inference Protocol is told: some of it may be the client's own.
+/// The longest error text below `/v2`, in bytes: some of it may be the client's own words.
 const MAX_DETAIL: usize = 2048;
 
 /// What can go wrong with a request before and around the guest.
@@ -85,7 +85,7 @@ pub enum Problem {
     /// Waiting for an instance took until the deadline.
     #[error("no instance was free within {0:?}")]
     NoInstance(Duration),
-    /// The guest gave no answer.
+    /// The guest gave no response.
     #[error(transparent)]
     Invoke(#[from] InvokeError),
     /// The Open Inference Protocol has no such path.
@@ -124,7 +124,7 @@ impl From<String> for Problem {
 }
 
 impl Problem {
-    /// The answer for the client.
+    /// The response for a client of a function: a problem document.
     pub fn response(&self) -> Response<Full<Bytes>> {
         let (status, detail) = (self.status(), self.detail());
         let title = status.canonical_reason().unwrap_or("Error");
@@ -132,7 +132,7 @@ impl Problem {
         self.with_headers(respond(status, "application/problem+json", &document))
     }
 
-    /// The answer for a client that speaks the Open Inference Protocol.
+    /// The response for a client that speaks the Open Inference Protocol.
     pub fn inference_response(&self) -> Response<Full<Bytes>> {
         let (status, mut detail) = (self.status(), self.detail());
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));

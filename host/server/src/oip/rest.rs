@@ -103,8 +103,8 @@ pub(crate) async fn infer(
     let write = move || response::write(&written_model, &wanted, &computed.outputs);
     let Written { body, json_length } = inference.convert(written_bytes, deadline, write).await??;
     drop(permits);
-    // A response takes memory for as long as its client does not read it.
-    reservation.grow(body.len())?;
+    // The request and its tensors are gone. The response takes memory for as long as its client does not read it.
+    reservation.replace(body.len())?;
     let body = Bytes::from_owner(ReservedBytes { bytes: body, _reservation: reservation });
     let kind = if json_length.is_some() { "application/octet-stream" } else { "application/json" };
     let mut response = response_of(body, kind);

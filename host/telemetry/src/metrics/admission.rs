@@ -97,11 +97,16 @@ impl HeldBytes {
         self.gauge.inc_by(bytes);
         self.bytes += bytes;
     }
+
+    /// Subtracts all bytes that were added.
+    pub fn release(&mut self) {
+        self.gauge.dec_by(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.gauge.dec_by(self.bytes);
+        self.release();
     }
 }
 
@@ -133,7 +138,7 @@ impl Admission {
             self.bodies.clone(),
         );
         r.register_with_unit("request", "Received of requests' bodies", Unit::Bytes, self.received.clone());
-        r.register_with_unit("response", "Handed to connections of answers' bodies", Unit::Bytes, self.sent.clone());
+        r.register_with_unit("response", "Handed to connections of responses' bodies", Unit::Bytes, self.sent.clone());
         r.register("key_requests", "Requests by the name of their API key, and outcome", self.by_key.clone());
         r.register("key_files", "Changes of the key file that were seen", self.key_files.clone());
     }

@@ -39,7 +39,7 @@ impl Metrics {
         r.register("requests", "Requests by function and outcome", self.requests.clone());
         r.register_with_unit(
             "request_duration",
-            "From a request's head to its answer's head",
+            "From a request's head to its response's head",
             Unit::Seconds,
             self.request_duration.clone(),
         );
