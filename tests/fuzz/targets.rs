@@ -7,7 +7,7 @@ use bytes::Bytes;
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec};
 use modelfn_server::oip::classification::{Classes, Top};
 use modelfn_server::oip::rest::endpoint::Endpoint;
-use modelfn_server::oip::rest::request::{self, Asked};
+use modelfn_server::oip::rest::request::{self, InferRequest};
 
 use crate::input::Input;
 
@@ -53,14 +53,15 @@ pub(crate) fn run(input: &Input) -> Run {
     Run { taken: path && read.iter().any(Result::is_ok), kind: format!("{path} {kind}") }
 }
 
-fn took(asked: &Asked) -> String {
+fn took(asked: &InferRequest) -> String {
     let input = |(name, tensor): &(String, Tensor)| {
         format!("{}{}{}{}", name.len().min(1), tensor.dtype(), tensor.shape().len(), tensor.data().is_empty())
     };
-    let output = |output: &request::Output| format!("{}{}{}", output.name, output.binary, output.top.is_some());
+    let output =
+        |output: &request::RequestedOutput| format!("{}{}{}", output.name, output.binary, output.top.is_some());
     let inputs: String = asked.inputs.iter().map(input).collect();
-    let outputs: String = asked.answer.outputs.iter().map(output).collect();
-    format!("{inputs} {outputs} {}{}", asked.answer.id.is_some(), asked.timeout.is_some())
+    let outputs: String = asked.wanted.outputs.iter().map(output).collect();
+    format!("{inputs} {outputs} {}{}", asked.wanted.id.is_some(), asked.timeout.is_some())
 }
 
 /// The text of an error without numbers, and without what it repeats of the request.
@@ -69,7 +70,7 @@ fn said(error: &str) -> String {
     own.filter(|letter| letter.is_ascii_lowercase() || *letter == ' ').take(60).collect()
 }
 
-fn check(asked: &Asked, signature: &Signature) {
+fn check(asked: &InferRequest, signature: &Signature) {
     assert!(asked.inputs.len() <= signature.inputs.len(), "more inputs than the model has");
     for (name, tensor) in &asked.inputs {
         assert!(name.len() <= 256 && tensor.shape().len() <= 16, "what errors repeat is short");
@@ -78,10 +79,10 @@ fn check(asked: &Asked, signature: &Signature) {
         assert_eq!(size, Some(tensor.data().len() as u128), "data fill the shape {:?}", tensor.shape());
         classify(tensor);
     }
-    for (position, output) in asked.answer.outputs.iter().enumerate() {
+    for (position, output) in asked.wanted.outputs.iter().enumerate() {
         let spec = signature.outputs.iter().find(|spec| spec.name == output.name).expect("an output of the model");
         assert!(output.binary || output.top.is_some() || spec.dtype != DType::Fp16, "FP16 has no JSON form");
-        let again = asked.answer.outputs[position + 1..].iter().any(|other| other.name == output.name);
+        let again = asked.wanted.outputs[position + 1..].iter().any(|other| other.name == output.name);
         assert!(!again, "an output is given once");
         if let Some(top) = output.top {
             let data = vec![0x7f; 2 * spec.dtype.size()];

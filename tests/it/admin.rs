@@ -1,5 +1,7 @@
 //! Probes, metrics, and how the server ends.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::harness::{Setup, app, guest, http2_client, picture};
@@ -35,6 +37,52 @@ async fn metrics_count_what_happened() {
     }
     assert!(server.metric("modelfn_model_load_duration_seconds{model=\"efficientnet-lite0-int8\"}").await > 0.0);
     assert!(server.metric("modelfn_guest_memory_peak_bytes_sum").await > 65_536.0);
+}
+
+/// A web page can make a browser send a plain `POST`, and no header that says that it is meant.
+#[tokio::test]
+async fn only_programs_may_change_the_server() {
+    let server = Setup::probe("").start();
+    let post = |path: &str| server.client.post(format!("http://{}{path}", server.admin));
+    for path in ["/reload", "/v2/repository/models/m/load"] {
+        for request in [
+            post(path),
+            post(path).header("content-type", "text/plain"),
+            post(path).header("x-modelfn-admin", "1").header("origin", "http://evil.example"),
+            post(path).header("x-modelfn-admin", "1").header("host", "evil.example"),
+        ] {
+            let answer = server.send(request).await;
+            assert_eq!(answer.status, 403, "{}", answer.text());
+            assert!(answer.json()["error"].as_str().unwrap().contains("X-Modelfn-Admin: 1"));
+        }
+        let preflight = server.client.request(reqwest::Method::OPTIONS, format!("http://{}{path}", server.admin));
+        let answer = server.send(preflight.header("access-control-request-headers", "x-modelfn-admin")).await;
+        assert!(answer.status == 405 && answer.header("access-control-allow-headers").is_empty());
+    }
+    assert_eq!(server.admin_post("/reload").await.status, 200);
+    assert_eq!(server.metric("modelfn_reloads_total{succeeded=\"True\"}").await, 1.0);
+}
+
+/// The port of probes is not filled by clients that send nothing, or read nothing.
+#[tokio::test]
+async fn probes_go_on_among_idle_and_stalled_clients_of_their_port() {
+    let server = Setup::probe("").start();
+    let connect = || TcpStream::connect(&server.admin).unwrap();
+    let idle: Vec<_> = (0..200).map(|_| connect()).collect();
+    let stalled: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = connect();
+            // Ended by the server at some time, which is no error of this client.
+            let _ = client.write_all("GET /metrics HTTP/1.1\r\nhost: it\r\n\r\n".repeat(200).as_bytes());
+            client
+        })
+        .collect();
+    for _ in 0..20 {
+        let prober = reqwest::Client::builder().no_proxy().build().unwrap();
+        let probe = prober.get(format!("http://{}/readyz", server.admin)).send().await.unwrap();
+        assert_eq!(probe.status(), 200);
+    }
+    drop((idle, stalled));
 }
 
 /// Bytes of bodies are counted, whoever responds. A body that was refused counts too, since it was received.

@@ -277,6 +277,11 @@ impl Server {
         self.send(self.client.get(format!("http://{}{path}", self.admin))).await
     }
 
+    /// A request that changes the server.
+    pub async fn admin_post(&self, path: &str) -> Answer {
+        self.send(self.client.post(format!("http://{}{path}", self.admin)).header("x-modelfn-admin", "1")).await
+    }
+
     /// Starts a request for `path`, which runs while the test does something else.
     pub fn start_get(&self, path: &str) -> tokio::task::JoinHandle<Answer> {
         let request = self.client.get(self.url(path));

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Answer, Server, Setup, http2_client, read_head};
+use crate::harness::{Answer, Server, Setup, app, guest, http2_client, read_head};
 
 /// Longer than any test, so that something else must have ended a guest.
 const NO_TIMEOUT: [&str; 2] = ["--request-timeout", "1h"];
@@ -228,6 +228,29 @@ async fn headers_that_only_the_host_may_set_are_not_taken_from_clients() {
     }
 }
 
+/// Guests made for Spin rely on these: its file server panics without the first.
+#[tokio::test]
+async fn a_guest_is_told_what_spin_tells_it() {
+    let text = app(&guest("probe"), "").replace("\"/...\"", "\"/:first/...\"");
+    let server = Setup::app(&text).start();
+    for (protocol, client) in clients() {
+        for (name, expected) in [
+            ("spin-component-route", "/:first".to_owned()),
+            ("spin-raw-component-route", "/:first/...".to_owned()),
+            ("spin-matched-route", "/:first/...".to_owned()),
+            ("spin-base-path", "/".to_owned()),
+            ("spin-path-match-first", "header".to_owned()),
+            ("spin-path-info", String::new()),
+            ("spin-full-url", server.url("/header?name=spin-full-url")),
+        ] {
+            let answer = client.get(server.url(&format!("/header?name={name}"))).send().await.unwrap();
+            assert_eq!(answer.text().await.unwrap().trim(), expected, "{protocol}: {name}");
+        }
+        let answer = client.get(server.url("/header?name=spin-client-addr")).send().await.unwrap();
+        assert!(answer.text().await.unwrap().starts_with("127.0.0.1:"), "{protocol}");
+    }
+}
+
 #[tokio::test]
 async fn the_environment_is_the_manifests_and_nothing_else() {
     let server = Setup::probe("environment = { GREETING = \"hello\" }").start();
@@ -318,17 +341,6 @@ async fn a_guest_has_no_network() {
     }
     assert_eq!(said.lines().count(), 3, "{said}");
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "the guest has connected");
-}
-
-/// Probes of load balancers often send HTTP/1.0 without a host. That is an error of the client, not of the function.
-#[tokio::test]
-async fn a_request_without_a_host_is_the_clients_error() {
-    let server = Setup::probe("").start();
-    let mut client = server.connect();
-    client.write_all(b"GET /hello HTTP/1.0\r\n\r\n").unwrap();
-    let head = read_head(&mut client);
-    assert!(head.starts_with("HTTP/1.0 400 "), "{head}");
-    assert_well(&server).await;
 }
 
 /// A client that is still sending must be able to read the error, also where there is no function.

@@ -1,7 +1,7 @@
 //! API keys: what needs a key, how many requests a key may have in flight, and how keys change while the server runs.
 
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -313,17 +313,24 @@ async fn a_file_with_a_mistake_changes_nothing_until_it_is_corrected() {
     let file = setup.path("keys");
     let server = setup.start();
     let right = std::fs::read_to_string(&file).unwrap();
+    // A pipe that nobody writes to must not hold up the thread that looks at the file.
+    let pipe = String::new();
     for (n, (broken, says)) in [
-        (Some(format!("{right}bob {key}\n")), "line 2: after the name comes sha256:"),
-        (Some(String::new()), "there is no key in it"),
-        (None, "can't be read"),
+        (format!("{right}bob {key}\n"), "line 2: after the name comes sha256:"),
+        (pipe, "is no regular file"),
+        (right.clone(), "everyone can write"),
     ]
     .into_iter()
     .enumerate()
     {
-        match broken {
-            Some(text) => std::fs::write(&file, text).unwrap(),
-            None => std::fs::remove_file(&file).unwrap(),
+        std::fs::remove_file(&file).unwrap();
+        if broken.is_empty() {
+            assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        } else {
+            std::fs::write(&file, broken).unwrap();
+        }
+        if says == "everyone can write" {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o646)).unwrap();
         }
         let refused = n as f64 + 0.5;
         server.wait_for_metric("modelfn_key_files_total{outcome=\"Refused\"}", |n| n > refused).await;
@@ -333,10 +340,32 @@ async fn a_file_with_a_mistake_changes_nothing_until_it_is_corrected() {
         assert_unauthorized(&server.get("/hello").await, NO_KEY);
     }
     assert!(!server.log().iter().any(|line| line.contains(&key)), "the key is in the log");
+    std::fs::remove_file(&file).unwrap();
     let bob = new_key("bob", &[], &file);
     server.wait_for_metric("modelfn_key_files_total{outcome=\"Taken\"}", |n| n > 0.5).await;
     assert_eq!(get(&server, "/hello", &bob).await.status, 200);
     assert_unauthorized(&get(&server, "/hello", &key).await, WRONG_KEY);
+}
+
+/// The log says so loudly, and a file with keys opens the server again.
+#[tokio::test]
+async fn a_file_that_is_emptied_or_deleted_revokes_all_keys() {
+    let (setup, key) = guarded("");
+    let file = setup.path("keys");
+    let server = setup.start();
+    let right = std::fs::read_to_string(&file).unwrap();
+    let revocations: [fn(&Path); 2] =
+        [|file| std::fs::write(file, "").unwrap(), |file| std::fs::remove_file(file).unwrap()];
+    for (n, revoke) in revocations.into_iter().enumerate() {
+        assert_eq!(get(&server, "/hello", &key).await.status, 200);
+        revoke(&file);
+        server.wait_for_metric("modelfn_key_files_total{outcome=\"Revoked\"}", |times| times > n as f64 + 0.5).await;
+        assert_unauthorized(&get(&server, "/hello", &key).await, WRONG_KEY);
+        let line = server.wait_for_log("all keys are revoked");
+        assert!(line.contains("ERROR"), "{line}");
+        std::fs::write(&file, &right).unwrap();
+        server.wait_for_metric("modelfn_key_files_total{outcome=\"Taken\"}", |times| times > n as f64 + 0.5).await;
+    }
 }
 
 fn does_not_start(keys: &Path) -> String {
@@ -352,9 +381,13 @@ fn does_not_start(keys: &Path) -> String {
 fn a_server_whose_keys_are_wrong_does_not_start() {
     let scratch = Scratch::new();
     let error = does_not_start(&scratch.path().join("none"));
-    assert!(error.contains("none can't be read"), "{error}");
+    assert!(error.contains("there is no key file") && error.contains("none"), "{error}");
     let error = does_not_start(&scratch.write("keys", "# keys\nalice mfn_1234\n"));
     assert!(error.contains("keys: line 2: after the name comes sha256:") && !error.contains("mfn_1234"), "{error}");
+    let open = scratch.write("open", "");
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o666)).unwrap();
+    assert!(does_not_start(&open).contains("`chmod o-w` it"));
+    assert!(does_not_start(Path::new("/dev/null")).contains("no regular file"));
     let error = does_not_start(&scratch.write("keys", "# none yet\n"));
     assert!(error.contains("make one with `modelfn key NAME`"), "{error}");
 }

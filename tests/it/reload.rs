@@ -32,8 +32,7 @@ async fn first_label(server: &Server) -> String {
 }
 
 async fn load(server: &Server, model: &str) -> crate::harness::Answer {
-    let url = format!("http://{}/v2/repository/models/{model}/load", server.admin);
-    server.send(server.client.post(url)).await
+    server.admin_post(&format!("/v2/repository/models/{model}/load")).await
 }
 
 async fn hang_up(server: &Server, succeeded: &str) {
@@ -231,7 +230,7 @@ async fn a_signal_reads_the_manifest_and_its_components_again() {
 
     // Another component under the same name.
     std::fs::write(&manifest, text.replace("probe.wasm", "classify.wasm")).unwrap();
-    let reload = server.send(server.client.post(format!("http://{}/reload", server.admin))).await;
+    let reload = server.admin_post("/reload").await;
     assert_eq!(reload.status, 200, "{}", reload.text());
     assert!(server.get("/").await.text().contains("<html"));
     let get = server.admin("/reload").await;

@@ -326,10 +326,19 @@ fn threads_named(pid: i32, prefix: &str) -> usize {
 /// An ONNX graph, byte by byte: `y` is `x`, both of this element type and of two columns.
 pub fn identity(element: u8) -> Vec<u8> {
     let text = |number, text: &str| field(number, text.as_bytes());
+    identity_of(element, &field(2, &[field(1, &text(2, "rows")), field(1, &number(1, 2))].concat()))
+}
+
+/// The same of tensors of which the graph does not even say how many axes they have.
+pub fn identity_of_any_rank(element: u8) -> Vec<u8> {
+    identity_of(element, &[])
+}
+
+fn identity_of(element: u8, shape: &[u8]) -> Vec<u8> {
+    let text = |number, text: &str| field(number, text.as_bytes());
     let node = [text(1, "x"), text(2, "y"), text(4, "Identity")].concat();
     let value = |name: &str| {
-        let shape = [field(1, &text(2, "rows")), field(1, &number(1, 2))].concat();
-        let tensor = [number(1, element), field(2, &shape)].concat();
+        let tensor = [number(1, element), shape.to_vec()].concat();
         [text(1, name), field(2, &field(1, &tensor))].concat()
     };
     let graph = [field(1, &node), text(2, "identity"), field(11, &value("x")), field(12, &value("y"))].concat();

@@ -1,9 +1,19 @@
 //! The log: lines on stderr, so that stdout is for results.
+//!
+//! Lines are written by a thread of their own, and lost where stderr can't be written or is read too slowly: no request
+//! waits for the log. Lost lines are counted. With `--log-format json` every line on stderr is a JSON object, also those
+//! about panics and about errors that end the program.
 
-use std::io::IsTerminal;
+mod request_limit;
+mod writer;
+
+use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+
+use self::request_limit::RequestLimit;
+pub(crate) use self::writer::{end, lost_lines};
 
 /// How much is logged, and in which form.
 #[derive(Debug, Args)]
@@ -19,7 +29,7 @@ pub(crate) struct LogSettings {
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     /// `human` on a terminal, `json` elsewhere.
     #[default]
     Auto,
@@ -29,25 +39,53 @@ enum LogFormat {
     Json,
 }
 
+impl LogSettings {
+    /// [`LogFormat::Human`] or [`LogFormat::Json`].
+    pub(crate) fn format(&self) -> LogFormat {
+        match self.log_format {
+            LogFormat::Auto if std::io::stderr().is_terminal() => LogFormat::Human,
+            LogFormat::Auto => LogFormat::Json,
+            chosen => chosen,
+        }
+    }
+}
+
 /// Starts the log of this process.
 ///
 /// # Errors
 ///
-/// `--log` is not a filter.
+/// `--log` is not a filter, or there is no thread for the log.
 pub(crate) fn start(settings: &LogSettings) -> Result<()> {
     let filter =
         tracing_subscriber::EnvFilter::try_new(&settings.log).with_context(|| format!("--log \"{}\"", settings.log))?;
-    let is_terminal = std::io::stderr().is_terminal();
-    let is_human = match settings.log_format {
-        LogFormat::Auto => is_terminal,
-        LogFormat::Human => true,
-        LogFormat::Json => false,
-    };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if is_human {
-        log.with_target(false).with_ansi(is_terminal).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer::start());
+    // A line that is dropped for its request's limit is no error.
+    let log = log.log_internal_errors(false);
+    if settings.format() == LogFormat::Human {
+        let is_terminal = std::io::stderr().is_terminal();
+        let log = log.with_target(false).with_ansi(is_terminal);
+        log.map_event_format(|format| RequestLimit::new(format.with_ansi(is_terminal))).init();
     } else {
-        log.json().flatten_event(true).init();
+        log.json().flatten_event(true).map_event_format(RequestLimit::new).init();
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        tracing::error!(location, thread, "panic: {}", panic.payload_as_str().unwrap_or("without words"));
+    }));
     Ok(())
+}
+
+/// Tells the person at the terminal, or the program that reads JSON, why the program ends. No filter hides that.
+pub(crate) fn report(format: LogFormat, error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let line = match format {
+        LogFormat::Json => {
+            let timestamp = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
+            serde_json::json!({ "timestamp": timestamp, "level": "ERROR", "message": text, "target": "modelfn" })
+                .to_string()
+        }
+        LogFormat::Auto | LogFormat::Human => format!("modelfn: {text}"),
+    };
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

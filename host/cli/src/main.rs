@@ -18,12 +18,19 @@ use clap::Parser;
 use self::commands::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = arguments.command.start_log(&arguments.log).and_then(|()| arguments.command.run());
+    let Arguments { command, log } = Arguments::parse();
+    let result = command.start_log(&log).and_then(|()| command.run());
+    log::end();
     result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "modelfn: {error:#}");
+        log::report(log.format(), &error);
         ExitCode::FAILURE
     })
+}
+
+/// Ends the process in the middle of what it does, once its log is written.
+fn exit_now(code: i32) -> ! {
+    log::end();
+    std::process::exit(code)
 }
 
 /// Runs `command` to its end on a new runtime. Threads that still load or compute then are not waited for.

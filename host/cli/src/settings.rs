@@ -25,6 +25,13 @@ use crate::memory;
 /// computations.
 const MAX_DEFAULT_MODEL_INSTANCES: usize = 4;
 
+/// Files and sockets that are kept for other things than clients' connections: models, components, the folders and files
+/// that guests have open, and the admin port.
+const RESERVED_FILES: usize = 512;
+
+/// The fewest connections that the limit of open files leaves.
+const MIN_CONNECTIONS: usize = 16;
+
 /// Which models there are, and what runs them.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Models")]
@@ -159,9 +166,14 @@ pub(crate) struct ConnectionSettings {
     /// Where /livez, /readyz, /metrics and the requests to reload are.
     #[arg(long, default_value = "127.0.0.1:8081", env = "MODELFN_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub(crate) admin_listen: SocketAddr,
-    /// Open connections; further ones wait to be accepted.
+    /// Open connections. A further one takes the place of the one that has been idle for longest; while none is idle, it
+    /// waits to be accepted.
     #[arg(long, default_value = "4096", env = "MODELFN_MAX_CONNECTIONS", value_name = "N")]
     max_connections: NonZeroUsize,
+    /// Open connections of one address, or of one IPv6 network of 64 bits. Leave it out behind a proxy, whose address
+    /// all clients have. Default: as many as there may be.
+    #[arg(long, env = "MODELFN_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    max_connections_per_address: Option<NonZeroUsize>,
     /// How long a client may take to send a request's head.
     #[arg(
         long,
@@ -315,10 +327,21 @@ impl AdmissionSettings {
 }
 
 impl ConnectionSettings {
-    /// What a connection may take. `stall` is how long a client may leave a response unread.
-    pub(crate) fn limits(&self, stall: Duration) -> ConnectionLimits {
+    /// What a connection may take. `stall` is how long a client may leave a response unread, and `files` how many files
+    /// and sockets this process may open.
+    pub(crate) fn limits(&self, stall: Duration, files: Option<u64>) -> ConnectionLimits {
+        let most = self.max_connections.get();
+        let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+        let connections = most.min(files.saturating_sub(RESERVED_FILES).max(MIN_CONNECTIONS));
+        if connections < most {
+            tracing::warn!(
+                "--max-connections is {connections} instead of {most}: this process may open {files} files and \
+                 sockets; raise the limit (`ulimit -n`)"
+            );
+        }
         ConnectionLimits {
-            connections: self.max_connections.get(),
+            connections,
+            per_address: self.max_connections_per_address,
             header_timeout: self.header_timeout,
             stall,
             idle: self.idle_timeout,

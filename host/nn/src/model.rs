@@ -178,7 +178,7 @@ impl Model {
     }
 
     fn check_tensor(&self, spec: &TensorSpec, tensor: &Tensor) -> Result<(), ModelError> {
-        if !spec.admits(tensor.dtype(), tensor.shape()) || tensor.data().is_empty() {
+        if !spec.admits(tensor.dtype(), tensor.shape()) {
             let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
             return Err(ModelError::InvalidInput(InvalidInput::Misfit { dtype, shape, wanted: spec.clone() }));
         }

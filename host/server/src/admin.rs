@@ -1,4 +1,4 @@
-//! Probes, metrics and reloads, on a port and a thread of their own: they answer while every core computes.
+//! Probes, metrics and reloads, on a port and a thread of their own: they work while every core computes.
 //!
 //! - `GET /livez`: 200 while the process runs.
 //! - `GET /readyz`: 200 between the end of start-up and the start of the drain, unless a model is broken or a queue has
@@ -7,25 +7,36 @@
 //! - `POST /reload`: manifest, components and models are read again, as by SIGHUP.
 //! - `POST /v2/repository/models/{model}/load`: one model is read again, as Triton's model repository has it.
 //!
-//! A reload answers when it is done, with `{"error": "..."}` and 400 when it was refused and nothing changed.
+//! The response to a reload comes when it is done: `{"error": "..."}` and 400 when it was refused and nothing changed. A
+//! `POST` needs the header `X-Modelfn-Admin: 1`, see [`cross_site`].
+
+mod cross_site;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::connection::{Accepted, Acceptor, ConnectionLimits, TimeoutStream, WithoutDescriptors};
 use crate::oip::rest::endpoint::decode;
 use crate::readiness::Readiness;
+use crate::tracked_body::TrackedBody;
 use modelfn_telemetry::metrics::Metrics;
+use modelfn_telemetry::metrics::admission::Traffic;
+
+/// The longest head of a request, in bytes.
+const MAX_HEAD: usize = 16 << 10;
 
 /// A request to read files again.
 pub struct Reload {
@@ -64,29 +75,49 @@ pub fn spawn(listener: std::net::TcpListener, admin: Admin) -> std::io::Result<(
     Ok(())
 }
 
+/// What the connections of the admin port may take. Probes and scrapes are few and short.
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    connections: 64,
+    per_address: None,
+    header_timeout: Duration::from_secs(5),
+    stall: Duration::from_secs(5),
+    idle: Duration::from_secs(120),
+};
+
 async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let mut acceptor = Acceptor::new(listener, LIMITS, WithoutDescriptors::Serve, admin.metrics.clone());
+    let mut server = http1::Builder::new();
+    // The time for a head is kept by `ConnectionActivity`.
+    server.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            continue;
-        };
-        let admin = admin.clone();
-        let service = service_fn(move |request: Request<_>| {
-            let admin = admin.clone();
-            async move { Ok::<_, Infallible>(admin.answer(request.method(), request.uri().path()).await) }
-        });
-        tokio::spawn(async move {
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(std::time::Duration::from_secs(5));
-            if let Err(e) = server.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!("admin connection: {e}");
+        let Accepted { stream, activity, slot, .. } = acceptor.accept().await;
+        let (admin, requests) = (admin.clone(), activity.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (admin, exchange) = (admin.clone(), requests.request(0));
+            async move {
+                let response =
+                    admin.respond(&request).await.map(|body| body.map_err(|never| match never {}).boxed_unsync());
+                let response = TrackedBody::wrap(response, request.method(), Traffic::default(), None);
+                Ok::<_, Infallible>(response.map(|body| exchange.responded(body)))
             }
+        });
+        let stream = TimeoutStream::new(stream, activity.clone(), LIMITS);
+        let connection = server.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(e) = ended {
+                    tracing::debug!("admin connection: {e}");
+                },
+                reason = activity.ended(LIMITS) => tracing::debug!("admin connection closed: {reason:?}"),
+            }
+            drop(slot);
         });
     }
 }
 
 impl Admin {
-    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    async fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
         let model = path.strip_prefix("/v2/repository/models/").and_then(|rest| rest.strip_suffix("/load"));
         match (method, path) {
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "alive\n"),
@@ -96,6 +127,9 @@ impl Admin {
             },
             (&Method::GET | &Method::HEAD, "/metrics") => openmetrics(self.metrics.text()),
             (_, "/livez" | "/readyz" | "/metrics") => not_allowed("GET, HEAD"),
+            (&Method::POST, _) if (path == "/reload" || model.is_some()) && cross_site::check(request).is_err() => {
+                json(StatusCode::FORBIDDEN, "error", cross_site::REMEDY)
+            }
             (&Method::POST, "/reload") => self.reload(None).await,
             (&Method::POST, _) if model.is_some() => self.reload(model).await,
             (_, "/reload") => not_allowed("POST"),

@@ -5,6 +5,7 @@
 //! queue and only has a limit of how many there may be. One file describes one concept.
 
 pub mod concurrency_limit;
+pub(crate) mod content_encoding;
 pub mod deadline;
 pub mod drain_on_drop;
 mod instance_queue;
@@ -19,12 +20,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::HOST;
 use http::request::Parts;
 use modelfn_telemetry::metrics::{GaugeGuard, Metrics};
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::concurrency_limit::{ConcurrencyLimit, Permit};
+use self::content_encoding::Coded;
 use self::drain_on_drop::DrainOnDrop;
 use self::instance_queue::InstanceQueue;
 use self::keys::{Client, Keys};
@@ -131,7 +132,7 @@ impl Admission {
     /// The first limit of the list that the request does not pass.
     pub(crate) async fn admit(
         &self,
-        head: &Parts,
+        head: &mut Parts,
         body: DrainOnDrop,
         lane: Lane,
         timeout: Duration,
@@ -139,10 +140,6 @@ impl Admission {
         // The deadline.
         let timeout = deadline::timeout(&head.headers, timeout)?;
         let deadline = Instant::now() + timeout;
-        // What a guest is told of the request.
-        if lane == Lane::Function {
-            check_host(head)?;
-        }
         // The announced size of the body.
         self.body.check_announced(&head.headers)?;
         // The limit that there is, before the body is read in vain.
@@ -154,7 +151,13 @@ impl Admission {
             Lane::Inference => Some(self.admit_inference()?),
         };
         // The memory budget, while the body is read.
-        let BufferedBody { bytes, reservation, duration: body_duration } = self.body.read(body, deadline).await?;
+        let BufferedBody { mut bytes, mut reservation, duration: body_duration } =
+            self.body.read(body, deadline).await?;
+        // The body as it was before it was compressed.
+        if let Coded::By(coding) = content_encoding::coded(&head.headers) {
+            bytes = content_encoding::decode(coding, bytes, self.limits.body, &mut reservation).await?;
+            content_encoding::undo(&mut head.headers, bytes.len());
+        }
         // The queue for an instance.
         let (permits, waited) = match inference {
             Some(permits) => (permits, Duration::ZERO),
@@ -190,10 +193,4 @@ impl Admission {
         (lasted >= self.limits.unready_after)
             .then(|| format!("saturated: the line for an instance has been full for {} s", lasted.as_secs()))
     }
-}
-
-/// Guests are told whom a request is for, so the request must say it.
-fn check_host(head: &Parts) -> Result<(), Problem> {
-    let has_host = head.headers.get(HOST).is_some_and(|host| host.to_str().is_ok());
-    if has_host || head.uri.authority().is_some() { Ok(()) } else { Err(Problem::NoHost) }
 }

@@ -7,8 +7,10 @@
 
 pub mod admin;
 pub mod admission;
+mod client_turn;
 pub mod connection;
 pub mod functions;
+mod host_header;
 pub mod loader;
 pub mod oip;
 pub mod problem;
@@ -20,5 +22,5 @@ pub mod router;
 mod server_timing;
 pub mod service;
 pub mod services;
-mod tracked_body;
+pub mod tracked_body;
 pub mod units;

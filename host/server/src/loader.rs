@@ -1,6 +1,6 @@
-//! Start-up and reload: arguments, manifest and model folder become what answers requests.
+//! Start-up and reload: arguments, manifest and model folder become what serves requests.
 //!
-//! Everything that can be wrong with them is found here, before a request is answered with them. A reload makes all of
+//! Everything that can be wrong with them is found here, before a request is served with them. A reload makes all of
 //! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
 
 pub mod compile;
@@ -124,7 +124,7 @@ impl AppLoader {
         Ok(models.join(", "))
     }
 
-    /// Makes what answers for `app`; with only `model` anew, if one is named.
+    /// Makes what serves `app`; with only `model` anew, if one is named.
     async fn load(&mut self, app: Arc<App>, model: Option<&str>) -> Result<AppState> {
         // Models and code come from different files and engines: they are loaded side by side.
         let (registry, components) = std::thread::scope(|scope| {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
@@ -16,10 +16,10 @@ use modelfn_telemetry::metrics::Outcome;
 use modelfn_telemetry::metrics::admission::Rejection;
 use modelfn_wasm::function::InvokeError;
 
-/// When a client that was shed should come back.
+/// The seconds after which a client that was shed should try again.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The most bytes of what a client of the Open Inference Protocol is told: some of it may be the client's own.
+/// The longest error text below `/v2`, in bytes: some of it may be the client's own words.
 const MAX_DETAIL: usize = 2048;
 
 /// What can go wrong with a request before and around the guest.
@@ -31,6 +31,12 @@ pub enum Problem {
     /// Neither the request's line nor its head says whom it is for.
     #[error("the header Host is missing or not ASCII")]
     NoHost,
+    /// The head says twice whom the request is for.
+    #[error("the header Host is there more than once")]
+    TwoHosts,
+    /// The body is compressed in a way that is not undone here.
+    #[error("this Content-Encoding is not supported; send the body as it is, or compress it by gzip or deflate")]
+    UnknownCoding,
     /// The request wants an API key, and has none.
     #[error("this needs an API key; send it as X-API-Key: KEY or Authorization: Bearer KEY")]
     NoKey,
@@ -64,6 +70,9 @@ pub enum Problem {
     #[error("the body and its tensors take {needed} bytes; all requests together may hold {limit}")]
     #[expect(missing_docs, reason = "the message says it")]
     NeverFits { needed: usize, limit: usize },
+    /// The heads of the requests of this connection, or of all connections, take as much memory as they may.
+    #[error("the heads of the requests in flight are as large as they may be")]
+    HeadsFull,
     /// Too many inferences are in flight already.
     #[error("{0} inferences are in flight already")]
     InferencesFull(usize),
@@ -76,7 +85,7 @@ pub enum Problem {
     /// Waiting for an instance took until the deadline.
     #[error("no instance was free within {0:?}")]
     NoInstance(Duration),
-    /// The guest gave no answer.
+    /// The guest gave no response.
     #[error(transparent)]
     Invoke(#[from] InvokeError),
     /// The Open Inference Protocol has no such path.
@@ -115,15 +124,15 @@ impl From<String> for Problem {
 }
 
 impl Problem {
-    /// The answer for the client.
+    /// The response for a client of a function: a problem document.
     pub fn response(&self) -> Response<Full<Bytes>> {
         let (status, detail) = (self.status(), self.detail());
         let title = status.canonical_reason().unwrap_or("Error");
-        let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
+        let document = ProblemDocument { r#type: "about:blank", title, status: status.as_u16(), detail };
         self.with_headers(respond(status, "application/problem+json", &document))
     }
 
-    /// The answer for a client that speaks the Open Inference Protocol.
+    /// The response for a client that speaks the Open Inference Protocol.
     pub fn inference_response(&self) -> Response<Full<Bytes>> {
         let (status, mut detail) = (self.status(), self.detail());
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
@@ -140,6 +149,7 @@ impl Problem {
     fn with_headers(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         let (name, value) = match self {
             Problem::Method(methods) => (ALLOW, *methods),
+            Problem::UnknownCoding => (ACCEPT_ENCODING, "gzip, deflate"),
             Problem::NoKey => (WWW_AUTHENTICATE, "Bearer realm=\"modelfn\""),
             Problem::WrongKey => (WWW_AUTHENTICATE, "Bearer realm=\"modelfn\", error=\"invalid_token\""),
             _ => return response,
@@ -180,9 +190,12 @@ impl Problem {
                 Reaction::refuse(StatusCode::NOT_FOUND, Rejection::NoRoute)
             }
             Problem::Method(_) => Reaction::refuse(StatusCode::METHOD_NOT_ALLOWED, Rejection::Method),
-            Problem::NoHost | Problem::BadTimeout(_) | Problem::Invalid(_) | Problem::Model(InvalidInput(_)) => {
-                Reaction::refuse(StatusCode::BAD_REQUEST, Rejection::BadRequest)
-            }
+            Problem::NoHost
+            | Problem::TwoHosts
+            | Problem::BadTimeout(_)
+            | Problem::Invalid(_)
+            | Problem::Model(InvalidInput(_)) => Reaction::refuse(StatusCode::BAD_REQUEST, Rejection::BadRequest),
+            Problem::UnknownCoding => Reaction::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Rejection::BadRequest),
             Problem::NoKey => Reaction::refuse(StatusCode::UNAUTHORIZED, Rejection::NoKey),
             Problem::WrongKey => Reaction::refuse(StatusCode::UNAUTHORIZED, Rejection::WrongKey),
             Problem::KeyShare(_) => Reaction::shed(StatusCode::TOO_MANY_REQUESTS, Rejection::KeyShare),
@@ -194,6 +207,7 @@ impl Problem {
             Problem::BodyBroken(_) => Reaction::refuse(StatusCode::BAD_REQUEST, Rejection::BodyIncomplete)
                 .saying("The body broke off; send it again."),
             Problem::BodiesFull => Reaction::busy(Rejection::BodiesFull),
+            Problem::HeadsFull => Reaction::busy(Rejection::HeadsFull),
             Problem::InferencesFull(_) => Reaction::busy(Rejection::InferencesFull),
             Problem::QueueFull(_) => Reaction::busy(Rejection::WaitingFull),
             Problem::DeadlineUnreachable(_) => Reaction::busy(Rejection::WouldBeLate),
@@ -268,7 +282,7 @@ impl Reaction {
 
 /// RFC 9457, in the order of its examples.
 #[derive(serde::Serialize)]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     r#type: &'a str,
     title: &'a str,
     status: u16,

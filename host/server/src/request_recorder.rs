@@ -16,7 +16,7 @@ use modelfn_wasm::function::Phases;
 pub(crate) struct RequestRecorder<'a> {
     metrics: &'a Metrics,
     function: &'a str,
-    /// Whose request it is, once that is known.
+    /// The client whose key the request has, once that is known.
     pub(crate) client: Option<Arc<Client>>,
     pub(crate) trace: Option<Trace>,
     started: Instant,
@@ -24,12 +24,12 @@ pub(crate) struct RequestRecorder<'a> {
 }
 
 impl<'a> RequestRecorder<'a> {
-    /// Watches a request for `function`.
+    /// Records a request for `function`, which began at `started`.
     pub(crate) fn start(metrics: &'a Metrics, function: &'a str, started: Instant) -> Self {
         RequestRecorder { metrics, function, client: None, trace: traces::current(), started, ended: false }
     }
 
-    /// There is an answer, or a reason for none.
+    /// Records the response, or why there is none.
     pub(crate) fn end(&mut self, result: &Result<Response<ResponseBody>, Problem>) {
         self.ended = true;
         let elapsed = self.started.elapsed();

@@ -3,16 +3,17 @@
 //! A guest learns what its route left of the path from `spin-path-info`, as under Spin, so that one component
 //! can be mounted anywhere. Such headers from a client are removed.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body_util::Full;
 
 use crate::functions::manifest::StaticResponse;
 use crate::functions::public_route::PublicRoute;
-use crate::functions::route::Route;
+use crate::functions::route::{Match, Route};
 use crate::oip::rest;
 use modelfn_wasm::function::Function;
 
@@ -20,28 +21,42 @@ use modelfn_wasm::function::Function;
 const PREFIX: &str = "spin-";
 
 /// What a route left of the path.
-const PATH_INFO: &str = "spin-path-info";
+static PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
+
+/// The route that matched. Routes have no prefix here, so this is [`RAW_COMPONENT_ROUTE`], too.
+pub(crate) static MATCHED_ROUTE: HeaderName = HeaderName::from_static("spin-matched-route");
+static RAW_COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-raw-component-route");
+
+/// The route without its trailing `/...`.
+static COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-component-route");
+static BASE_PATH: HeaderName = HeaderName::from_static("spin-base-path");
+static FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+static CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
+
+/// Who has sent a request: an extension of requests that came over a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 
 /// The routes of an application.
 pub struct Router {
     routes: Vec<(Route, Target)>,
 }
 
-/// What answers a route.
+/// What responds on a route.
 #[derive(Clone)]
 pub enum Target {
     /// A guest.
     Function {
-        /// Which.
+        /// Its component.
         function: Arc<Function>,
-        /// Instead of the server's timeout.
+        /// Its own timeout, instead of the server's.
         timeout: Option<std::time::Duration>,
-        /// What of it needs no API key.
+        /// The requests that need no API key.
         public: Arc<[PublicRoute]>,
     },
     /// A model itself, without a function: the Open Inference Protocol.
     Inference,
-    /// Always the same.
+    /// A response that is always the same.
     Static(StaticResponse),
 }
 
@@ -50,7 +65,7 @@ impl Target {
     pub(crate) fn is_public<B>(&self, request: &Request<B>) -> bool {
         match self {
             Target::Function { public, .. } => {
-                let rest = request.headers().get(PATH_INFO).and_then(|rest| rest.to_str().ok());
+                let rest = request.headers().get(&PATH_INFO).and_then(|rest| rest.to_str().ok());
                 rest.is_some_and(|rest| public.iter().any(|public| public.has(request.method().as_str(), rest)))
             }
             Target::Inference => rest::is_public(request.uri().path()),
@@ -66,27 +81,20 @@ impl Router {
         Router { routes }
     }
 
-    /// Finds what answers `request`, and tells it how its path was matched.
+    /// Finds what responds to `request`, and tells it how its path was matched.
     ///
     /// # Errors
     ///
     /// The path, when no route has it.
     pub fn route<B>(&self, request: &mut Request<B>) -> Result<Target, String> {
-        let (path, headers) = {
-            let path = request.uri().path().to_owned();
-            (path, request.headers_mut())
-        };
-        remove_ours(headers);
+        remove_ours(request.headers_mut());
+        let path = request.uri().path().to_owned();
         if rest::has(&path) {
             return Ok(Target::Inference);
         }
         for (route, target) in &self.routes {
             if let Some(found) = route.matches(&path) {
-                insert(headers, PATH_INFO.to_owned(), found.rest);
-                insert(headers, "spin-matched-route".to_owned(), &route.to_string());
-                for (name, value) in found.names {
-                    insert(headers, format!("spin-path-match-{name}"), value);
-                }
+                describe(request, route, found);
                 return Ok(target.clone());
             }
         }
@@ -94,12 +102,46 @@ impl Router {
     }
 }
 
+/// Tells a guest in headers what Spin tells it: how its path was matched, and whose request it is.
+fn describe<B>(request: &mut Request<B>, route: &Route, found: Match<'_>) {
+    let url = full_url(request);
+    let client = request.extensions().get::<ClientAddress>().map(|ClientAddress(address)| address.to_string());
+    let headers = request.headers_mut();
+    let pattern = route.to_string();
+    for (name, value) in [
+        (&PATH_INFO, found.rest),
+        (&MATCHED_ROUTE, &pattern),
+        (&RAW_COMPONENT_ROUTE, &pattern),
+        (&COMPONENT_ROUTE, pattern.strip_suffix("/...").unwrap_or(&pattern)),
+        (&BASE_PATH, "/"),
+        (&FULL_URL, &url),
+        (&CLIENT_ADDR, client.as_deref().unwrap_or_default()),
+    ] {
+        insert(headers, name.clone(), value);
+    }
+    for (name, value) in found.names {
+        if let Ok(name) = HeaderName::try_from(format!("spin-path-match-{name}")) {
+            insert(headers, name, value);
+        }
+    }
+}
+
+/// The URL that the client asked for, as far as the server knows: connections have no TLS here.
+fn full_url<B>(request: &Request<B>) -> String {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri().authority().map(|authority| authority.as_str()).or(host).unwrap_or("localhost");
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    format!("http://{host}{path}")
+}
+
 /// The response that the manifest spells out.
 pub fn static_response(response: &StaticResponse) -> Response<Full<Bytes>> {
     let mut built = Response::new(Full::from(response.body.clone()));
     *built.status_mut() = http::StatusCode::from_u16(response.status_code).unwrap_or_default();
     for (name, value) in &response.headers {
-        insert(built.headers_mut(), name.clone(), value);
+        if let Ok(name) = HeaderName::try_from(name) {
+            insert(built.headers_mut(), name, value);
+        }
     }
     built
 }
@@ -112,8 +154,8 @@ fn remove_ours(headers: &mut HeaderMap) {
 }
 
 /// Leaves out what can't be a header, such as a path that is not ASCII: percent-encoding keeps paths plain.
-fn insert(headers: &mut HeaderMap, name: String, value: &str) {
-    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
 }

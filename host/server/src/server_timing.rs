@@ -1,8 +1,8 @@
-//! `Server-Timing`: where an answer's time went, as the host sees it.
+//! `Server-Timing`: where a response's time went, as the host sees it.
 //!
-//! Phases don't overlap, so that they can be summed; `total` is the whole, from the request's head to its answer's.
-//! Guests that measure add phases of their own, and so the host leaves theirs out: what a function's model took is in
-//! the function's.
+//! Phases don't overlap, so that they can be summed; `total` is the whole, from the request's head to the response's.
+//! Guests that measure add phases of their own. The host leaves those out: a function's own phases include what its
+//! model took.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use modelfn_wasm::function::Phases;
 
 static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Adds the header to an answer that took `total`. Errors and static answers have no phases.
+/// Adds the header to a response that took `total`. Errors and static responses have no phases.
 pub(crate) fn add<B>(response: &mut Response<B>, total: Duration) {
     let text = text(response.extensions().get::<Phases>(), total);
     let value = HeaderValue::try_from(text).expect("names and numbers make a header value");
@@ -25,7 +25,7 @@ fn text(phases: Option<&Phases>, total: Duration) -> String {
     let mut text = String::with_capacity(96);
     if let Some(phases) = phases {
         put(&mut text, "body", phases.body);
-        // Without a sandbox there is no guest that says the rest.
+        // Below /v2 there is no guest that adds its own phases.
         let rest = if phases.instantiate.is_zero() {
             [("queue", phases.queue), ("compute", phases.compute)]
         } else {

@@ -18,13 +18,14 @@ use crate::admission::concurrency_limit::Permit;
 use crate::admission::drain_on_drop::DrainOnDrop;
 use crate::admission::keys::Client;
 use crate::admission::{Admission, Admitted, Lane, RequestLimits};
+use crate::host_header;
 use crate::oip::rest::{self, Endpoint};
 use crate::oip::{self, Inference};
 use crate::problem::Problem;
 use crate::request_id;
 use crate::request_recorder::RequestRecorder;
 use crate::response_body::ResponseBody;
-use crate::router::{Router, Target, static_response};
+use crate::router::{MATCHED_ROUTE, Router, Target, static_response};
 use crate::server_timing;
 use crate::services::Services;
 use crate::tracked_body::TrackedBody;
@@ -67,7 +68,7 @@ impl Service {
         }
     }
 
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
@@ -75,8 +76,17 @@ impl Service {
         self.app.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Refuses a request before anything else is done for it.
+    pub(crate) fn refuse<B>(&self, request: &Request<B>, problem: &Problem) -> Response<TrackedBody> {
+        if let Some(reason) = problem.rejection() {
+            self.metrics.admission.rejected(reason);
+        }
+        let response = if rest::has(request.uri().path()) { problem.inference_response() } else { problem.response() };
+        TrackedBody::wrap(response.map(full), request.method(), self.metrics.admission.sent(), None)
+    }
+
     /// Serves one request. A failure becomes a response, too.
-    pub async fn respond<B>(&self, mut request: Request<B>) -> Response<ResponseBody>
+    pub async fn respond<B>(&self, mut request: Request<B>) -> Response<TrackedBody>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -104,7 +114,7 @@ impl Service {
         response
     }
 
-    async fn route(&self, mut request: Request<DrainOnDrop>, started: Instant) -> Response<ResponseBody> {
+    async fn route(&self, mut request: Request<DrainOnDrop>, started: Instant) -> Response<TrackedBody> {
         let app = self.app();
         let routed = app.router.route(&mut request);
         let function = match &routed {
@@ -128,16 +138,17 @@ impl Service {
             _ => problem.response(),
         };
         let response = result.unwrap_or_else(|problem| respond(problem).map(full));
-        TrackedBody::wrap(response, &method, self.metrics.admission.sent(), quota).map(BodyExt::boxed_unsync)
+        TrackedBody::wrap(response, &method, self.metrics.admission.sent(), quota)
     }
 
-    /// The key of a request, and the quota of the key's name.
+    /// Whom a request is for and from: its host, its key, and the quota of the key's name.
     fn enter(
         &self,
         request: &mut Request<DrainOnDrop>,
         routed: &Result<Target, String>,
         recorder: &mut RequestRecorder<'_>,
     ) -> Result<Option<Permit>, Problem> {
+        host_header::check(request)?;
         let is_public = routed.as_ref().is_ok_and(|target| target.is_public(request));
         let client: Option<Arc<Client>> = self.admission.identify(request.headers_mut(), is_public)?;
         recorder.client.clone_from(&client);
@@ -167,8 +178,8 @@ impl Service {
         function: &Function,
         timeout: Duration,
     ) -> Result<Response<ResponseBody>, Problem> {
-        let (head, body) = request.into_parts();
-        let admitted = self.admission.admit(&head, body, Lane::Function, timeout).await?;
+        let (mut head, body) = request.into_parts();
+        let admitted = self.admission.admit(&mut head, body, Lane::Function, timeout).await?;
         let Admitted { body, deadline, body_duration, waited, reservation, permits } = admitted;
         let request = Request::from_parts(head, body);
         let FunctionResponse { mut response, phases } =
@@ -183,7 +194,7 @@ impl Service {
         request: Request<DrainOnDrop>,
         inference: &Inference,
     ) -> Result<Response<Full<Bytes>>, Problem> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let endpoint = Endpoint::parse(head.uri.path())?;
         endpoint.check_method(&head.method)?;
         let Endpoint::Infer(named) = endpoint else {
@@ -192,7 +203,7 @@ impl Service {
         };
         let model = inference.model(&named.model, named.version)?;
         let json_length = rest::json_length(&head.headers)?;
-        let admitted = self.admission.admit(&head, body, Lane::Inference, self.admission.timeout()).await?;
+        let admitted = self.admission.admit(&mut head, body, Lane::Inference, self.admission.timeout()).await?;
         rest::infer(inference, model, json_length, admitted).await
     }
 }
@@ -205,7 +216,7 @@ fn trace_route(trace: &Trace, request: &Request<DrainOnDrop>, routed: &Result<Ta
             Err(_) => return,
         },
         Ok(Target::Function { .. } | Target::Static(_)) => {
-            let matched = request.headers().get("spin-matched-route").and_then(|route| route.to_str().ok());
+            let matched = request.headers().get(&MATCHED_ROUTE).and_then(|route| route.to_str().ok());
             matched.unwrap_or_default()
         }
         Err(_) => return,

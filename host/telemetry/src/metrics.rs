@@ -8,6 +8,7 @@
 pub mod admission;
 mod gauge_guard;
 mod labels;
+mod log_lines;
 mod process;
 mod registration;
 pub mod statistics;
@@ -27,9 +28,10 @@ use prometheus_client::registry::Registry;
 use self::admission::Admission;
 pub use self::gauge_guard::GaugeGuard;
 use self::labels::{
-    BatchLabels, ComputationLabels, FunctionLabels, ModelLabels, ReloadLabels, RequestLabels, Succeeded,
+    BatchLabels, ClosedLabels, ComputationLabels, FunctionLabels, ModelLabels, ReloadLabels, RequestLabels, Succeeded,
 };
-pub use self::labels::{Outcome, Release};
+pub use self::labels::{Closed, Outcome, Release};
+use self::log_lines::LogLines;
 use self::registration::{bytes, rows, seconds};
 use self::statistics::Statistics;
 
@@ -40,12 +42,14 @@ pub struct Metrics {
     /// Metrics whose names are defined elsewhere: by Triton and by Prometheus.
     unprefixed: Registry,
     models: Arc<triton::Models>,
+    log_lines: LogLines,
     /// Admissions and rejections.
     pub admission: Admission,
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<FunctionLabels, Histogram>,
     in_flight: Gauge,
     connections: Gauge,
+    connections_closed: Family<ClosedLabels, Counter>,
     body: Histogram,
     admission_wait: Histogram,
     instantiate: Histogram,
@@ -69,11 +73,13 @@ impl Metrics {
             registry: Registry::with_prefix("modelfn"),
             unprefixed: Registry::default(),
             models: Arc::default(),
+            log_lines: LogLines::default(),
             admission: Admission::default(),
             requests: Family::default(),
             request_duration: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
+            connections_closed: Family::default(),
             body: seconds(),
             admission_wait: seconds(),
             instantiate: seconds(),
@@ -118,6 +124,11 @@ impl Metrics {
     /// Counts a client connection as open until the guard is dropped.
     pub fn connected(&self) -> GaugeGuard {
         GaugeGuard::new(&self.connections)
+    }
+
+    /// Counts a connection that the server closed or did not take.
+    pub fn connection_closed(&self, reason: Closed) {
+        self.connections_closed.get_or_create(&ClosedLabels { reason }).inc();
     }
 
     /// Records an instance that has ended: how long it was instantiated, how long it lived altogether, and the most
@@ -170,6 +181,11 @@ impl Metrics {
     /// Exports the statistics of a model for as long as its owner holds them.
     pub fn expose(&self, model: &str, version: u32, statistics: &Arc<Statistics>) {
         self.models.add(model, version, statistics);
+    }
+
+    /// Asks `lost` at each scrape how many lines of the log were lost.
+    pub fn expose_lost_log_lines(&self, lost: fn() -> u64) {
+        self.log_lines.expose(lost);
     }
 
     /// All metrics in the text format of OpenMetrics 1.0.

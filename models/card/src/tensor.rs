@@ -78,16 +78,17 @@ pub struct TensorSpec {
     pub name: String,
     /// The element type.
     pub dtype: DType,
-    /// Sizes of the axes, outermost first; -1 is an axis of any size.
+    /// Sizes of the axes, outermost first; -1 is an axis of any size. Without axes it is a scalar, or a tensor of whose
+    /// axes the graph says nothing: the two look alike.
     pub shape: Vec<i64>,
 }
 
 impl TensorSpec {
-    /// Whether a tensor of this type and shape fits.
+    /// Whether a tensor of this type and shape fits. Any shape fits where the graph says nothing of axes.
     pub fn admits(&self, dtype: DType, shape: &[usize]) -> bool {
-        self.dtype == dtype
-            && self.shape.len() == shape.len()
-            && self.shape.iter().zip(shape).all(|(&want, &have)| want < 0 || usize::try_from(want) == Ok(have))
+        let fits = |(&want, &have): (&i64, &usize)| want < 0 || usize::try_from(want) == Ok(have);
+        let has_fitting_axes = self.shape.len() == shape.len() && self.shape.iter().zip(shape).all(fits);
+        self.dtype == dtype && (self.shape.is_empty() || has_fitting_axes)
     }
 
     /// Name, type and shape, for people: `'input' FP32 [-1, 3]`, with the type's name taken from `names`.
@@ -143,6 +144,10 @@ mod tests {
         assert!(!spec.admits(DType::Fp32, &[8, 4]));
         assert!(!spec.admits(DType::Fp32, &[3]));
         assert!(!spec.admits(DType::U8, &[8, 3]));
+        assert!(spec.admits(DType::Fp32, &[0, 3]), "an empty tensor is a tensor");
+        let unknown = TensorSpec { shape: vec![], ..spec.clone() };
+        assert!(unknown.admits(DType::Fp32, &[]) && unknown.admits(DType::Fp32, &[1, 4]));
+        assert!(!unknown.admits(DType::U8, &[]));
         assert_eq!(spec.smallest_shape(), [1, 3]);
         assert!(spec.takes_batches());
     }

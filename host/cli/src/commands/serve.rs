@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engines::engines;
 use crate::settings::{AdmissionSettings, ApplicationSettings, ConnectionSettings, RequestSettings, SecuritySettings};
 use crate::signals::EndSignals;
+use crate::{exit_now, log};
 
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn serve
@@ -66,11 +67,12 @@ const MAX_WAITING_RELOADS: usize = 4;
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, and so does a first one
 /// during start-up. SIGHUP reads all files again.
 pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
-    raise_file_limit();
+    let file_limit = raise_file_limit();
     let signals = EndSignals::catch()?;
     let hangups = signal(SignalKind::hangup())?;
     let ServeArguments { application, connections, request, admission, security } = arguments;
     let metrics = Arc::new(Metrics::new());
+    metrics.expose_lost_log_lines(log::lost_lines);
     let keys = security.api_keys.map(|path| Keys::open(path, metrics.clone())).transpose()?;
     let services = Services { metrics, readiness: Arc::default(), keys, traces: start_traces()? };
     let (reloads, reload_requests) = mpsc::channel(MAX_WAITING_RELOADS);
@@ -99,7 +101,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
 
     let grace = connections.grace_periods();
     let shutdown = GracefulShutdown { signal: first_signal(signals, services.readiness), grace };
-    let limits = connections.limits(request.request_timeout);
+    let limits = connections.limits(request.request_timeout, file_limit);
     let still_open = connection::serve(listener, service, limits, shutdown).await;
     if still_open > 0 {
         tracing::warn!("{still_open} connections were still open after {:?}", grace.drain);
@@ -112,13 +114,14 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
 }
 
 /// Raises the soft limit of open files to the hard one: connections and components need more than shells allow by
-/// themselves. Where that fails, the limit is met later.
-fn raise_file_limit() {
+/// themselves. Returns the limit from then on; `None` is no limit.
+fn raise_file_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(e) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!("the limit of open files stays as it is: {e}");
     }
+    getrlimit(Resource::Nofile).current
 }
 
 /// Ends the process at a signal while it is `loading`; then gives the signals back.
@@ -127,7 +130,7 @@ async fn end_while_loading(loading: oneshot::Receiver<()>, mut signals: EndSigna
         _ = loading => signals,
         () = signals.recv() => {
             tracing::info!("told to end while loading: ending at once");
-            std::process::exit(130);
+            exit_now(130);
         }
     }
 }
@@ -158,6 +161,6 @@ async fn first_signal(mut signals: EndSignals, readiness: Arc<Readiness>) {
     tokio::spawn(async move {
         signals.recv().await;
         tracing::warn!("second signal: ending at once");
-        std::process::exit(130);
+        exit_now(130);
     });
 }

@@ -25,7 +25,7 @@ pub enum InvalidInput {
         /// The name that was given.
         name: String,
     },
-    /// Type or shape don't match the signature, or the tensor is empty.
+    /// Type or shape don't match the signature.
     Misfit {
         /// The type that was given.
         dtype: DType,

@@ -66,6 +66,11 @@ impl Permit {
         taken
     }
 
+    /// Gives all units back.
+    pub fn release(&mut self) {
+        self.gate.in_use.fetch_sub(std::mem::take(&mut self.units), Ordering::Relaxed);
+    }
+
     /// Units that this permit holds.
     pub fn units(&self) -> usize {
         self.units
@@ -74,7 +79,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.in_use.fetch_sub(self.units, Ordering::Relaxed);
+        self.release();
     }
 }
 
@@ -92,6 +97,9 @@ mod tests {
         assert!(permit.try_grow(2) && !permit.try_grow(1) && !permit.try_grow(usize::MAX) && permit.units() == 2);
         limit.set_most(1);
         assert_eq!((limit.in_use(), limit.most()), (2, 1));
+        permit.release();
+        assert_eq!((limit.in_use(), permit.units()), (0, 0));
+        assert!(permit.try_grow(1));
         drop(permit);
         assert!(limit.try_acquire().is_some() && limit.in_use() == 0);
     }

@@ -15,6 +15,8 @@ use http_body_util::BodyExt;
 use modelfn_telemetry::metrics::admission::Traffic;
 use tokio::time::timeout;
 
+use crate::client_turn::ClientTurn;
+
 /// The most bytes of one body that are drained.
 const MAX_DRAIN_BYTES: usize = 32 << 20;
 
@@ -29,17 +31,23 @@ pub(crate) struct DrainOnDrop {
     /// The client waits to be asked for the body (`Expect: 100-continue`): there is nothing to drain.
     expects_continue: bool,
     received: Traffic,
+    /// Tells the connection when the request waits for its client.
+    turn: ClientTurn,
 }
 
 impl DrainOnDrop {
     /// Wraps the body of `request`, and counts what arrives of it as `received`.
-    pub(crate) fn wrap<B>(request: Request<B>, received: Traffic) -> Request<DrainOnDrop>
+    pub(crate) fn wrap<B>(mut request: Request<B>, received: Traffic) -> Request<DrainOnDrop>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let expects_continue = request.headers().contains_key(http::header::EXPECT);
-        request.map(|body| DrainOnDrop { body: Some(Box::pin(body.map_err(Into::into))), expects_continue, received })
+        let turn = request.extensions_mut().remove::<ClientTurn>().unwrap_or_default();
+        request.map(|body| {
+            let body = Some(Box::pin(body.map_err(Into::into)) as Inner);
+            DrainOnDrop { body, expects_continue, received, turn }
+        })
     }
 }
 
@@ -52,6 +60,11 @@ impl Body for DrainOnDrop {
         self.expects_continue = false;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = body.as_mut().poll_frame(cx);
+        if polled.is_pending() {
+            self.turn.begin();
+        } else {
+            self.turn.end();
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.received.add(frame.data_ref().map_or(0, Bytes::len));
         }
@@ -72,6 +85,7 @@ impl Body for DrainOnDrop {
 
 impl Drop for DrainOnDrop {
     fn drop(&mut self) {
+        self.turn.end();
         let rest = self.body.take().filter(|body| !self.expects_continue && !body.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
             runtime.spawn(timeout(MAX_DRAIN_TIME, drain(rest, self.received.clone())));

@@ -3,11 +3,14 @@
 //! The file has hashes only. A plain SHA-256 is enough for what [`new_key`] makes, which nobody can guess; it is
 //! not for passwords. A name may have several keys, so that a client can change from one to the next.
 
-use std::io::Read;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use modelfn_artifact::digest::hex;
@@ -35,25 +38,37 @@ pub struct Entry {
     pub max_in_flight: Option<NonZeroUsize>,
 }
 
-/// Reads the text of the file at `path`.
+/// Reads the text of the file at `path`; `None` if there is no such file. Never waits, as reading from a pipe would.
 ///
 /// # Errors
 ///
-/// It can't be read, is too large, or is not text.
-pub fn read(path: &Path) -> Result<String> {
+/// It can't be read, is no regular file, can be written by everyone, is too large, or is not text.
+pub fn read(path: &Path) -> Result<Option<String>> {
+    let no_wait = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = match OpenOptions::new().read(true).custom_flags(no_wait).open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("the key file {} can't be read", path.display()))?,
+    };
+    let metadata = file.metadata().with_context(|| format!("the key file {} can't be read", path.display()))?;
+    ensure!(metadata.is_file(), "the key file {} is no regular file", path.display());
+    ensure!(
+        metadata.mode() & 0o002 == 0,
+        "everyone can write the key file {} (mode {:o}), and so let themselves in; `chmod o-w` it",
+        path.display(),
+        metadata.mode() & 0o7777
+    );
     let mut text = String::new();
-    let file = std::fs::File::open(path).with_context(|| format!("the key file {} can't be read", path.display()))?;
     let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
     read.with_context(|| format!("the key file {} can't be read", path.display()))?;
     ensure!(text.len() as u64 <= MAX_FILE, "the key file {} is larger than {MAX_FILE} bytes", path.display());
-    Ok(text)
+    Ok(Some(text))
 }
 
 /// Reads the keys out of a file's text.
 ///
 /// # Errors
 ///
-/// There is none, or a line is wrong; the message names it.
+/// A line is wrong; the message names it.
 pub fn parse(text: &str) -> Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = Vec::new();
     for (n, line) in text.lines().enumerate() {
@@ -63,7 +78,6 @@ pub fn parse(text: &str) -> Result<Vec<Entry>> {
             entries.push(entry.with_context(|| format!("line {}", n + 1))?);
         }
     }
-    ensure!(!entries.is_empty(), "there is no key in it, so that nobody could enter; make one with `modelfn key NAME`");
     ensure!(entries.len() <= MAX_KEYS, "there are {} keys in it, which is more than {MAX_KEYS}", entries.len());
     Ok(entries)
 }
@@ -152,7 +166,7 @@ pub fn line(name: &str, key: &str, max_in_flight: Option<NonZeroUsize>) -> Resul
 ///
 /// The file can't be written, or would not be right then.
 pub fn append(path: &Path, line: &str) -> Result<()> {
-    let before = if path.exists() { read(path)? } else { String::new() };
+    let before = read(path)?.unwrap_or_default();
     let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
     let added = format!("{gap}{line}\n");
     parse(&format!("{before}{added}")).with_context(|| format!("in the key file {}", path.display()))?;
@@ -185,6 +199,11 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_have_no_keys() {
+        assert!(parse("").unwrap().is_empty() && parse("# nothing\n").unwrap().is_empty());
+    }
+
+    #[test]
     fn a_name_may_have_two_keys_with_one_share() {
         let (a, b) = ("0".repeat(64), "F".repeat(64));
         let entries = parse(&format!("a sha256:{a} max_in_flight=2\na sha256:{b} max_in_flight=2\n")).unwrap();
@@ -196,8 +215,6 @@ mod tests {
         let hash = "ab".repeat(32);
         let good = format!("a sha256:{hash}\n");
         for (text, says) in [
-            (String::new(), "no key in it"),
-            ("# nothing\n".to_owned(), "no key in it"),
             (format!("{good}b\n"), "line 2: a key is"),
             (format!("{good}b mfn_secret\n"), "line 2: after the name comes sha256:"),
             (format!("\nb sha256:{hash}00"), "line 2: after the name comes sha256:"),

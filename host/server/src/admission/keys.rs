@@ -4,17 +4,19 @@
 //!   that a proxy in front can have the latter for itself.
 //! - Comparing takes the same time whichever key it is, and whether it is one: the digest of what was presented is
 //!   compared with all digests, to their ends.
-//! - What a name has in flight outlives a change of the file; a broken file changes nothing.
+//! - What a name has in flight outlives a change of the file; a broken file changes nothing. A file without keys, or
+//!   none, revokes all keys, as soon as it was seen twice: an editor empties a file before it writes it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::concurrency_limit::{ConcurrencyLimit, Permit};
-use super::key_file;
+use super::key_file::{self, Entry};
 use crate::problem::Problem;
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::admission::KeyFile;
@@ -32,6 +34,14 @@ pub struct Keys {
     path: PathBuf,
     current: RwLock<Arc<[Key]>>,
     metrics: Arc<Metrics>,
+}
+
+/// The file as it was looked at last.
+struct Seen {
+    /// Its text, `None` if there was no file, or why it could not be read.
+    text: Result<Option<String>, String>,
+    /// Whether it has been found without keys since. They are revoked when that is so the next time, too.
+    is_empty: bool,
 }
 
 struct Key {
@@ -52,11 +62,18 @@ impl Keys {
     ///
     /// The file can't be read or is wrong; the message names the line.
     pub fn open(path: PathBuf, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Keys>> {
-        let text = key_file::read(&path)?;
+        let text = key_file::read(&path)?.with_context(|| format!("there is no key file {}", path.display()))?;
         let keys = Arc::new(Keys { path, current: RwLock::new(Arc::new([])), metrics });
-        keys.take(&text)?;
+        let entries = keys.parse(&text)?;
+        ensure!(
+            !entries.is_empty(),
+            "there is no key in {}, so that nobody could enter; make one with `modelfn key NAME`",
+            keys.path.display()
+        );
+        keys.take(entries);
         let watching = keys.clone();
-        std::thread::Builder::new().name("keys".to_owned()).spawn(move || watching.watch(Ok(text)))?;
+        let seen = Seen { text: Ok(Some(text)), is_empty: false };
+        std::thread::Builder::new().name("keys".to_owned()).spawn(move || watching.watch(seen))?;
         Ok(keys)
     }
 
@@ -80,7 +97,7 @@ impl Keys {
         key.map(|key| key.client.clone()).ok_or(Problem::WrongKey)
     }
 
-    fn watch(&self, mut seen: Result<String, String>) {
+    fn watch(&self, mut seen: Seen) {
         loop {
             std::thread::sleep(LOOK_EVERY);
             self.look(&mut seen);
@@ -88,22 +105,44 @@ impl Keys {
     }
 
     /// Does something only if the file is not as it was `seen`, so that a broken one is an error once.
-    fn look(&self, seen: &mut Result<String, String>) {
-        let now = key_file::read(&self.path).map_err(|e| format!("{e:#}"));
-        if now == *seen {
+    fn look(&self, seen: &mut Seen) {
+        let text = key_file::read(&self.path).map_err(|e| format!("{e:#}"));
+        if text == seen.text {
+            seen.is_empty = false;
             return;
         }
-        let taken = now.as_ref().map_err(|e| anyhow::anyhow!("{e}")).and_then(|text| self.take(text));
-        if let Err(e) = &taken {
-            tracing::error!("{e:#}; the keys stay as they were");
+        let read = text.as_ref().map_err(|e| anyhow::anyhow!("{e}"));
+        let entries = read.and_then(|text| self.parse(text.as_deref().unwrap_or_default()));
+        let is_empty = entries.as_ref().is_ok_and(Vec::is_empty);
+        if is_empty && !std::mem::replace(&mut seen.is_empty, is_empty) {
+            // Perhaps it is being written.
+            return;
         }
-        self.metrics.admission.key_file_changed(if taken.is_ok() { KeyFile::Taken } else { KeyFile::Refused });
-        *seen = now;
+        *seen = Seen { text, is_empty };
+        let outcome = match entries {
+            Err(e) => {
+                tracing::error!("{e:#}; the keys stay as they were");
+                KeyFile::Refused
+            }
+            Ok(entries) if is_empty => {
+                self.take(entries);
+                let path = self.path.display();
+                tracing::error!("the key file {path} has no key any more: all keys are revoked, and nobody may enter");
+                KeyFile::Revoked
+            }
+            Ok(entries) => {
+                self.take(entries);
+                KeyFile::Taken
+            }
+        };
+        self.metrics.admission.key_file_changed(outcome);
     }
 
-    fn take(&self, text: &str) -> anyhow::Result<()> {
-        let entries =
-            key_file::parse(text).map_err(|e| e.context(format!("in the key file {}", self.path.display())))?;
+    fn parse(&self, text: &str) -> anyhow::Result<Vec<Entry>> {
+        key_file::parse(text).with_context(|| format!("in the key file {}", self.path.display()))
+    }
+
+    fn take(&self, entries: Vec<Entry>) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -115,7 +154,6 @@ impl Keys {
         let names = keys.iter().map(|key| key.client.name.as_str()).collect::<Vec<_>>().join(" ");
         tracing::info!(names, "{} API keys are valid", keys.len());
         *current = keys.into();
-        Ok(())
     }
 }
 
@@ -176,29 +214,74 @@ mod tests {
         }
     }
 
+    fn keys(path: PathBuf) -> Keys {
+        Keys { path, current: RwLock::new(Arc::new([])), metrics: Arc::default() }
+    }
+
+    fn take(keys: &Keys, text: &str) {
+        keys.take(keys.parse(text).unwrap());
+    }
+
     #[test]
     fn a_share_is_kept_over_a_change_of_the_file_and_over_both_keys_of_a_name() {
-        let keys = Keys { path: PathBuf::new(), current: RwLock::new(Arc::new([])), metrics: Arc::default() };
+        let keys = keys(PathBuf::new());
         let two = ["one", "two"].map(|key| key_file::line("a", key, std::num::NonZeroUsize::new(2)).unwrap());
         let find = |key| keys.find(&headers(&[("x-api-key", key)]));
-        keys.take(&two.join("\n")).unwrap();
-        let places = ["one", "two"].map(|key| find(key).unwrap().acquire().unwrap());
+        take(&keys, &two.join("\n"));
+        let permits = ["one", "two"].map(|key| find(key).unwrap().acquire().unwrap());
         assert!(matches!(find("one").unwrap().acquire(), Err(Problem::KeyShare(2))));
 
-        keys.take(&key_file::line("a", "three", std::num::NonZeroUsize::new(2)).unwrap()).unwrap();
+        take(&keys, &key_file::line("a", "three", std::num::NonZeroUsize::new(2)).unwrap());
         assert!(matches!(find("one").map(drop), Err(Problem::WrongKey)));
         assert!(find("three").unwrap().acquire().is_err());
-        drop(places);
+        drop(permits);
         assert!(find("three").unwrap().acquire().is_ok());
-
-        // Not there, and looked at twice.
-        let mut seen = Ok(String::new());
-        keys.look(&mut seen);
-        keys.look(&mut seen);
-        assert!(keys.metrics.text().contains("key_files_total{outcome=\"Refused\"} 1\n"));
-        keys.take("a").unwrap_err();
-        assert!(find("three").is_ok());
         assert!(matches!(find(&"x".repeat(513)).map(drop), Err(Problem::WrongKey)));
         assert!(matches!(keys.find(&headers(&[])).map(drop), Err(Problem::NoKey)));
+    }
+
+    /// A file of keys that is removed with the test.
+    struct File(PathBuf);
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn no_keys_revoke_all_when_they_are_seen_twice_and_a_broken_file_revokes_none() {
+        let path = std::env::temp_dir().join(format!("modelfn-keys-{}", std::process::id()));
+        let (file, keys) = (File(path.clone()), keys(path));
+        let line = key_file::line("a", "one", None).unwrap();
+        let is_valid = || keys.find(&headers(&[("x-api-key", "one")])).is_ok();
+        let changed = |outcome: &str| {
+            let text = keys.metrics.text();
+            let line = format!("key_files_total{{outcome=\"{outcome}\"}} ");
+            text.split_once(&line).map_or(0, |(_, rest)| rest.lines().next().unwrap().parse::<u32>().unwrap())
+        };
+        let mut seen = Seen { text: Ok(None), is_empty: false };
+        let mut look = || keys.look(&mut seen);
+        let revocations: [fn(&PathBuf); 2] =
+            [|path| std::fs::write(path, "# none\n").unwrap(), |path| std::fs::remove_file(path).unwrap()];
+        for revoke in revocations {
+            std::fs::write(&file.0, &line).unwrap();
+            look();
+            assert!(is_valid());
+            revoke(&file.0);
+            look();
+            assert!(is_valid(), "it may be in the middle of a change");
+            look();
+            assert!(!is_valid());
+            look();
+        }
+        assert_eq!((changed("Taken"), changed("Revoked")), (2, 2));
+        std::fs::write(&file.0, &line).unwrap();
+        look();
+        std::fs::write(&file.0, "a").unwrap();
+        look();
+        look();
+        assert!(is_valid());
+        assert_eq!(changed("Refused"), 1);
     }
 }

@@ -57,6 +57,17 @@ impl Reservation {
         self.gauge.add(bytes);
         Ok(())
     }
+
+    /// Reserves `bytes` in place of what was reserved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reservation::grow`]; nothing is reserved then.
+    pub(crate) fn replace(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.permit.release();
+        self.gauge.release();
+        self.grow(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +84,8 @@ mod tests {
         assert!(matches!(other.grow(1), Err(Problem::BodiesFull)));
         assert!(matches!(other.grow(61), Err(Problem::NeverFits { needed: 101, limit: 100 })));
         assert!(matches!(other.grow(usize::MAX), Err(Problem::NeverFits { .. })));
+        one.replace(50).unwrap();
+        assert!(matches!(other.grow(11), Err(Problem::BodiesFull)));
         drop(one);
         other.grow(60).unwrap();
         drop(other);

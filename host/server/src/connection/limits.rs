@@ -1,5 +1,6 @@
 //! What connections may take of the server.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// What connections may take of the server.
@@ -7,6 +8,8 @@ use std::time::Duration;
 pub struct ConnectionLimits {
     /// Connections that may be open at the same time.
     pub connections: usize,
+    /// Connections that one address may have open; `None` is as many as all addresses together.
+    pub per_address: Option<NonZeroUsize>,
     /// How long a client may take to send a request's head.
     pub header_timeout: Duration,
     /// How long a client may leave a response unread.

@@ -1,45 +1,65 @@
-//! A connection with timeouts that hyper lacks.
+//! A connection's bytes, with what hyper lacks.
 //!
-//! hyper bounds how long a client may take to send a head of HTTP/1. It does not bound how long a client may take to
-//! show which protocol it speaks, nor how long it may leave a response unread; either would hold a connection for ever.
+//! - A client may leave what is written to it unread for a bounded time only.
+//! - A client that has closed its half of an HTTP/1 connection still gets its response. hyper would take the end of the
+//!   client's bytes for a client that left, and TCP does not tell the two apart. So hyper learns of the end only when
+//!   nothing is open any more, or after a bounded time: whoever left costs no more than that.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::activity::ConnectionActivity;
 use super::limits::ConnectionLimits;
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a request goes on for a client that has closed its half of the connection.
+const HALF_CLOSE_TIME: Duration = Duration::from_secs(1);
+
 /// What hyper reads from and writes to.
 pub(crate) struct TimeoutStream<S> {
     stream: S,
+    activity: Arc<ConnectionActivity>,
     /// Bytes of the preface that have come; `None` when the protocol is known.
     matched: Option<usize>,
-    protocol_by: Pin<Box<Sleep>>,
+    /// Until when the end of the client's bytes is kept back, once it has come.
+    half_closed: Option<Pin<Box<Sleep>>>,
     stalled_by: Pin<Box<Sleep>>,
     stall: Duration,
     stalled: bool,
 }
 
 impl<S> TimeoutStream<S> {
-    /// Wraps a new connection. The client has `header_timeout` to show which protocol it speaks.
-    pub(crate) fn new(stream: S, limits: ConnectionLimits) -> Self {
-        let ConnectionLimits { header_timeout, stall, .. } = limits;
-        let (protocol_by, stalled_by) = (Box::pin(sleep(header_timeout)), Box::pin(sleep(stall)));
-        TimeoutStream { stream, matched: Some(0), protocol_by, stalled_by, stall, stalled: false }
+    /// Wraps a new connection, and tells `activity` what arrives on it.
+    pub(crate) fn new(stream: S, activity: Arc<ConnectionActivity>, limits: ConnectionLimits) -> Self {
+        let (stall, stalled_by) = (limits.stall, Box::pin(sleep(limits.stall)));
+        TimeoutStream { stream, activity, matched: Some(0), half_closed: None, stalled_by, stall, stalled: false }
     }
 
     fn note_read(&mut self, bytes: &[u8]) {
-        self.matched = self.matched.and_then(|matched| {
+        if let Some(matched) = self.matched {
             let expected = &HTTP2_PREFACE[matched..];
+            if bytes.starts_with(expected) {
+                self.activity.speaks_http2();
+            }
             let goes_on = bytes.len() < expected.len() && expected.starts_with(bytes);
-            goes_on.then_some(matched + bytes.len())
-        });
+            self.matched = goes_on.then_some(matched + bytes.len());
+        }
+        self.activity.received();
+    }
+
+    /// The client sends nothing more. Resolves when hyper may know.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.activity.is_busy_http1() {
+            return Poll::Ready(());
+        }
+        self.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSE_TIME))).as_mut().poll(cx)
     }
 
     /// A write that is pending may stay so for `stall`; any progress starts anew.
@@ -58,16 +78,16 @@ impl<S> TimeoutStream<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if self.matched.is_some() {
-            if polled.is_pending() {
-                ready!(self.protocol_by.as_mut().poll(cx));
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")));
+        if self.half_closed.is_none() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            let bytes = &buffer.filled()[before..];
+            if !bytes.is_empty() || buffer.remaining() == 0 {
+                self.note_read(bytes);
+                return Poll::Ready(Ok(()));
             }
-            self.note_read(&buffer.filled()[before..]);
         }
-        polled
+        self.poll_end(cx).map(Ok)
     }
 }
 

@@ -4,6 +4,7 @@
 //! that only this host knows stand where the format has room for them: `[component.<id>.tool.modelfn]`.
 //! Format: <https://spinframework.dev/manifest-reference>.
 
+mod static_response;
 mod syntax;
 
 use std::collections::BTreeMap;
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 use toml::Value;
 
+pub use self::static_response::StaticResponse;
 use self::syntax::{ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings};
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::Route;
@@ -30,28 +31,13 @@ pub struct App {
     pub components: BTreeMap<String, Component>,
 }
 
-/// What answers a route.
+/// What responds on a route.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Handler {
     /// The component of this id.
     Component(String),
     /// Always the same.
     Static(StaticResponse),
-}
-
-/// A response that needs no component.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StaticResponse {
-    /// 200 when absent.
-    #[serde(default = "ok")]
-    pub status_code: u16,
-    /// Names and values.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Text.
-    #[serde(default)]
-    pub body: String,
 }
 
 /// A component of the manifest.
@@ -155,7 +141,10 @@ impl HttpTrigger {
         };
         let route = path.parse().with_context(|| format!("route = \"{path}\""))?;
         let handler = match self.component {
-            HandlerSyntax::Static { static_response } => Handler::Static(static_response),
+            HandlerSyntax::Static { static_response } => {
+                static_response.check().with_context(|| format!("route \"{path}\": static_response"))?;
+                Handler::Static(static_response)
+            }
             HandlerSyntax::Inline(_) => bail!(
                 "route \"{path}\": inline components are not supported by modelfn; give it a [component.<id>] of its own"
             ),
@@ -229,9 +218,9 @@ impl Source {
                     "source url \"{url}\": modelfn fetches nothing; download it and write source = \"<file>\", with digest in tool.modelfn"
                 ),
             },
-            Source::Registry { registry, package } => {
+            Source::Registry { registry, package, version } => {
                 bail!(
-                    "source package \"{package}\" of registry \"{registry}\": modelfn fetches nothing; download it (`wkg get`) and write source = \"<file>\""
+                    "source package \"{package}@{version}\" of registry \"{registry}\": modelfn fetches nothing; download it (`wkg get`) and write source = \"<file>\""
                 )
             }
         }
@@ -286,10 +275,6 @@ fn asks_for_nothing(value: &Value) -> bool {
         Value::Boolean(on) => !on,
         _ => false,
     }
-}
-
-fn ok() -> u16 {
-    200
 }
 
 #[cfg(test)]
@@ -360,6 +345,16 @@ mod tests {
             (
                 format!("{HTTP}[component.c]\nsource = {{ url = \"https://a/c.wasm\", digest = \"sha256:00\" }}"),
                 "fetches nothing",
+            ),
+            (
+                format!(
+                    "{HTTP}[component.c]\nsource = {{ registry = \"ghcr.io\", package = \"a:b\", version = \"1.0.0\" }}"
+                ),
+                "package \"a:b@1.0.0\" of registry \"ghcr.io\"",
+            ),
+            (
+                "[[trigger.http]]\nroute = \"/x\"\ncomponent = { static_response = { status_code = 1000 } }".to_owned(),
+                "route \"/x\": static_response: status_code = 1000",
             ),
             (format!("{HTTP}[component.d]\nsource = \"c.wasm\""), "no component \"c\"; have: d"),
             (format!("{component}{HTTP}"), "stands there twice"),

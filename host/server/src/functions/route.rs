@@ -1,6 +1,6 @@
 //! Routes of the manifest: literal segments, `:name` for one segment, and a trailing `/...` for any rest.
 //!
-//! Of the routes that match a path the most specific answers, as Spin has it: a literal segment before a name,
+//! Of the routes that match a path the most specific one is taken, as in Spin: a literal segment before a name,
 //! a name before the rest.
 
 use std::fmt;

@@ -21,23 +21,24 @@ pub struct Classes {
     pub values: Vec<String>,
 }
 
-/// How many to give of an output.
+/// How many classes of an output are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Top {
-    /// At most so many; fewer where an item has no more elements.
+    /// The most classes of an item; fewer where an item has fewer elements.
     pub classes: NonZeroUsize,
     /// Whether axis 0 counts items, each with classes of its own.
     pub batched: bool,
 }
 
 impl Top {
-    /// For an output that is described so. Axis 0 counts items where it is open and not the only one.
+    /// The highest `classes` of an output that `spec` describes. Axis 0 counts items where it is open and not the only
+    /// axis.
     pub fn of(classes: NonZeroUsize, spec: &TensorSpec) -> Top {
         Top { classes, batched: spec.shape.first() == Some(&-1) && spec.shape.len() > 1 }
     }
 }
 
-/// The most strings of one output, so that a small request can't ask for a large answer.
+/// The most strings of one output, so that a small request can't ask for a large response.
 const MAX_STRINGS: usize = 1 << 16;
 
 impl Classes {
@@ -46,7 +47,7 @@ impl Classes {
     ///
     /// # Errors
     ///
-    /// These are too many: a sentence for the client.
+    /// There would be too many strings: a sentence for the client.
     pub fn of<'l>(tensor: &Tensor, top: Top, label: impl Fn(usize) -> Option<&'l str>) -> Result<Classes, String> {
         let batch = tensor.shape().first().copied().filter(|_| top.batched);
         // An empty tensor may have axes of any size.
@@ -78,7 +79,7 @@ impl Classes {
     }
 }
 
-/// Places and values of the `k` highest of `data`.
+/// The positions and values of the `k` highest elements of `data`.
 fn highest(dtype: DType, data: &[u8], k: usize) -> Vec<(usize, String)> {
     match dtype {
         DType::Fp16 => pick(data.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes)), k),
@@ -91,7 +92,7 @@ fn highest(dtype: DType, data: &[u8], k: usize) -> Vec<(usize, String)> {
     }
 }
 
-/// In one pass, with room for twice as many as are wanted.
+/// Finds the `k` highest values in one pass, with room for twice as many.
 fn pick<T: Copy + PartialOrd + Display>(values: impl Iterator<Item = T>, k: usize) -> Vec<(usize, String)> {
     let order = |one: &(usize, T), other: &(usize, T)| descending(one.1, other.1).then(one.0.cmp(&other.0));
     let prune = |best: &mut Vec<(usize, T)>| {

@@ -8,6 +8,7 @@
 
 pub mod endpoint;
 mod json;
+mod non_finite;
 pub mod request;
 mod response;
 mod statistics;
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Response;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::Full;
 use modelfn_nn::backend::Engine;
 use modelfn_nn::model::Model;
@@ -27,10 +28,13 @@ use serde_json::{Value, json};
 
 use super::core::Inference;
 use crate::admission::Admitted;
+use crate::admission::content_encoding::{self, Coded};
+use crate::admission::memory_budget::Reservation;
 use crate::problem::Problem;
 
 pub(crate) use self::endpoint::is_public;
 pub use self::endpoint::{Endpoint, has};
+use self::response::Written;
 
 /// Where the JSON of a body ends and its binary tensors start.
 static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -85,8 +89,8 @@ pub(crate) async fn infer(
         let parsed = request::parse(&body, json_length, parsed_model.signature(), &mut reserve);
         parsed.map(|parsed| (parsed, reservation))
     };
-    let (parsed, reservation) = inference.convert(parsed_bytes, deadline, parse).await??;
-    let request::Asked { inputs, answer, timeout } = parsed;
+    let (parsed, mut reservation) = inference.convert(parsed_bytes, deadline, parse).await??;
+    let request::InferRequest { inputs, wanted, timeout } = parsed;
     let deadline = match timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
         Some(earlier) => earlier.min(deadline),
         None => deadline,
@@ -96,12 +100,31 @@ pub(crate) async fn infer(
         Phases { body: body_duration, queue: computed.queued, compute: computed.computing, ..Phases::default() };
     let written_bytes = computed.outputs.iter().map(|(_, tensor)| tensor.data().len()).sum();
     let written_model = model.clone();
-    let write = move || response::write(&written_model, &answer, &computed.outputs);
-    let mut response = inference.convert(written_bytes, deadline, write).await??;
-    // Until here outputs may share their bytes with the body.
-    drop((reservation, permits));
+    let write = move || response::write(&written_model, &wanted, &computed.outputs);
+    let Written { body, json_length } = inference.convert(written_bytes, deadline, write).await??;
+    drop(permits);
+    // The request and its tensors are gone. The response takes memory for as long as its client does not read it.
+    reservation.replace(body.len())?;
+    let body = Bytes::from_owner(ReservedBytes { bytes: body, _reservation: reservation });
+    let kind = if json_length.is_some() { "application/octet-stream" } else { "application/json" };
+    let mut response = response_of(body, kind);
+    if let Some(length) = json_length {
+        response.headers_mut().insert(JSON_LENGTH.clone(), HeaderValue::from(length));
+    }
     response.extensions_mut().insert(phases);
     Ok(response)
+}
+
+/// Bytes that are a part of the memory budget until the last reference to them is dropped.
+struct ReservedBytes {
+    bytes: Bytes,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for ReservedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// All models, also the broken ones.
@@ -119,10 +142,10 @@ fn index(inference: &Inference) -> Value {
 ///
 /// # Errors
 ///
-/// The header is no number, or the body is compressed.
+/// The header is no number, or the body is compressed in a way that is not known here.
 pub(crate) fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
-    if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Err(Problem::Invalid("Content-Encoding is not supported; send the body as it is".to_owned()));
+    if content_encoding::coded(headers) == Coded::Unknown {
+        return Err(Problem::UnknownCoding);
     }
     let Some(value) = headers.get(&JSON_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.parse().ok());

@@ -42,6 +42,8 @@ pub enum Rejection {
     BodyIncomplete,
     /// The memory budget for all bodies together is used up.
     BodiesFull,
+    /// The heads of a connection's requests, or of all requests, take as much memory as they may.
+    HeadsFull,
     /// The queue for instances is full.
     WaitingFull,
     /// The requests in the queue for instances leave this one too little time before its deadline.
@@ -67,10 +69,12 @@ pub enum KeyFile {
     Taken,
     /// It is invalid, and the previous keys stay valid.
     Refused,
+    /// It has no keys any more, or is gone, and no key is valid.
+    Revoked,
 }
 
-/// Counts the bytes of one direction.
-#[derive(Clone)]
+/// Counts the bytes of one direction. The default counts for nobody.
+#[derive(Clone, Default)]
 pub struct Traffic(Counter);
 
 impl Traffic {
@@ -93,11 +97,16 @@ impl HeldBytes {
         self.gauge.inc_by(bytes);
         self.bytes += bytes;
     }
+
+    /// Subtracts all bytes that were added.
+    pub fn release(&mut self) {
+        self.gauge.dec_by(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.gauge.dec_by(self.bytes);
+        self.release();
     }
 }
 
@@ -129,7 +138,7 @@ impl Admission {
             self.bodies.clone(),
         );
         r.register_with_unit("request", "Received of requests' bodies", Unit::Bytes, self.received.clone());
-        r.register_with_unit("response", "Handed to connections of answers' bodies", Unit::Bytes, self.sent.clone());
+        r.register_with_unit("response", "Handed to connections of responses' bodies", Unit::Bytes, self.sent.clone());
         r.register("key_requests", "Requests by the name of their API key, and outcome", self.by_key.clone());
         r.register("key_files", "Changes of the key file that were seen", self.key_files.clone());
     }

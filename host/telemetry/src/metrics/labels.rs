@@ -15,6 +15,23 @@ pub enum Outcome {
     ClientLeft,
 }
 
+/// Why the server closed a connection, or did not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Closed {
+    /// The head of a request did not arrive in time.
+    SlowHead,
+    /// There was no request for longer than a connection is kept.
+    Idle,
+    /// The client did not read its responses.
+    Stalled,
+    /// A newcomer took its place.
+    Evicted,
+    /// Its address has as many connections as it may have.
+    AddressFull,
+    /// The process was out of file descriptors.
+    NoDescriptor,
+}
+
 /// Why a batch was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Release {
@@ -30,6 +47,11 @@ pub enum Release {
 pub(super) struct RequestLabels {
     pub(super) function: String,
     pub(super) outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ClosedLabels {
+    pub(super) reason: Closed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -26,6 +26,7 @@ impl Metrics {
     pub(super) fn registered(mut self) -> Self {
         self.unprefixed.register_collector(Box::new(self.models.clone()));
         self.unprefixed.register_collector(Box::new(Process::started_now()));
+        self.registry.register_collector(Box::new(self.log_lines.clone()));
         self.admission.register(&mut self.registry);
         self.register_requests();
         self.register_models();
@@ -38,12 +39,17 @@ impl Metrics {
         r.register("requests", "Requests by function and outcome", self.requests.clone());
         r.register_with_unit(
             "request_duration",
-            "From a request's head to its answer's head",
+            "From a request's head to its response's head",
             Unit::Seconds,
             self.request_duration.clone(),
         );
         r.register("requests_in_flight", "Requests that were admitted and have not ended", self.in_flight.clone());
         r.register("connections", "Open client connections", self.connections.clone());
+        r.register(
+            "connections_closed",
+            "Connections that the server closed or did not take, by reason",
+            self.connections_closed.clone(),
+        );
         r.register_with_unit("body_duration", "Reading a request's body", Unit::Seconds, self.body.clone());
         r.register_with_unit(
             "admission_duration",

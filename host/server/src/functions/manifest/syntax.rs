@@ -1,9 +1,10 @@
-//! The manifest as it is written. What a key means, and whether it is supported, is `app.rs`'s affair: every
-//! table keeps the keys that it doesn't know in `rest`.
+//! The manifest as it is written. What a key means, and whether it is supported, is checked by `manifest.rs`: every table
+//! keeps the keys that it doesn't know in `rest`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Value;
 
 use super::StaticResponse;
@@ -56,7 +57,7 @@ pub(crate) enum RouteSyntax {
 pub(crate) enum HandlerSyntax {
     Id(String),
     Static { static_response: StaticResponse },
-    Inline(serde::de::IgnoredAny),
+    Inline(IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -83,7 +84,7 @@ pub(crate) struct ComponentTable {
 pub(crate) enum Source {
     Path(String),
     Url { url: String, digest: String },
-    Registry { registry: String, package: String },
+    Registry { registry: String, package: String, version: String },
 }
 
 #[derive(Deserialize)]

@@ -1,22 +1,15 @@
-//! A tensor's elements as JSON numbers, nested or flat, without a tree of values between.
+//! A tensor's elements as JSON numbers, nested or flat, without a tree of values between. Numbers that are not finite are
+//! words, see [`non_finite`].
 
-use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 
+use super::non_finite;
 use modelfn_nn::tensor::{DType, Tensor};
 
 /// Whether the protocol has a JSON form for this type.
 pub(crate) fn has(dtype: DType) -> bool {
     !matches!(dtype, DType::Fp16 | DType::Bf16)
-}
-
-/// Whether each element is a number that JSON can say.
-pub(crate) fn is_finite(tensor: &Tensor) -> bool {
-    match tensor.dtype() {
-        DType::Fp32 => tensor.data().as_chunks().0.iter().all(|bytes| f32::from_le_bytes(*bytes).is_finite()),
-        DType::Fp64 => tensor.data().as_chunks().0.iter().all(|bytes| f64::from_le_bytes(*bytes).is_finite()),
-        _ => true,
-    }
 }
 
 /// Reads numbers until there are as many as `shape` has elements. How they are nested does not matter: order is
@@ -56,9 +49,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn put<E: Error>(&mut self, bytes: Option<&[u8]>, number: impl std::fmt::Display) -> Result<(), E> {
-        let bytes =
-            bytes.ok_or_else(|| E::custom(format_args!("{number} is not of type {}", self.dtype.oip_name())))?;
+    fn put<E: Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
         self.left = self.left.checked_sub(1).ok_or_else(|| E::custom("there are more elements than that"))?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -66,22 +57,34 @@ impl Sink {
 
     fn put_integer<E: Error>(&mut self, n: i128) -> Result<(), E> {
         match self.dtype {
-            DType::U8 => self.put(u8::try_from(n).ok().map(u8::to_le_bytes).as_ref().map(<[u8; 1]>::as_slice), n),
-            DType::I32 => self.put(i32::try_from(n).ok().map(i32::to_le_bytes).as_ref().map(<[u8; 4]>::as_slice), n),
-            DType::I64 => self.put(i64::try_from(n).ok().map(i64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice), n),
+            DType::U8 => match u8::try_from(n) {
+                Ok(n) => self.put(&n.to_le_bytes()),
+                Err(_) => Err(self.misfit(n)),
+            },
+            DType::I32 => match i32::try_from(n) {
+                Ok(n) => self.put(&n.to_le_bytes()),
+                Err(_) => Err(self.misfit(n)),
+            },
+            DType::I64 => match i64::try_from(n) {
+                Ok(n) => self.put(&n.to_le_bytes()),
+                Err(_) => Err(self.misfit(n)),
+            },
             _ => self.put_float(n as f64),
         }
     }
 
+    /// A finite number does not become an infinite one.
     fn put_float<E: Error>(&mut self, n: f64) -> Result<(), E> {
         match self.dtype {
-            DType::Fp32 => {
-                let narrow = n as f32;
-                self.put(narrow.is_finite().then_some(&narrow.to_le_bytes()), n)
-            }
-            DType::Fp64 => self.put(Some(&n.to_le_bytes()), n),
-            _ => self.put(None, n),
+            DType::Fp32 if n.is_finite() && !(n as f32).is_finite() => Err(self.misfit(n)),
+            DType::Fp32 => self.put(&(n as f32).to_le_bytes()),
+            DType::Fp64 => self.put(&n.to_le_bytes()),
+            _ => Err(self.misfit(n)),
         }
+    }
+
+    fn misfit<E: Error>(&self, number: impl std::fmt::Display) -> E {
+        E::custom(format_args!("{number} is not of type {}", self.dtype.oip_name()))
     }
 }
 
@@ -112,27 +115,75 @@ impl<'de> Visitor<'de> for &mut Sink {
         self.put_float(n)
     }
 
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        let number = non_finite::parse(text).ok_or_else(|| E::invalid_type(Unexpected::Str(text), &self))?;
+        self.put_float(number)
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while list.next_element_seed(&mut *self)?.is_some() {}
         Ok(())
     }
 }
 
-/// A tensor as a flat list of numbers. It [`has`] a JSON form and [`is_finite`].
-pub(crate) struct Numbers<'a>(pub(crate) &'a Tensor);
-
-impl Serialize for Numbers<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let data = self.0.data();
-        match self.0.dtype() {
-            DType::U8 => serializer.collect_seq(data),
-            DType::Fp32 => serializer.collect_seq(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
-            DType::Fp64 => serializer.collect_seq(data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes))),
-            DType::I32 => serializer.collect_seq(data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes))),
-            DType::I64 => serializer.collect_seq(data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes))),
-            DType::Fp16 | DType::Bf16 => Err(serde::ser::Error::custom("no JSON form")),
-        }
+/// Writes a tensor as a flat list of numbers. Its type [`has`] a JSON form.
+///
+/// # Errors
+///
+/// Its type has none.
+pub(crate) fn write(tensor: &Tensor, text: &mut Vec<u8>) -> serde_json::Result<()> {
+    let data = tensor.data();
+    match tensor.dtype() {
+        DType::U8 => write_list(data.iter().copied(), text),
+        DType::I32 => write_list(data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)), text),
+        DType::I64 => write_list(data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)), text),
+        DType::Fp32 => write_list(data.as_chunks().0.iter().map(|bytes| Float(f32::from_le_bytes(*bytes))), text),
+        DType::Fp64 => write_list(data.as_chunks().0.iter().map(|bytes| Float(f64::from_le_bytes(*bytes))), text),
+        DType::Fp16 | DType::Bf16 => Err(serde_json::Error::custom("no JSON form")),
     }
+}
+
+/// An element of a list.
+trait Element {
+    fn write(&self, text: &mut Vec<u8>) -> serde_json::Result<()>;
+}
+
+/// A number that may be none, or infinite.
+struct Float<T>(T);
+
+impl<T: Serialize + Copy + Into<f64>> Element for Float<T> {
+    fn write(&self, text: &mut Vec<u8>) -> serde_json::Result<()> {
+        let number: f64 = self.0.into();
+        if number.is_finite() {
+            return serde_json::to_writer(text, &self.0);
+        }
+        text.extend_from_slice(non_finite::word(number).as_bytes());
+        Ok(())
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty)*) => {$(
+        impl Element for $integer {
+            fn write(&self, text: &mut Vec<u8>) -> serde_json::Result<()> {
+                serde_json::to_writer(text, self)
+            }
+        }
+    )*};
+}
+
+integers!(u8 i32 i64);
+
+fn write_list(elements: impl Iterator<Item = impl Element>, text: &mut Vec<u8>) -> serde_json::Result<()> {
+    text.push(b'[');
+    for (position, element) in elements.enumerate() {
+        if position > 0 {
+            text.push(b',');
+        }
+        element.write(text)?;
+    }
+    text.push(b']');
+    Ok(())
 }
 
 #[cfg(test)]
@@ -141,6 +192,12 @@ mod tests {
 
     use super::*;
     use crate::oip::random::Random;
+
+    fn written(tensor: &Tensor) -> String {
+        let mut text = Vec::new();
+        write(tensor, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
 
     #[test]
     fn nested_and_flat_data_are_the_same() {
@@ -161,12 +218,11 @@ mod tests {
             (DType::Fp64, "[0.1,-1.7976931348623157e+308,5e-324]"),
         ] {
             let tensor = Tensor::new(dtype, vec![3], read(dtype, &[3], text).unwrap().into()).unwrap();
-            assert!(is_finite(&tensor));
-            assert_eq!(serde_json::to_string(&Numbers(&tensor)).unwrap(), text);
+            assert_eq!(written(&tensor), text);
         }
     }
 
-    /// Any bits that JSON can say, in any shape, flat and nested.
+    /// Any bits, in any shape, flat and nested. A NaN comes back as a NaN.
     #[test]
     fn any_tensor_comes_back_bit_by_bit() {
         let mut random = Random::new(3);
@@ -176,10 +232,11 @@ mod tests {
             let size = shape.iter().product::<usize>() * dtype.size();
             let data: Vec<u8> = (0..size).map(|_| random.next_u32() as u8).collect();
             let tensor = Tensor::new(dtype, shape.clone(), data.into()).unwrap();
-            if !is_finite(&tensor) {
+            let flat = written(&tensor);
+            if flat.contains("NaN") {
                 continue;
             }
-            let flat = serde_json::to_string(&Numbers(&tensor)).unwrap();
+            let flat = non_finite::quote(flat.as_bytes()).map_or(flat, |quoted| String::from_utf8(quoted).unwrap());
             assert_eq!(read(dtype, &shape, &flat).unwrap(), tensor.data().as_ref(), "{dtype} {flat}");
             let nested = nest(&serde_json::from_str::<Vec<&RawValue>>(&flat).unwrap(), &shape);
             assert_eq!(read(dtype, &shape, &nested).unwrap(), tensor.data().as_ref(), "{dtype} {nested}");
@@ -206,6 +263,19 @@ mod tests {
             (&[0], "[]", 0),
         ] {
             assert_eq!(most_bytes(DType::I64, shape, text), elements * 8, "{shape:?} {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_a_word_and_reads_as_a_string() {
+        let text = r#"["NaN","Infinity","-Infinity"]"#;
+        for dtype in [DType::Fp32, DType::Fp64] {
+            let data = read(dtype, &[3], text).unwrap();
+            let tensor = Tensor::new(dtype, vec![3], data.into()).unwrap();
+            assert_eq!(written(&tensor), "[NaN,Infinity,-Infinity]", "{dtype}");
+        }
+        for dtype in [DType::U8, DType::I32, DType::I64] {
+            assert!(read(dtype, &[3], text).unwrap_err().contains("NaN is not of type"), "{dtype}");
         }
     }
 

@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use self::bounded::Bounded;
-use super::json;
+use super::{json, non_finite};
 use crate::oip::classification::Top;
 use crate::problem::Problem;
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
@@ -28,66 +28,66 @@ const MAX_AXES: usize = 16;
 /// Inputs and outputs that a request may list.
 const MAX_TENSORS: usize = 1024;
 
-/// What a client asked for.
+/// An inference request.
 #[derive(Debug)]
-pub struct Asked {
-    /// In the request's order. Their data fill their shapes; whether a model takes them is its to say.
+pub struct InferRequest {
+    /// The inputs in the request's order. Their data fill their shapes; whether they fit a model is checked by the model.
     pub inputs: Tensors,
-    /// What it wants to be told.
-    pub answer: Wanted,
-    /// As Triton has it: at most this long from here on.
+    /// What goes into the response.
+    pub wanted: Wanted,
+    /// Triton's parameter `timeout`: the computation may take this long from here on.
     pub timeout: Option<Duration>,
 }
 
-/// What goes into the answer.
+/// What goes into the response.
 #[derive(Debug)]
 pub struct Wanted {
-    /// The client's own word for the request.
+    /// The client's own id of the request.
     pub id: Option<String>,
-    /// In this order.
-    pub outputs: Vec<Output>,
+    /// The outputs, in this order.
+    pub outputs: Vec<RequestedOutput>,
 }
 
-/// An output that goes into the answer.
+/// An output that goes into the response.
 #[derive(Debug)]
-pub struct Output {
+pub struct RequestedOutput {
     /// One of the model's.
     pub name: String,
     /// Whether it follows the JSON as bytes.
     pub binary: bool,
-    /// Instead of the tensor itself.
+    /// The classes that are given instead of the tensor itself.
     pub top: Option<Top>,
 }
 
 #[derive(Deserialize)]
-struct Document<'a> {
+struct RequestDocument<'a> {
     id: Option<String>,
-    parameters: Option<Parameters>,
+    parameters: Option<RequestParameters>,
     #[serde(borrow)]
-    inputs: Bounded<Input<'a>, MAX_TENSORS>,
-    outputs: Option<Bounded<Requested, MAX_TENSORS>>,
+    inputs: Bounded<InputSyntax<'a>, MAX_TENSORS>,
+    outputs: Option<Bounded<OutputSyntax, MAX_TENSORS>>,
 }
 
 #[derive(Deserialize)]
-struct Input<'a> {
+struct InputSyntax<'a> {
     name: String,
     datatype: String,
     shape: Bounded<usize, MAX_AXES>,
-    parameters: Option<Parameters>,
+    parameters: Option<RequestParameters>,
     /// Read only when its type is known, so that a number takes no more room than in its tensor.
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Requested {
+struct OutputSyntax {
     name: String,
-    parameters: Option<Parameters>,
+    parameters: Option<RequestParameters>,
 }
 
 /// The parameters that mean something here; others are accepted.
 #[derive(Default, Deserialize)]
-struct Parameters {
+struct RequestParameters {
     binary_data_size: Option<usize>,
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
@@ -112,7 +112,7 @@ pub fn parse(
     json_length: Option<usize>,
     signature: &Signature,
     reserve: &mut Reserve<'_>,
-) -> Result<Asked, Problem> {
+) -> Result<InferRequest, Problem> {
     if json_length == Some(0) {
         return Ok(raw(body, signature)?);
     }
@@ -122,8 +122,16 @@ pub fn parse(
         return Err(format!("Inference-Header-Content-Length is {length}, but the body has {actual} bytes").into());
     }
     let (text, mut binary) = (&body[..length], body.slice(length..));
-    let document: Document<'_> =
-        serde_json::from_slice(text).map_err(|e| format!("the request is not the protocol's JSON: {e}"))?;
+    let no_json = |e: serde_json::Error| Problem::Invalid(format!("the request is not the protocol's JSON: {e}"));
+    let quoted;
+    let document: RequestDocument<'_> = match serde_json::from_slice(text) {
+        Ok(document) => document,
+        Err(error) => {
+            reserve(text.len())?;
+            quoted = non_finite::quote(text).ok_or_else(|| no_json(error))?;
+            serde_json::from_slice(&quoted).map_err(no_json)?
+        }
+    };
     if document.inputs.len() > signature.inputs.len() {
         let (given, wanted) = (document.inputs.len(), specs(&signature.inputs));
         return Err(format!("the request has {given} inputs; the model's are: {wanted}").into());
@@ -138,12 +146,12 @@ pub fn parse(
     let requested = document.outputs.map(Bounded::into_inner).unwrap_or_default();
     let outputs = outputs(requested, binary, &signature.outputs)?;
     let timeout = parameters.timeout.filter(|&time| time > 0).map(Duration::from_micros);
-    Ok(Asked { inputs, answer: Wanted { id: document.id, outputs }, timeout })
+    Ok(InferRequest { inputs, wanted: Wanted { id: document.id, outputs }, timeout })
 }
 
-/// A body that is the data of the model's single input, of which one axis at most may be open. The answer is binary,
+/// A body that is the data of the model's single input, of which one axis at most may be open. The response is binary,
 /// too.
-fn raw(body: &Bytes, signature: &Signature) -> Result<Asked, String> {
+fn raw(body: &Bytes, signature: &Signature) -> Result<InferRequest, String> {
     let [spec] = signature.inputs.as_slice() else {
         return Err(format!("a body without JSON is for models of one input; these are: {}", specs(&signature.inputs)));
     };
@@ -157,11 +165,11 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<Asked, String> {
     let tensor = tensor.map_err(|e| format!("input '{}': {}", spec.name, e.describe(DType::oip_name)))?;
     let outputs = outputs(Vec::new(), true, &signature.outputs)?;
     let inputs = vec![(spec.name.clone(), tensor)];
-    Ok(Asked { inputs, answer: Wanted { id: None, outputs }, timeout: None })
+    Ok(InferRequest { inputs, wanted: Wanted { id: None, outputs }, timeout: None })
 }
 
-fn tensor(input: &Input<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>) -> Result<Tensor, Problem> {
-    let Input { name, datatype, shape, parameters, data } = input;
+fn tensor(input: &InputSyntax<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>) -> Result<Tensor, Problem> {
+    let InputSyntax { name, datatype, shape, parameters, data } = input;
     if name.len() > MAX_NAME {
         return Err(format!("an input's name has {} bytes, which is more than {MAX_NAME}", name.len()).into());
     }
@@ -196,15 +204,15 @@ fn tensor(input: &Input<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>) -> R
     Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?)
 }
 
-/// Those that were requested, in that order; all when none was. Each may be requested once.
-fn outputs(requested: Vec<Requested>, binary: bool, all: &[TensorSpec]) -> Result<Vec<Output>, String> {
+/// The outputs that were requested, in that order; all when none was. Each may be requested once.
+fn outputs(requested: Vec<OutputSyntax>, binary: bool, all: &[TensorSpec]) -> Result<Vec<RequestedOutput>, String> {
     let requested = if requested.is_empty() {
-        all.iter().map(|spec| Requested { name: spec.name.clone(), parameters: None }).collect()
+        all.iter().map(|spec| OutputSyntax { name: spec.name.clone(), parameters: None }).collect()
     } else {
         requested
     };
-    let mut found: Vec<Output> = Vec::new();
-    for Requested { name, parameters } in requested {
+    let mut found: Vec<RequestedOutput> = Vec::new();
+    for OutputSyntax { name, parameters } in requested {
         let parameters = parameters.unwrap_or_default();
         let spec = all.iter().find(|spec| spec.name == name);
         let spec = spec.ok_or_else(|| format!("the model has no output '{}'; it has: {}", short(&name), specs(all)))?;
@@ -220,7 +228,7 @@ fn outputs(requested: Vec<Requested>, binary: bool, all: &[TensorSpec]) -> Resul
         if found.iter().any(|output| output.name == name) {
             return Err(format!("output '{name}' is requested twice"));
         }
-        found.push(Output { name, binary, top });
+        found.push(RequestedOutput { name, binary, top });
     }
     Ok(found)
 }

@@ -10,13 +10,13 @@ fn signature() -> Signature {
     Signature { inputs, outputs: vec![spec("y", DType::Fp32, &[-1, 2]), spec("h", DType::Fp16, &[1])] }
 }
 
-fn read(text: &str, binary: &[u8]) -> Result<Asked, String> {
+fn read(text: &str, binary: &[u8]) -> Result<InferRequest, String> {
     let body = [text.as_bytes(), binary].concat();
     parse(&body.into(), Some(text.len()), &signature())
 }
 
 /// With room for anything.
-fn parse(body: &Bytes, json_length: Option<usize>, signature: &Signature) -> Result<Asked, String> {
+fn parse(body: &Bytes, json_length: Option<usize>, signature: &Signature) -> Result<InferRequest, String> {
     super::parse(body, json_length, signature, &mut |_| Ok(())).map_err(|e| e.to_string())
 }
 
@@ -48,9 +48,9 @@ fn json_and_binary_inputs_can_be_mixed() {
     let asked = read(&text, &[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
     assert_eq!(asked.inputs[0].1.data().as_ref(), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(asked.inputs[1].1.data().as_ref(), 3_i64.to_le_bytes());
-    assert_eq!(asked.answer.id.as_deref(), Some("7"));
+    assert_eq!(asked.wanted.id.as_deref(), Some("7"));
     assert_eq!(asked.timeout, Some(Duration::from_millis(5)));
-    assert!(!asked.answer.outputs[0].binary && asked.answer.outputs.len() == 1);
+    assert!(!asked.wanted.outputs[0].binary && asked.wanted.outputs.len() == 1);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn any_bytes_give_tensors_or_an_error() {
         match parse(&bytes.into(), length[random.below(length.len())], &signature()) {
             Ok(asked) => {
                 parsed += 1;
-                assert!(asked.inputs.len() <= 2 && asked.answer.outputs.len() <= 2);
+                assert!(asked.inputs.len() <= 2 && asked.wanted.outputs.len() <= 2);
             }
             Err(error) => assert!(!error.is_empty()),
         }

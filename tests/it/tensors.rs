@@ -1,0 +1,120 @@
+//! Tensors below `/v2` that are out of the ordinary: not finite, empty, of unknown rank, and those that nobody reads.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Server, Setup, read_head};
+use crate::wasi_nn::{identity, identity_of_any_rank, no_engine};
+
+const FLOATS: &str = "dtype = \"FP32\", shape = [-1]";
+
+async fn infer(server: &Server, model: &str, body: impl Into<reqwest::Body>) -> Answer {
+    server.post(&format!("/v2/models/{model}/infer"), body).await
+}
+
+/// Python's `json`, and so Triton's client, writes and reads these words.
+#[tokio::test]
+async fn numbers_that_are_not_finite_are_words_in_json() {
+    let server = Setup::probe("").fake_model("m", FLOATS, ("compute = \"echo\"", "")).start();
+    for data in ["[NaN,Infinity,-Infinity,1.5]", "[ NaN, Inf, -Inf, 1.5 ]", r#"["NaN","Infinity","-Infinity",1.5]"#] {
+        let body = format!(r#"{{"id":"NaN","inputs":[{{"name":"x","datatype":"FP32","shape":[4],"data":{data}}}]}}"#);
+        let answer = infer(&server, "m", body).await;
+        assert_eq!(answer.status, 200, "{data}: {}", answer.text());
+        assert!(answer.text().ends_with(r#""data":[NaN,Infinity,-Infinity,1.5]}]}"#), "{}", answer.text());
+        assert!(answer.text().contains(r#""id":"NaN""#));
+        let finite: Value = serde_json::from_str(&answer.text().replace("NaN,Infinity,-Infinity,", "")).unwrap();
+        assert_eq!(finite["outputs"][0]["data"], json!([1.5]));
+    }
+    for data in ["[NaN,nan,1,1]", "[NaN,\"1\",1,1]", "[1e39,1,1,1]", "[+Infinity,1,1,1]"] {
+        let body = format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[4],"data":{data}}}]}}"#);
+        assert_eq!(infer(&server, "m", body).await.status, 400, "{data}");
+    }
+}
+
+#[tokio::test]
+async fn empty_tensors_are_tensors() {
+    let setup = Setup::probe("").fake_model("open", "dtype = \"FP32\", shape = [1, -1, 4]", ("compute = \"echo\"", ""));
+    let setup = setup.fake_model("rows", "dtype = \"FP32\", shape = [-1, 4]", ("compute = \"echo\"", ""));
+    let setup = setup.fake_model("fixed", "dtype = \"FP32\", shape = [0, 4]", ("compute = \"echo\"", ""));
+    let (setup, models) = match no_engine() {
+        true => (setup, vec!["open", "rows", "fixed"]),
+        false => {
+            let tensor = "dtype = \"FP32\", shape = [-1, 2]";
+            (setup.model("onnx", tensor, ("onnx", &identity(1), "")), vec!["open", "rows", "fixed", "onnx"])
+        }
+    };
+    let server = setup.start();
+    for model in models {
+        let shape = match model {
+            "open" => json!([1, 0, 4]),
+            "onnx" => json!([0, 2]),
+            _ => json!([0, 4]),
+        };
+        let input = |more: Value| {
+            let mut input = json!({ "name": "x", "datatype": "FP32", "shape": shape });
+            input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "inputs": [input] }).to_string()
+        };
+        let answer = infer(&server, model, input(json!({ "data": [] }))).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let output = &answer.json()["outputs"][0];
+        assert_eq!((&output["shape"], &output["data"]), (&shape, &json!([])), "{model}");
+        let text = input(json!({ "parameters": { "binary_data_size": 0 } }));
+        let request = server.client.post(server.url(&format!("/v2/models/{model}/infer")));
+        let answer = server.send(request.header("inference-header-content-length", text.len()).body(text)).await;
+        assert_eq!(answer.json()["outputs"][0]["shape"], shape, "{model} in binary");
+    }
+}
+
+#[tokio::test]
+async fn a_graph_that_says_nothing_of_axes_takes_any() {
+    if no_engine() {
+        return;
+    }
+    let tensor = "dtype = \"FP32\", shape = []";
+    let server = Setup::probe("").model("any", tensor, ("onnx", &identity_of_any_rank(1), "")).start();
+    for (shape, data) in
+        [(json!([]), json!([7.0])), (json!([1, 4]), json!([1.0, 2.0, 3.0, 4.0])), (json!([0]), json!([]))]
+    {
+        let input = json!({ "name": "x", "datatype": "FP32", "shape": shape, "data": data });
+        let answer = infer(&server, "any", json!({ "inputs": [input] }).to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let output = &answer.json()["outputs"][0];
+        assert_eq!((&output["shape"], &output["data"]), (&shape, &data));
+    }
+}
+
+/// Responses are counted until the last byte has left for the client, in the same budget as bodies.
+#[tokio::test]
+async fn responses_that_nobody_reads_are_bounded_together() {
+    let serving = "max_batch_size = 10000000";
+    let setup = Setup::probe("").fake_model("m", "dtype = \"U8\", shape = [-1]", ("compute = \"echo\"", serving));
+    let server = setup.args(&["--max-bodies", "40MiB", "--request-timeout", "1h"]).start();
+    let size = 8 << 20;
+    let json = format!(
+        r#"{{"inputs":[{{"name":"x","datatype":"UINT8","shape":[{size}],"parameters":{{"binary_data_size":{size}}}}}],"parameters":{{"binary_data_output":true}}}}"#
+    );
+    let mut unread = Vec::new();
+    let mut refused = 0;
+    for _ in 0..8 {
+        let mut client = server.connect();
+        write!(
+            client,
+            "POST /v2/models/m/infer HTTP/1.1\r\nhost: it\r\ninference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n{json}",
+            json.len(),
+            json.len() + size
+        )
+        .unwrap();
+        client.write_all(&vec![0; size]).unwrap();
+        let head = read_head(&mut client);
+        assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.1 503 "), "{head}");
+        refused += usize::from(head.starts_with("HTTP/1.1 503 "));
+        unread.push(client);
+    }
+    assert!((3..=5).contains(&refused), "{refused} of 8");
+    let held = "modelfn_bodies_in_flight_bytes";
+    assert!(server.metric(held).await > 3.0 * size as f64);
+    drop(unread);
+    server.wait_for_metric(held, |bytes| bytes < 0.5).await;
+}
