@@ -5,6 +5,7 @@
 mod commands;
 mod engines;
 mod log;
+mod memory_limit;
 mod settings;
 mod signals;
 

@@ -22,3 +22,4 @@ pub mod service;
 pub mod services;
 mod tracked_body;
 pub mod units;
+mod unread_responses;

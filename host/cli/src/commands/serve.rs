@@ -72,7 +72,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let ServeArguments { application, connections, request, admission, security } = arguments;
     let metrics = Arc::new(Metrics::new());
     let keys = security.api_keys.map(|path| Keys::open(path, metrics.clone())).transpose()?;
-    let services = Services { metrics, readiness: Arc::default(), keys, traces: start_traces()? };
+    let services = Services { keys, traces: start_traces()?, ..Services::new(metrics) };
     let (reloads, reload_requests) = mpsc::channel(MAX_WAITING_RELOADS);
     // Liveness can be probed from here on; readiness only when every model and function has been loaded.
     let admin_listener = connection::bind(connections.admin_listen, "--admin-listen").await?;

@@ -15,6 +15,7 @@ pub struct Admission {
     rejections: Family<RejectionLabels, Counter>,
     waiting: Gauge,
     bodies: Gauge,
+    memory: Gauge,
     received: Counter,
     sent: Counter,
     by_key: Family<KeyLabels, Counter>,
@@ -42,6 +43,8 @@ pub enum Rejection {
     BodyIncomplete,
     /// The memory budget for all bodies together is used up.
     BodiesFull,
+    /// All memory that requests may take together is reserved.
+    MemoryFull,
     /// The queue for instances is full.
     WaitingFull,
     /// The requests in the queue for instances leave this one too little time before its deadline.
@@ -93,6 +96,13 @@ impl HeldBytes {
         self.gauge.inc_by(bytes);
         self.bytes += bytes;
     }
+
+    /// Subtracts bytes that were added before.
+    pub fn remove(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).min(self.bytes);
+        self.gauge.dec_by(bytes);
+        self.bytes -= bytes;
+    }
 }
 
 impl Drop for HeldBytes {
@@ -128,6 +138,12 @@ impl Admission {
             Unit::Bytes,
             self.bodies.clone(),
         );
+        r.register_with_unit(
+            "memory_reserved",
+            "Reserved by requests: bodies, memory and tensors of guests, and responses that were not read yet",
+            Unit::Bytes,
+            self.memory.clone(),
+        );
         r.register_with_unit("request", "Received of requests' bodies", Unit::Bytes, self.received.clone());
         r.register_with_unit("response", "Handed to connections of answers' bodies", Unit::Bytes, self.sent.clone());
         r.register("key_requests", "Requests by the name of their API key, and outcome", self.by_key.clone());
@@ -147,6 +163,11 @@ impl Admission {
     /// A guard for the bytes of one body, which holds none yet.
     pub fn held(&self) -> HeldBytes {
         HeldBytes { gauge: self.bodies.clone(), bytes: 0 }
+    }
+
+    /// A guard for reserved memory, which holds none yet.
+    pub fn reserved(&self) -> HeldBytes {
+        HeldBytes { gauge: self.memory.clone(), bytes: 0 }
     }
 
     /// The counter of bytes that were received of request bodies.

@@ -2,6 +2,7 @@
 //! table keeps the keys that it doesn't know in `rest`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use serde::Deserialize;
 use toml::Value;
@@ -100,6 +101,7 @@ pub(crate) struct ToolSettings {
     pub(crate) allow_load: bool,
     pub(crate) timeout: Option<String>,
     pub(crate) memory: Option<String>,
+    pub(crate) max_instances: Option<NonZeroUsize>,
     pub(crate) digest: Option<String>,
     pub(crate) public: Vec<String>,
 }

@@ -66,6 +66,13 @@ impl Permit {
         taken
     }
 
+    /// Gives so many units back, at most all that it holds.
+    pub fn shrink(&mut self, units: usize) {
+        let units = units.min(self.units);
+        self.units -= units;
+        self.gate.in_use.fetch_sub(units, Ordering::Relaxed);
+    }
+
     /// Units that this permit holds.
     pub fn units(&self) -> usize {
         self.units
@@ -90,6 +97,11 @@ mod tests {
         drop(permits);
         let mut permit = limit.empty_permit();
         assert!(permit.try_grow(2) && !permit.try_grow(1) && !permit.try_grow(usize::MAX) && permit.units() == 2);
+        permit.shrink(1);
+        assert_eq!((limit.in_use(), permit.units()), (1, 1));
+        assert!(permit.try_grow(1));
+        permit.shrink(usize::MAX);
+        assert!(limit.in_use() == 0 && permit.try_grow(2));
         limit.set_most(1);
         assert_eq!((limit.in_use(), limit.most()), (2, 1));
         drop(permit);

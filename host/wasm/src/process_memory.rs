@@ -1,0 +1,127 @@
+//! The memory that all requests of the process may take together: one budget that every buffer reserves from.
+//!
+//! Request bodies, the linear memories and tensors of guests, and responses that nobody has read yet count. The program
+//! itself, its models and its code do not: whoever sets the limit subtracts them. Nobody waits for memory, since requests
+//! that waited for each other's would never end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use modelfn_telemetry::metrics::Metrics;
+use modelfn_telemetry::metrics::admission::HeldBytes;
+
+use super::concurrency_limit::{ConcurrencyLimit, Permit};
+
+/// The budget. Clones share it.
+#[derive(Clone)]
+pub struct ProcessMemory {
+    bytes: ConcurrencyLimit,
+    metrics: Arc<Metrics>,
+}
+
+/// Bytes that are reserved until this is dropped.
+pub struct MemoryReservation {
+    permit: Permit,
+    gauge: HeldBytes,
+}
+
+/// The budget has too few bytes left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all requests together have reserved the memory that they may")]
+pub struct MemoryFull;
+
+impl ProcessMemory {
+    /// A budget without a limit, which `metrics` show.
+    pub fn unlimited(metrics: Arc<Metrics>) -> ProcessMemory {
+        ProcessMemory { bytes: ConcurrencyLimit::new(usize::MAX), metrics }
+    }
+
+    /// Limits the budget to so many bytes. What is reserved stays reserved, also where that is more.
+    pub fn set_limit(&self, bytes: usize) {
+        self.bytes.set_most(bytes);
+    }
+
+    /// Bytes that are reserved.
+    pub fn reserved(&self) -> usize {
+        self.bytes.in_use()
+    }
+
+    /// A reservation of no bytes, to be grown.
+    pub fn reservation(&self) -> MemoryReservation {
+        MemoryReservation { permit: self.bytes.empty_permit(), gauge: self.metrics.admission.reserved() }
+    }
+
+    /// The same bytes, reserved until the last clone and slice of the result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for them. The bytes are dropped.
+    pub fn hold(&self, bytes: Bytes) -> Result<Bytes, MemoryFull> {
+        let mut reservation = self.reservation();
+        reservation.grow(bytes.len())?;
+        Ok(Bytes::from_owner(Held { bytes, _reservation: reservation }))
+    }
+}
+
+impl MemoryReservation {
+    /// Reserves so many bytes more.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for them; nothing changes.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), MemoryFull> {
+        if !self.permit.try_grow(bytes) {
+            return Err(MemoryFull);
+        }
+        self.gauge.add(bytes);
+        Ok(())
+    }
+
+    /// Gives so many bytes back.
+    pub fn shrink(&mut self, bytes: usize) {
+        self.permit.shrink(bytes);
+        self.gauge.remove(bytes);
+    }
+}
+
+/// Bytes with their reservation.
+struct Held {
+    bytes: Bytes,
+    _reservation: MemoryReservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_reserved_until_their_last_slice_is_gone() {
+        let memory = ProcessMemory::unlimited(Arc::default());
+        memory.set_limit(10);
+        let held = memory.hold(Bytes::from_static(b"0123456789")).unwrap();
+        assert_eq!(memory.hold(Bytes::from_static(b"x")), Err(MemoryFull));
+        let slice = held.slice(9..);
+        drop(held);
+        assert_eq!((memory.reserved(), slice.as_ref()), (10, b"9".as_slice()));
+        drop(slice);
+        assert_eq!(memory.reserved(), 0);
+    }
+
+    #[test]
+    fn a_reservation_grows_to_the_limit_and_shrinks() {
+        let memory = ProcessMemory::unlimited(Arc::default());
+        let mut reservation = memory.reservation();
+        reservation.grow(100).unwrap();
+        memory.set_limit(50);
+        assert_eq!((reservation.grow(1), memory.reserved()), (Err(MemoryFull), 100));
+        reservation.shrink(60);
+        reservation.grow(10).unwrap();
+        assert_eq!((reservation.grow(1), memory.reserved()), (Err(MemoryFull), 50));
+    }
+}
