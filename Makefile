@@ -20,7 +20,7 @@ PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models t
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz image test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz attacks image test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -92,6 +92,11 @@ $(RUFF_HOME)/bin/ruff:
 fuzz: export FUZZ_SECONDS ?= 60
 fuzz: ## Give the protocol's readers changed requests for FUZZ_SECONDS=60; `make check`'s longer sibling.
 	cargo run --release -p modelfn --example fuzz
+
+attacks: export ATTACK_MINUTES ?= 20
+attacks: export ATTACK_SECONDS ?= 10
+attacks: test-guests runtime ## Attack one server with everything in turn for ATTACK_MINUTES=20, beside a victim that must not notice.
+	ATTACK_BOUNDS=strict cargo test --release -p modelfn --test attacks -- --nocapture
 
 image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
 	@image/make.sh

@@ -254,7 +254,8 @@ async fn requests_wait_for_an_instance_until_the_queue_is_full() {
 /// dozens of others; a request with a longer timeout can.
 #[tokio::test]
 async fn a_request_that_would_miss_its_deadline_is_refused_at_once() {
-    let server = Setup::probe("").args(&["--max-instances", "1", "--request-timeout", "1h"]).start();
+    let arguments = ["--max-instances", "1", "--request-timeout", "1h", "--target-latency", "1h"];
+    let server = Setup::probe("").args(&arguments).start();
     let line: Vec<_> = (0..60).map(|_| server.start_get("/wait?ms=50")).collect();
     server.wait_for_metric("modelfn_requests_total{function=\"it\",outcome=\"Answered\"}", |n| n > 11.5).await;
     let hasty = server.client.get(server.url("/hello")).header("x-request-timeout", "500ms");

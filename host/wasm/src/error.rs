@@ -65,6 +65,9 @@ impl InvokeError {
         if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
             return InvokeError::OutOfMemory("it holds too many handles (streams, fields, tensors ...)".to_owned());
         }
+        if let Some(full) = error.downcast_ref::<MemoryFull>() {
+            return InvokeError::MemoryFull(*full);
+        }
         match (error.downcast::<InvokeError>(), refused) {
             (Ok(from_host_call), _) => from_host_call,
             (Err(_), Some(RefusedGrowth::MemoryFull)) => MemoryFull.into(),

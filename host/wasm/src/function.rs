@@ -133,7 +133,7 @@ impl Function {
     async fn run_guest(self: Arc<Self>, call: Call, mut outlet: ResponseOutlet, permit: impl Send) {
         let result = match self.prepare(call) {
             Ok(invocation) => invocation.run(&mut outlet).await,
-            Err(error) => Err(trapped(error)),
+            Err(error) => Err(InvokeError::from_wasmtime(error, None)),
         };
         drop(permit);
         if let Err(error) = outlet.fail(result.err().unwrap_or(InvokeError::NoResponse))

@@ -139,7 +139,9 @@ impl ResponseOutlet {
             }
         };
         self.poll_pump(cx)?;
-        if let (Some(response), Some(head)) = (started, self.head.take_if(|_| true)) {
+        if let Some(response) = started
+            && let Some(head) = self.head.take()
+        {
             drop(head.send(Ok(response)));
         }
         Ok(())

@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
 use super::function::FunctionServices;
 use super::guest_log::GuestLog;
 use super::phases::InvocationProgress;
-use super::process_memory::{MemoryReservation, ProcessMemory};
+use super::process_memory::{MemoryFull, MemoryReservation, ProcessMemory};
 use super::settings::{FunctionSettings, SandboxLimits};
 use super::wasi_nn::Nn;
 
@@ -23,6 +23,15 @@ const MAX_HANDLES: usize = 512;
 
 /// The most bytes of host memory that one set of header fields may take.
 const MAX_FIELDS: usize = 64 << 10;
+
+/// Handles from which on further fields may only take [`MAX_FURTHER_FIELDS`]. No guest that means well holds so many.
+const MANY_HANDLES: usize = 64;
+
+/// The most bytes of one set of header fields of a guest that holds [`MANY_HANDLES`].
+const MAX_FURTHER_FIELDS: usize = 4 << 10;
+
+/// Bytes that are reserved for what else the host holds for a guest: fields, bodies that are not sent, its stack.
+const HOST_BYTES: usize = 1 << 20;
 
 /// Bytes of one chunk of a response body. A guest that writes may be ahead of the host by a few chunks.
 const BODY_CHUNK: usize = 64 << 10;
@@ -48,7 +57,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// A folder of `settings.mounts` can't be opened.
+    /// A folder of `settings.mounts` can't be opened, or all memory is reserved ([`MemoryFull`]).
     pub(super) fn new(
         settings: &FunctionSettings,
         services: &FunctionServices,
@@ -57,14 +66,12 @@ impl State {
     ) -> wasmtime::Result<State> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_FIELDS);
         Ok(State {
             table,
             wasi: wasi(settings)?,
-            http,
+            http: WasiHttpCtx::new(),
             outbound: NoOutbound { bodies: 0 },
-            limiter: Limiter::new(settings.limits, &services.memory),
+            limiter: Limiter::new(settings.limits, &services.memory)?,
             nn: Nn::new(settings, services, deadline, progress),
         })
     }
@@ -120,8 +127,10 @@ pub(super) enum RefusedGrowth {
 }
 
 impl Limiter {
-    fn new(limits: SandboxLimits, memory: &ProcessMemory) -> Self {
-        Limiter { limits, memory: 0, peak_memory: 0, reservation: memory.reservation(), refused: None }
+    fn new(limits: SandboxLimits, memory: &ProcessMemory) -> Result<Self, MemoryFull> {
+        let mut reservation = memory.reservation();
+        reservation.grow(HOST_BYTES)?;
+        Ok(Limiter { limits, memory: 0, peak_memory: 0, reservation, refused: None })
     }
 
     /// Why growth was refused the last time, if it was: the likely cause should the guest trap later.
@@ -201,6 +210,8 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let has_many = self.table.iter_mut().nth(MANY_HANDLES).is_some();
+        self.http.set_field_size_limit(if has_many { MAX_FURTHER_FIELDS } else { MAX_FIELDS });
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
 }
