@@ -113,7 +113,7 @@ impl fmt::Display for Trial {
 
 /// Lets the server take what it takes for every number of requests at once.
 pub async fn warm(server: &Server) {
-    let requests: Vec<_> = (0..32).map(|_| server.start_get("/hello")).collect();
+    let requests: Vec<_> = (0..16).map(|_| server.start_get("/allocate?bytes=4000000&hold=200")).collect();
     for request in requests {
         request.await.unwrap();
     }

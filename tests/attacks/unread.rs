@@ -3,12 +3,16 @@
 use std::future::pending;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::target::{INSTANCES, Target};
 
 /// How long an attacker stays deaf before it begins anew.
 const DEAF: Duration = Duration::from_secs(10);
+
+/// Between two clients that come.
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// One connection with many streams, each of which wants 100 MB and has a window of 0.
 pub fn closed_windows(target: &Target) -> JoinSet<()> {
@@ -32,32 +36,31 @@ pub fn closed_windows(target: &Target) -> JoinSet<()> {
 
 /// Connections that each want 100 MB of a function.
 pub fn deaf_clients(target: &Target) -> JoinSet<()> {
-    deaf(target, 4 * INSTANCES, || b"GET /stream?bytes=100000000 HTTP/1.1\r\nhost: it\r\n\r\n".to_vec())
+    deaf(target, 64, b"GET /stream?bytes=100000000 HTTP/1.1\r\nhost: it\r\n\r\n".to_vec())
 }
 
 /// Connections that each have a model compute 4 MB.
 pub fn deaf_inferences(target: &Target) -> JoinSet<()> {
-    deaf(target, 100, || {
-        let bytes = 4 << 20;
-        let tensor = format!(
+    let bytes = 4 << 20;
+    let tensor = format!(
             r#"{{"inputs":[{{"name":"x","datatype":"UINT8","shape":[{bytes}],"parameters":{{"binary_data_size":{bytes}}}}}],"parameters":{{"binary_data_output":true}}}}"#
         );
-        let head = format!(
-            "POST /v2/models/echo/infer HTTP/1.1\r\nhost: it\r\ninference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n{tensor}",
+    let head = format!(
+        "POST /v2/models/echo/infer HTTP/1.1\r\nhost: it\r\ninference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n{tensor}",
             tensor.len(),
             tensor.len() + bytes
         );
-        [head.into_bytes(), vec![b'x'; bytes]].concat()
-    })
+    deaf(target, 100, [head.into_bytes(), vec![b'x'; bytes]].concat())
 }
 
 /// `connections` that send a request and read nothing.
-fn deaf(target: &Target, connections: usize, request: fn() -> Vec<u8>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for _ in 0..connections {
-        let target = target.clone();
+fn deaf(target: &Target, connections: u32, request: Vec<u8>) -> JoinSet<()> {
+    let (request, mut tasks) = (Bytes::from(request), JoinSet::new());
+    for n in 0..connections {
+        let (target, request) = (target.clone(), request.clone());
         tasks.spawn(async move {
-            let sent = tokio::task::spawn_blocking(move || target.send(&request())).await;
+            tokio::time::sleep(BETWEEN * n).await;
+            let sent = tokio::task::spawn_blocking(move || target.send(&request)).await;
             let _connection = sent.ok().flatten();
             pending().await
         });

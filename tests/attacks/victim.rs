@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::harness::Server;
 
 /// Between two requests of the victim, and two probes.
@@ -47,11 +49,22 @@ impl Observation {
             (server.url("/v2/health/live"), None),
             (server.url("/static"), Some("static")),
         ];
-        let victim = tokio::spawn(ask_as_victim(client(), server.url("/header?name=x-mark"), until));
-        let probes = tokio::spawn(probe(client(), probed, until));
+        let url = server.url("/header?name=x-mark");
+        let victim = on_own_thread(move || ask_as_victim(client(), url, until));
+        let probes = on_own_thread(move || probe(client(), probed, until));
         let ((victim, wrong), (probes, also_wrong)) = (victim.await.unwrap(), probes.await.unwrap());
         Observation { victim, probes, wrong: [wrong, also_wrong].concat() }
     }
+}
+
+/// Runs a client where it does not wait for the attackers' clients.
+fn on_own_thread<T: Future<Output = Seen>>(client: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<Seen> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _ = sender.send(runtime.block_on(client()));
+    });
+    receiver
 }
 
 type Seen = (Latencies, Vec<String>);

@@ -1,7 +1,6 @@
 //! The program `modelfn`: reads the arguments, starts the log, and runs one subcommand.
 
-#![forbid(unsafe_code)]
-
+mod allocator;
 mod commands;
 mod engines;
 mod log;
@@ -18,6 +17,7 @@ use clap::Parser;
 use self::commands::Arguments;
 
 fn main() -> ExitCode {
+    allocator::return_large_blocks();
     let arguments = Arguments::parse();
     let result = log::start(&arguments.log).and_then(|()| arguments.command.run());
     result.unwrap_or_else(|error| {

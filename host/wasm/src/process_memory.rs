@@ -63,6 +63,12 @@ impl ProcessMemory {
     }
 }
 
+/// Bytes of this process that are in memory, whoever took them; 0 where the kernel does not say.
+pub fn resident() -> usize {
+    let pages = || std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse::<usize>().ok();
+    pages().unwrap_or(0).saturating_mul(rustix::param::page_size())
+}
+
 impl MemoryReservation {
     /// Reserves so many bytes more.
     ///

@@ -20,6 +20,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::allocator;
 use crate::engines::backends;
 use crate::settings::{AdmissionSettings, ApplicationSettings, ConnectionSettings, RequestSettings, SecuritySettings};
 use crate::signals::EndSignals;
@@ -95,6 +96,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     loader.serve_reloads(service.clone(), reload_requests)?;
     services.readiness.ready(service.readiness_check());
     tokio::spawn(reload_on_hangup(hangups, reloads));
+    tokio::spawn(allocator::return_unused(services.memory.clone()));
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
 
     let grace = connections.grace_periods();

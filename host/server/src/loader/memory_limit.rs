@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use modelfn_wasm::engine::KEEP_RESIDENT;
-use modelfn_wasm::process_memory::ProcessMemory;
+use modelfn_wasm::process_memory::{ProcessMemory, resident};
 
 /// The part of the whole that is kept for what nobody counts: stacks, sockets' buffers, and what allocators waste.
 const HEADROOM: usize = 10;
@@ -29,10 +29,4 @@ pub(super) fn set(memory: &ProcessMemory, total: usize, instances: usize) -> Res
     memory.set_limit(left);
     tracing::debug!("requests may take {} MiB of memory together", mebibytes(left));
     Ok(())
-}
-
-/// Bytes of this process that are in memory; 0 where the kernel does not say.
-fn resident() -> usize {
-    let pages = || std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse::<usize>().ok();
-    pages().unwrap_or(0).saturating_mul(rustix::param::page_size())
 }
