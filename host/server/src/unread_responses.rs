@@ -13,7 +13,8 @@ use modelfn_wasm::process_memory::ProcessMemory;
 use crate::problem::Problem;
 use crate::response_body::ResponseBody;
 
-/// Bytes that may stay unread for as long as their connection lives, and of one frame of a larger body.
+/// Bytes that may stay unread for as long as their connection lives, and of one frame of a larger body. More are no small
+/// reservation.
 const MAX_LINGERING: usize = 64 << 10;
 
 /// What unread responses may take.
@@ -36,7 +37,7 @@ impl UnreadResponses {
     pub(crate) async fn hold(&self, response: Response<Full<Bytes>>) -> Result<Response<ResponseBody>, Problem> {
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
-        let bytes = self.memory.hold(bytes).map_err(|_| Problem::MemoryFull)?;
+        let bytes = self.memory.hold(bytes, MAX_LINGERING).map_err(|_| Problem::MemoryFull)?;
         let body = if bytes.len() <= MAX_LINGERING { whole(bytes) } else { self.in_frames(bytes) };
         Ok(Response::from_parts(head, body))
     }

@@ -57,7 +57,12 @@ impl ConcurrencyLimit {
 impl Permit {
     /// Takes so many units more. Returns whether there were as many; otherwise nothing changes.
     pub fn try_grow(&mut self, units: usize) -> bool {
-        let most = self.gate.most.load(Ordering::Relaxed);
+        self.try_grow_within(units, usize::MAX)
+    }
+
+    /// The same within a lower limit: not more than `most` units may be in use then.
+    pub fn try_grow_within(&mut self, units: usize, most: usize) -> bool {
+        let most = self.gate.most.load(Ordering::Relaxed).min(most);
         let grown = |in_use: usize| in_use.checked_add(units).filter(|&sum| sum <= most);
         let taken = self.gate.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
         if taken {

@@ -3,6 +3,8 @@
 //! Request bodies, the linear memories and tensors of guests, and responses that nobody has read yet count. The program
 //! itself, its models and its code do not: whoever sets the limit subtracts them. Nobody waits for memory, since requests
 //! that waited for each other's would never end.
+//!
+//! A quarter is kept for small reservations, so that who needs much does not turn away who needs little.
 
 use std::sync::Arc;
 
@@ -19,9 +21,15 @@ pub struct ProcessMemory {
     metrics: Arc<Metrics>,
 }
 
+/// The divisor of the part that is kept for small reservations.
+const KEPT_FOR_SMALL: usize = 4;
+
 /// Bytes that are reserved until this is dropped.
 pub struct MemoryReservation {
     permit: Permit,
+    /// Up to this many bytes the reservation is small.
+    small: usize,
+    memory: ConcurrencyLimit,
     gauge: HeldBytes,
 }
 
@@ -41,23 +49,30 @@ impl ProcessMemory {
         self.bytes.set_most(bytes);
     }
 
+    /// The bytes that may be reserved.
+    pub fn limit(&self) -> usize {
+        self.bytes.most()
+    }
+
     /// Bytes that are reserved.
     pub fn reserved(&self) -> usize {
         self.bytes.in_use()
     }
 
-    /// A reservation of no bytes, to be grown.
-    pub fn reservation(&self) -> MemoryReservation {
-        MemoryReservation { permit: self.bytes.empty_permit(), gauge: self.metrics.admission.reserved() }
+    /// A reservation of no bytes, to be grown. Up to `small` bytes of it may be of the part that is kept for small ones.
+    pub fn reservation(&self, small: usize) -> MemoryReservation {
+        let (permit, gauge) = (self.bytes.empty_permit(), self.metrics.admission.reserved());
+        MemoryReservation { permit, small, memory: self.bytes.clone(), gauge }
     }
 
-    /// The same bytes, reserved until the last clone and slice of the result is dropped.
+    /// The same bytes, reserved until the last clone and slice of the result is dropped. Up to `small` bytes may be of the
+    /// part that is kept for small reservations.
     ///
     /// # Errors
     ///
     /// There is no room for them. The bytes are dropped.
-    pub fn hold(&self, bytes: Bytes) -> Result<Bytes, MemoryFull> {
-        let mut reservation = self.reservation();
+    pub fn hold(&self, bytes: Bytes, small: usize) -> Result<Bytes, MemoryFull> {
+        let mut reservation = self.reservation(small);
         reservation.grow(bytes.len())?;
         Ok(Bytes::from_owner(Held { bytes, _reservation: reservation }))
     }
@@ -76,7 +91,10 @@ impl MemoryReservation {
     ///
     /// There is no room for them; nothing changes.
     pub fn grow(&mut self, bytes: usize) -> Result<(), MemoryFull> {
-        if !self.permit.try_grow(bytes) {
+        let most = self.memory.most();
+        let is_small = self.permit.units().saturating_add(bytes) <= self.small;
+        let most = if is_small { most } else { most - most / KEPT_FOR_SMALL };
+        if !self.permit.try_grow_within(bytes, most) {
             return Err(MemoryFull);
         }
         self.gauge.add(bytes);
@@ -110,8 +128,8 @@ mod tests {
     fn bytes_are_reserved_until_their_last_slice_is_gone() {
         let memory = ProcessMemory::unlimited(Arc::default());
         memory.set_limit(10);
-        let held = memory.hold(Bytes::from_static(b"0123456789")).unwrap();
-        assert_eq!(memory.hold(Bytes::from_static(b"x")), Err(MemoryFull));
+        let held = memory.hold(Bytes::from_static(b"0123456789"), 10).unwrap();
+        assert_eq!(memory.hold(Bytes::from_static(b"x"), 10), Err(MemoryFull));
         let slice = held.slice(9..);
         drop(held);
         assert_eq!((memory.reserved(), slice.as_ref()), (10, b"9".as_slice()));
@@ -122,12 +140,27 @@ mod tests {
     #[test]
     fn a_reservation_grows_to_the_limit_and_shrinks() {
         let memory = ProcessMemory::unlimited(Arc::default());
-        let mut reservation = memory.reservation();
+        let mut reservation = memory.reservation(usize::MAX);
         reservation.grow(100).unwrap();
         memory.set_limit(50);
         assert_eq!((reservation.grow(1), memory.reserved()), (Err(MemoryFull), 100));
         reservation.shrink(60);
         reservation.grow(10).unwrap();
         assert_eq!((reservation.grow(1), memory.reserved()), (Err(MemoryFull), 50));
+    }
+
+    #[test]
+    fn a_quarter_is_kept_for_small_reservations() {
+        let memory = ProcessMemory::unlimited(Arc::default());
+        memory.set_limit(100);
+        let mut large = memory.reservation(10);
+        large.grow(75).unwrap();
+        assert_eq!(large.grow(1), Err(MemoryFull));
+        let mut small = [memory.reservation(10), memory.reservation(10)];
+        small[0].grow(10).unwrap();
+        assert_eq!(small[0].grow(1), Err(MemoryFull), "it is not small any more");
+        small[1].grow(10).unwrap();
+        assert_eq!(memory.hold(Bytes::from_static(b"123456"), 10), Err(MemoryFull));
+        assert!(memory.hold(Bytes::from_static(b"12345"), 10).is_ok());
     }
 }

@@ -28,6 +28,9 @@ const MAX_UNREAD: usize = 1 << 20;
 /// Bytes of a body that may stay unread for as long as its connection lives, after the guest has ended.
 const MAX_LINGERING: usize = 64 << 10;
 
+/// Bytes of a response that are a small reservation.
+const SMALL_RESPONSE: u64 = 64 << 10;
+
 /// How often memory is asked for again when there is none.
 const MEMORY_RETRY: Duration = Duration::from_millis(10);
 
@@ -161,11 +164,14 @@ impl ResponseOutlet {
 
 /// Moves the frames of `body`, and afterwards stays until most of them were read.
 async fn pump(mut body: HyperOutgoingBody, sender: BodySender, bounds: ResponseBounds) -> Result<(), Stalled> {
+    let mut sent = 0;
     let moved = async {
         while let Some(frame) = body.frame().await {
             // An aborted body: dropping the sender tells the client.
             let Ok(frame) = frame else { return Ok(()) };
-            sender.send(reserved(frame, &bounds).await?);
+            sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+            let small = if sent <= SMALL_RESPONSE { usize::MAX } else { 0 };
+            sender.send(reserved(frame, small, &bounds).await?);
             sender.wait_until_unread(MAX_UNREAD, bounds.stall).await?;
         }
         sender.finish();
@@ -178,15 +184,16 @@ async fn pump(mut body: HyperOutgoingBody, sender: BodySender, bounds: ResponseB
     result
 }
 
-/// The frame, with its bytes reserved. Waits for memory as long as it waits for a client.
-async fn reserved(frame: Frame<Bytes>, bounds: &ResponseBounds) -> Result<Frame<Bytes>, Stalled> {
+/// The frame, with its bytes reserved; up to `small` of them are a small reservation. Waits for memory as long as it
+/// waits for a client.
+async fn reserved(frame: Frame<Bytes>, small: usize, bounds: &ResponseBounds) -> Result<Frame<Bytes>, Stalled> {
     let data = match frame.into_data() {
         Ok(data) => data,
         Err(trailers) => return Ok(trailers),
     };
     let started = Instant::now();
     loop {
-        if let Ok(held) = bounds.memory.hold(data.clone()) {
+        if let Ok(held) = bounds.memory.hold(data.clone(), small) {
             return Ok(Frame::data(held));
         }
         if started.elapsed() > bounds.stall {

@@ -30,6 +30,9 @@ const MANY_HANDLES: usize = 64;
 /// The most bytes of one set of header fields of a guest that holds [`MANY_HANDLES`].
 const MAX_FURTHER_FIELDS: usize = 4 << 10;
 
+/// Bytes of a guest's memory that are a small reservation.
+const SMALL_GUEST: usize = 8 << 20;
+
 /// Bytes that are reserved for what else the host holds for a guest: fields, bodies that are not sent, its stack.
 const HOST_BYTES: usize = 1 << 20;
 
@@ -128,7 +131,7 @@ pub(super) enum RefusedGrowth {
 
 impl Limiter {
     fn new(limits: SandboxLimits, memory: &ProcessMemory) -> Result<Self, MemoryFull> {
-        let mut reservation = memory.reservation();
+        let mut reservation = memory.reservation(SMALL_GUEST);
         reservation.grow(HOST_BYTES)?;
         Ok(Limiter { limits, memory: 0, peak_memory: 0, reservation, refused: None })
     }

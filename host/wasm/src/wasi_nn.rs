@@ -49,6 +49,9 @@ mod bindings {
     });
 }
 
+/// Bytes of a request's tensors that are a small reservation.
+const SMALL_TENSORS: usize = 2 << 20;
+
 /// Adds wasi-nn to the imports that components can link against.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     bindings::Ml::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
@@ -103,7 +106,7 @@ impl Nn {
             allow_load: settings.allow_load,
             max_tensor_bytes: settings.limits.tensor_bytes,
         };
-        let (registry, reservation) = (services.registry.clone(), services.memory.reservation());
+        let (registry, reservation) = (services.registry.clone(), services.memory.reservation(SMALL_TENSORS));
         Nn { registry, grants, deadline, progress, tensor_bytes: 0, reservation }
     }
 

@@ -12,6 +12,9 @@ use modelfn_wasm::process_memory::{MemoryReservation, ProcessMemory};
 use super::concurrency_limit::{ConcurrencyLimit, Permit};
 use crate::problem::Problem;
 
+/// Bytes of a body that are a small reservation.
+const SMALL_BODY: usize = 256 << 10;
+
 /// The bytes that all requests together may hold.
 pub(crate) struct MemoryBudget {
     bytes: ConcurrencyLimit,
@@ -28,7 +31,7 @@ pub(crate) struct Reservation {
 }
 
 impl MemoryBudget {
-    /// A budget of `limit` bytes of `memory`.
+    /// A budget of `limit` bytes, and of half of `memory` at most.
     pub(crate) fn new(limit: usize, memory: ProcessMemory, metrics: Arc<Metrics>) -> Self {
         MemoryBudget { bytes: ConcurrencyLimit::new(limit), memory, metrics }
     }
@@ -36,9 +39,10 @@ impl MemoryBudget {
     /// A reservation of no bytes, to be grown.
     pub(crate) fn reserve(&self) -> Reservation {
         Reservation {
-            limit: self.bytes.most(),
+            // Guests that get the bodies need as much again.
+            limit: self.bytes.most().min(self.memory.limit() / 2),
             permit: self.bytes.empty_permit(),
-            memory: self.memory.reservation(),
+            memory: self.memory.reservation(SMALL_BODY),
             gauge: self.metrics.admission.held(),
         }
     }
@@ -56,7 +60,7 @@ impl Reservation {
         if needed > self.limit {
             return Err(Problem::NeverFits { needed, limit: self.limit });
         }
-        if !self.permit.try_grow(bytes) {
+        if !self.permit.try_grow_within(bytes, self.limit) {
             return Err(Problem::BodiesFull);
         }
         if self.memory.grow(bytes).is_err() {
@@ -91,13 +95,18 @@ mod tests {
     #[test]
     fn bodies_are_a_part_of_the_memory_of_all_requests() {
         let memory = ProcessMemory::unlimited(Arc::default());
-        memory.set_limit(50);
+        memory.set_limit(100);
+        let mut of_guests = memory.reservation(usize::MAX);
+        of_guests.grow(70).unwrap();
         let budget = MemoryBudget::new(100, memory.clone(), Arc::default());
         let mut reservation = budget.reserve();
         reservation.grow(30).unwrap();
-        assert!(matches!(reservation.grow(21), Err(Problem::MemoryFull)));
+        assert!(matches!(reservation.grow(20), Err(Problem::MemoryFull)));
+        assert!(matches!(reservation.grow(21), Err(Problem::NeverFits { needed: 51, limit: 50 })));
+        assert_eq!(memory.reserved(), 100);
+        drop(of_guests);
         reservation.grow(20).unwrap();
-        assert_eq!(memory.reserved(), 50);
+        assert!(matches!(budget.reserve().grow(1), Err(Problem::BodiesFull)));
         drop(reservation);
         assert_eq!(memory.reserved(), 0);
         memory.set_limit(usize::MAX);
