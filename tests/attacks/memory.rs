@@ -34,9 +34,9 @@ pub fn guests(target: &Target) -> JoinSet<()> {
     clients(target, 2 * INSTANCES, ("/allocate?bytes=200000000&hold=3000", 0))
 }
 
-/// Guests that create as many fields as they may, as large as they may be.
+/// Guests that create as many large fields as they may.
 pub fn fields(target: &Target) -> JoinSet<()> {
-    clients(target, 2 * INSTANCES, ("/fields?n=450&bytes=60000&hold=1000", 0))
+    clients(target, 2 * INSTANCES, ("/fields?n=50&bytes=60000&hold=1000", 0))
 }
 
 /// Guests that create many responses and write to them without sending them.

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::target::{INSTANCES, Target};
@@ -53,17 +53,24 @@ pub fn deaf_inferences(target: &Target) -> JoinSet<()> {
     deaf(target, 100, [head.into_bytes(), vec![b'x'; bytes]].concat())
 }
 
-/// `connections` that send a request and read nothing.
+/// `connections` that send a request and read nothing. One thread sends them all: an attacker has a machine of its own.
 fn deaf(target: &Target, connections: u32, request: Vec<u8>) -> JoinSet<()> {
-    let (request, mut tasks) = (Bytes::from(request), JoinSet::new());
-    for n in 0..connections {
-        let (target, request) = (target.clone(), request.clone());
-        tasks.spawn(async move {
-            tokio::time::sleep(BETWEEN * n).await;
-            let sent = tokio::task::spawn_blocking(move || target.send(&request)).await;
-            let _connection = sent.ok().flatten();
-            pending().await
-        });
-    }
+    let (target, mut tasks) = (target.clone(), JoinSet::new());
+    let (opened, mut connected) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for _ in 0..connections {
+            std::thread::sleep(BETWEEN);
+            if opened.blocking_send(target.send(&request)).is_err() {
+                return;
+            }
+        }
+    });
+    tasks.spawn(async move {
+        let mut held = Vec::new();
+        while let Some(connection) = connected.recv().await {
+            held.push(connection);
+        }
+        pending().await
+    });
     tasks
 }

@@ -359,21 +359,22 @@ async fn a_response_that_nobody_reads_holds_no_instance() {
     server.wait_for_in_flight(|n| n > 0.5).await;
     assert_text(&server, "/hello", "hello").await;
     assert!(started.elapsed() >= Duration::from_millis(500), "the guest waits for its client for a while");
-    assert!(large.bytes().await.is_err(), "the response must not look whole");
-    drop(kept);
+    server.wait_for_log("the client read nothing of the response");
+    drop((kept, large));
     server.wait_for_metric("modelfn_memory_reserved_bytes", |n| n < 0.5).await;
 }
 
-/// A slow client that reads is not cut off, however long its response takes.
+/// A slow client that reads is not cut off, however long its response takes. What the kernel's buffers hold of it is read
+/// within a fraction of the timeout.
 #[tokio::test]
 async fn a_response_that_is_read_slowly_is_whole() {
-    let server = Setup::probe("").args(&["--unread-timeout", "300ms", "--request-timeout", "1h"]).start();
+    let server = Setup::probe("").args(&["--unread-timeout", "2s", "--request-timeout", "1h"]).start();
     let mut response = server.client.get(server.url("/stream?bytes=40000000")).send().await.unwrap();
     let (mut read, started) = (0, Instant::now());
     while let Some(chunk) = response.chunk().await.unwrap() {
         read += chunk.len();
-        if started.elapsed() < Duration::from_secs(1) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        if started.elapsed() < Duration::from_secs(4) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
     assert_eq!(read, 40_000_000);
@@ -409,8 +410,7 @@ async fn the_fields_and_bodies_that_a_guest_makes_the_host_hold_are_limited() {
     let server = Setup::probe("").start();
     assert_text(&server, "/fields?n=20&bytes=60000", "20").await;
     assert_text(&server, "/fields?n=400&bytes=1000", "400").await;
-    let taken: usize = server.get("/fields?n=450&bytes=60000").await.text().parse().unwrap();
-    assert!(taken < 100, "{taken} sets of fields took 60 kB each");
+    server.get("/fields?n=100&bytes=60000").await.problem(500);
     let bytes: usize = server.get("/bodies?n=150").await.text().parse().unwrap();
     assert!(bytes > 150 * 4096 && bytes < 6 << 20, "{bytes} bytes");
 }

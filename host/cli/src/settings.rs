@@ -92,7 +92,7 @@ pub(crate) struct RequestSettings {
     /// ended then.
     #[arg(
         long,
-        default_value = "5s",
+        default_value = "10s",
         env = "MODELFN_UNREAD_TIMEOUT",
         value_parser = parse_duration,
         value_name = "TIME"
