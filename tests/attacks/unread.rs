@@ -43,13 +43,13 @@ pub fn deaf_clients(target: &Target) -> JoinSet<()> {
 pub fn deaf_inferences(target: &Target) -> JoinSet<()> {
     let bytes = 4 << 20;
     let tensor = format!(
-            r#"{{"inputs":[{{"name":"x","datatype":"UINT8","shape":[{bytes}],"parameters":{{"binary_data_size":{bytes}}}}}],"parameters":{{"binary_data_output":true}}}}"#
-        );
+        r#"{{"inputs":[{{"name":"x","datatype":"UINT8","shape":[{bytes}],"parameters":{{"binary_data_size":{bytes}}}}}],"parameters":{{"binary_data_output":true}}}}"#
+    );
     let head = format!(
         "POST /v2/models/echo/infer HTTP/1.1\r\nhost: it\r\ninference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n{tensor}",
-            tensor.len(),
-            tensor.len() + bytes
-        );
+        tensor.len(),
+        tensor.len() + bytes
+    );
     deaf(target, 100, [head.into_bytes(), vec![b'x'; bytes]].concat())
 }
 

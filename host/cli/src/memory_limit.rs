@@ -10,7 +10,8 @@ const PART_OF_MACHINE: u64 = 80;
 pub(crate) fn available() -> usize {
     let memory = fs::read_to_string("/proc/meminfo").ok();
     let machine = memory.as_deref().and_then(total).map(|bytes| bytes / 100 * PART_OF_MACHINE);
-    let limits = cgroup_limits(Path::new("/sys/fs/cgroup"), &fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+    let limits =
+        cgroup_limits(Path::new("/sys/fs/cgroup"), &fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
     let bytes = limits.into_iter().chain(machine).min();
     bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
 }
@@ -35,7 +36,8 @@ fn cgroup_limits(root: &Path, own: &str) -> Vec<u64> {
         // Within a container the path may be the host's; the root has the container's own limit then.
         let around = folder.ancestors().filter(|folder| folder.starts_with(root));
         // "max" and no file are no limit.
-        limits.extend(around.filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok()));
+        limits
+            .extend(around.filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok()));
     }
     limits
 }

@@ -112,12 +112,7 @@ pub(crate) struct RequestSettings {
     max_bodies: ByteSize,
     /// The memory of the whole process. What it and its models leave is shared by requests; beyond that a request gets
     /// 503. Default: what the container may have (its cgroup's limit), or 80 % of the machine's.
-    #[arg(
-        long,
-        env = "MODELFN_MAX_MEMORY_TOTAL",
-        value_name = "SIZE",
-        help_heading = "Limits of the server"
-    )]
+    #[arg(long, env = "MODELFN_MAX_MEMORY_TOTAL", value_name = "SIZE", help_heading = "Limits of the server")]
     max_memory_total: Option<ByteSize>,
 }
 

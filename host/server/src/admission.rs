@@ -18,11 +18,6 @@ pub use modelfn_wasm::concurrency_limit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::HeaderMap;
-use http::header::HOST;
-use http::request::Parts;
-use modelfn_telemetry::metrics::{GaugeGuard, Metrics};
 use self::concurrency_limit::{ConcurrencyLimit, Permit};
 use self::drain_on_drop::DrainOnDrop;
 pub(crate) use self::instance_queue::{ComponentShare, Flow};
@@ -31,6 +26,11 @@ use self::keys::{Client, Keys};
 use self::memory_budget::{MemoryBudget, Reservation};
 use self::request_body::{BodyReader, BufferedBody};
 use crate::problem::Problem;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::HOST;
+use http::request::Parts;
+use modelfn_telemetry::metrics::{GaugeGuard, Metrics};
 use modelfn_wasm::process_memory::ProcessMemory;
 
 /// What requests may take of the server.
@@ -108,11 +108,7 @@ impl Admission {
         metrics: Arc<Metrics>,
     ) -> Self {
         let budget = MemoryBudget::new(limits.bodies, memory.clone(), metrics.clone());
-        let queue = QueueLimits {
-            instances: limits.instances,
-            waiting: limits.waiting,
-            target: limits.target_latency,
-        };
+        let queue = QueueLimits { instances: limits.instances, waiting: limits.waiting, target: limits.target_latency };
         Admission {
             keys,
             limits,
@@ -175,7 +171,10 @@ impl Admission {
         let BufferedBody { bytes, reservation, duration: body_duration } = self.body.read(body, deadline).await?;
         // The queue for an instance.
         let (permits, waited) = match lane {
-            Lane::Inference => (Permits { _inference: inference, _instance: None, _in_flight: self.metrics.admitted() }, Duration::ZERO),
+            Lane::Inference => (
+                Permits { _inference: inference, _instance: None, _in_flight: self.metrics.admitted() },
+                Duration::ZERO,
+            ),
             Lane::Function(flow) => {
                 let (instance, waited) = self.instances.acquire(flow, deadline, timeout).await?;
                 let _in_flight = self.metrics.admitted();

@@ -17,9 +17,7 @@ use modelfn_nn::backend::Backend;
 use modelfn_nn::registry::{self, Registry};
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
-use modelfn_wasm::function::{
-    Code, Function, FunctionServices, FunctionSettings, HostLinker, Mount, SandboxLimits,
-};
+use modelfn_wasm::function::{Code, Function, FunctionServices, FunctionSettings, HostLinker, Mount, SandboxLimits};
 use modelfn_wasm::guest_threads::GuestThreads;
 use tokio::sync::mpsc;
 
@@ -94,11 +92,11 @@ impl AppLoader {
         let cache = CodeCache::new(settings.code_cache.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = GuestThreads::start(cores).context("threads for guests could not be started")?;
-        let services_of_loader = services.clone();
-        let mut loader =
-            AppLoader { settings, services: services_of_loader, engine, linker, cache, threads, limits, loaded };
+        let shared = services.clone();
+        let mut loader = AppLoader { settings, services, engine, linker, cache, threads, limits, loaded };
         let state = loader.load(app, None).await?;
-        Ok((loader, Arc::new(Service::new(state, limits, services))))
+        loader.limit_memory()?;
+        Ok((loader, Arc::new(Service::new(state, limits, shared))))
     }
 
     /// Serves `requests` to read files again, one after the other, on a thread of its own, until nobody can ask.
@@ -131,9 +129,18 @@ impl AppLoader {
         };
         let current = self.load(app, model).await?;
         service.replace(current);
+        // What was replaced is gone by now, unless a request still uses it.
+        if let Err(error) = self.limit_memory() {
+            tracing::warn!("the memory that requests may take stays as it was: {error:#}");
+        }
         let models = self.loaded.registry.models().filter(|loaded| model.is_none_or(|name| name == loaded.name()));
         let models: Vec<_> = models.map(|model| format!("{} version {}", model.name(), model.version())).collect();
         Ok(models.join(", "))
+    }
+
+    /// Gives requests the memory that the program leaves.
+    fn limit_memory(&self) -> Result<()> {
+        memory_limit::set(&self.services.memory, self.settings.memory_total, self.limits.instances)
     }
 
     /// Makes what answers for `app`; with only `model` anew, if one is named.
@@ -148,7 +155,6 @@ impl AppLoader {
         let functions = self.load_functions(&app, &registry, &components).await?;
         let router = router(&app, &functions);
         let code = components.into_values().collect();
-        memory_limit::set(&self.services.memory, self.settings.memory_total, self.limits.instances)?;
         let shares = app.components.iter().map(share).collect();
         self.loaded = Loaded { app, registry: registry.clone(), code };
         Ok(AppState { router, inference: Inference::new(registry, self.services.readiness.clone()), shares })

@@ -213,7 +213,9 @@ impl Problem {
                 Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NoModel)
             }
             Problem::Model(ModelError::Failure(Deadline(_))) => Reaction::late("The model did not answer in time."),
-            Problem::Invoke(InvokeError::Deadline(_) | InvokeError::Unread(_)) => Reaction::late("The function did not answer in time."),
+            Problem::Invoke(InvokeError::Deadline(_) | InvokeError::Unread(_)) => {
+                Reaction::late("The function did not answer in time.")
+            }
             Problem::Model(ModelError::Failure(Engine(_))) => Reaction::fail("The model failed on this request."),
             Problem::Invoke(InvokeError::Trapped(_)) => Reaction::fail("The function failed on this request."),
             Problem::Invoke(InvokeError::NoResponse) => Reaction::fail("The function ended without an answer."),

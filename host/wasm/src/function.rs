@@ -96,8 +96,7 @@ impl Function {
         let trace = traces::current().map(|trace| trace.guest(&mut parts, &self.settings.component));
         let (progress, slot) = (Arc::new(InvocationProgress::default()), ResponseSlot::default());
         let (sender, head) = oneshot::channel();
-        let bounds =
-            ResponseBounds { stall: self.services.response_stall, memory: self.services.memory.clone() };
+        let bounds = ResponseBounds { stall: self.services.response_stall, memory: self.services.memory.clone() };
         let outlet = ResponseOutlet::new(slot.clone(), sender, bounds);
         let request = Request::from_parts(parts, body);
         let call = Call { request, deadline, progress: progress.clone(), slot, trace: trace.clone() };

@@ -22,9 +22,9 @@ use modelfn_nn::registry::Registry;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::bindings::wasi::nn::errors::ErrorCode;
-use super::error::InvokeError;
 pub use self::error::NnError;
 pub use self::tensor::GuestTensor;
+use super::error::InvokeError;
 use super::phases::InvocationProgress;
 use super::process_memory::{MemoryFull, MemoryReservation};
 use super::services::FunctionServices;

@@ -58,8 +58,6 @@ fn a_lane_that_was_idle_is_next_and_has_saved_up_nothing() {
     assert_eq!(turns.iter().filter(|&&lane| lane == 1).count(), 3, "{turns:?}");
 }
 
-
-
 #[tokio::test]
 async fn a_guest_that_panics_or_is_dropped_ends_alone() {
     let threads = GuestThreads::start(1).unwrap();

@@ -26,9 +26,8 @@ impl graph::Host for State {
             return self.guest_result(Err(NnError::new(ErrorCode::Security, text)));
         }
         let bytes = builders.iter().map(Vec::len).sum();
-        let too_large = |limit| {
-            format!("a graph of {bytes} bytes is too large; graphs and tensors of a request may be {limit}")
-        };
+        let too_large =
+            |limit| format!("a graph of {bytes} bytes is too large; graphs and tensors of a request may be {limit}");
         if let Err(error) = self.reserve(bytes, too_large)? {
             return self.guest_result(Err(error));
         }
