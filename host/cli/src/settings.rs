@@ -398,6 +398,8 @@ pub(crate) fn server_defaults() -> ServerDefaults {
         max_instances: admission.max_instances().get(),
         max_body: request.max_body.bytes(),
         max_bodies: request.max_bodies.bytes(),
+        max_memory: request.max_memory.bytes(),
+        max_tensors: request.max_tensors.bytes(),
     }
 }
 
