@@ -27,6 +27,8 @@ const MAX_ENGINE_MESSAGE: usize = 4096;
 /// The kernel can't confine this process, or what comes from the server is not understood.
 pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io::Result<()> {
     let mut control = Channel::new(control);
+    // Not the program's name, by which people send signals to the server.
+    rustix::thread::set_name(c"engine")?;
     confine::limit_memory(memory)?;
     let Some(received) = control.receive::<Command>()? else { return Ok(()) };
     let mut descriptors = received.descriptors.into_iter();
