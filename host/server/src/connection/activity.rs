@@ -33,6 +33,8 @@ struct State {
     idle_since: Instant,
     /// Since when the head of a request of HTTP/1 has been arriving. A new connection has its first head to send.
     head_since: Option<Instant>,
+    /// Since when bytes have waited for the client to make room for them: the end of a response that hyper has taken.
+    write_since: Option<Instant>,
     exchanges: Vec<Exchange>,
     /// Whether a response was abandoned, whose stream the client has not ended.
     has_abandoned: bool,
@@ -70,6 +72,7 @@ impl ConnectionActivity {
             is_http2: false,
             idle_since: now,
             head_since: Some(now),
+            write_since: None,
             exchanges: Vec::new(),
             has_abandoned: false,
             next: 0,
@@ -92,6 +95,14 @@ impl ConnectionActivity {
         if !state.is_http2 && state.exchanges.is_empty() {
             state.head_since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// A write waits for the client to read, or goes on.
+    pub(super) fn write_is_pending(&self, is_pending: bool) {
+        let mut state = self.lock();
+        state.write_since = is_pending.then(Instant::now);
+        // Whoever has just read the end of a response is not idle for long.
+        state.idle_since = Instant::now();
     }
 
     /// Whether a request or a response of HTTP/1 is open.
@@ -143,7 +154,8 @@ impl ConnectionActivity {
             state.has_abandoned = true;
             state.idle_since = now;
         }
-        let (is_idle, head_since, idle_since) = (state.exchanges.is_empty(), state.head_since, state.idle_since);
+        let is_idle = state.exchanges.is_empty() && state.write_since.is_none();
+        let (head_since, idle_since) = (state.head_since, state.idle_since);
         let (is_http2, has_abandoned) = (state.is_http2, state.has_abandoned);
         let oldest = state.exchanges.iter().filter_map(Exchange::response_since).min();
         drop(state);
@@ -171,12 +183,12 @@ impl ConnectionActivity {
     /// Whether this connection may be closed for another one.
     pub(super) fn spare(&self) -> Option<Spare> {
         let state = self.lock();
-        if state.exchanges.is_empty() {
+        if state.exchanges.is_empty() && state.write_since.is_none() {
             let since = state.head_since.unwrap_or(state.idle_since);
             return (since.elapsed() >= MIN_IDLE).then_some(Spare::Idle(since));
         }
         let since = state.exchanges.iter().map(Exchange::since).collect::<Option<Vec<_>>>()?;
-        let latest = since.into_iter().max()?;
+        let latest = since.into_iter().chain(state.write_since).max()?;
         (latest.elapsed() >= MIN_WAIT).then_some(Spare::Waiting(latest))
     }
 
@@ -307,6 +319,20 @@ mod tests {
         drop(request);
         activity.age(MIN_IDLE);
         assert!(activity.spare() < Some(Spare::Waiting(Instant::now())), "idle ones are closed first");
+    }
+
+    #[test]
+    fn the_end_of_a_response_that_is_still_written_is_not_idle() {
+        let activity = ConnectionActivity::new();
+        drop(activity.request(0));
+        activity.write_is_pending(true);
+        activity.age(LIMITS.idle);
+        assert_eq!(activity.spare(), None, "its client may be about to read");
+        assert!(activity.check(LIMITS).is_ok(), "the stream bounds the write itself");
+        activity.write_is_pending(false);
+        assert!(activity.check(LIMITS).is_ok(), "it is idle from here on");
+        activity.age(LIMITS.idle);
+        assert!(matches!(activity.check(LIMITS), Err(Closed::Idle)));
     }
 
     #[test]
