@@ -90,8 +90,9 @@ $(RUFF_HOME)/bin/ruff:
 	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
-fuzz: ## Give the protocol's readers changed requests for FUZZ_SECONDS=60; `make check`'s longer sibling.
-	cargo run --release -p modelfn --example fuzz
+fuzz: test-guests runtime ## Give whatever reads requests, cards, manifests and HTTP changed ones, each for FUZZ_SECONDS=60.
+	for target in infer card manifest; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
+	cargo test --release -p modelfn --test it http_fuzz::
 
 image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
 	@image/make.sh

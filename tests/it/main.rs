@@ -24,6 +24,7 @@ mod limits;
 mod log;
 mod connections;
 mod http;
+mod http_fuzz;
 mod keys;
 mod inference;
 mod tensors;

@@ -1,9 +1,9 @@
 //! What is open on a connection, and how long it has waited for its client.
 //!
-//! hyper bounds neither how long a client may leave a response unread nor how long an HTTP/2 connection may be idle, and
-//! what it calls the time for a head includes the time between two requests. All of these times are kept here, and end
-//! the connection in one place, [`ConnectionActivity::ended`]. Requests that wait for a guest or a model have a deadline
-//! of their own and are not timed out here.
+//! hyper bounds neither how long a client may leave a response unread nor how long an HTTP/2 connection may be idle,
+//! and what it calls the time for a head includes the time between two requests. All of these times are kept here, and
+//! end the connection in one place, [`ConnectionActivity::ended`]. Requests that wait for a guest or a model have a
+//! deadline of their own and are not timed out here.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -128,8 +128,8 @@ impl ConnectionActivity {
         self.lock().heads
     }
 
-    /// Resolves when the client has taken longer than `limits` allow, or the connection was evicted. In HTTP/2 responses
-    /// that the client has left alone for too long are abandoned one by one, and other requests go on.
+    /// Resolves when the client has taken longer than `limits` allow, or the connection was evicted. In HTTP/2
+    /// responses that the client has left alone for too long are abandoned one by one, and other requests go on.
     pub(crate) async fn ended(&self, limits: ConnectionLimits) -> Closed {
         loop {
             let check_at = match self.check(limits) {
