@@ -20,7 +20,7 @@ PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models t
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz image test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential image test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,7 +50,7 @@ test-models: ## Make every graph that tests need, for ONNX Runtime and, the floa
 	@models/build.py model --openvino $(FLOAT_MODELS)
 	@models/build.py model efficientnet-lite0-int8
 
-test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, and tritonclient.
+test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, tritonclient, and makers of pictures.
 	@tests/setup.sh
 
 check: fmt lint deny scripts python ## Check all that needs no running: format, lints, dependencies, scripts, Python. CI makes warnings errors.
@@ -90,9 +90,10 @@ $(RUFF_HOME)/bin/ruff:
 	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
-fuzz: test-guests runtime ## Give whatever reads requests, cards, manifests and HTTP changed ones, each for FUZZ_SECONDS=60.
+fuzz: test-guests runtime ## Give changed requests, cards, manifests, pictures and HTTP to what reads them, each for FUZZ_SECONDS=60.
 	for target in infer card manifest; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
 	cargo test --release -p modelfn --test it http_fuzz::
+	cargo run --release -p modelfn --example fuzz_pictures
 
 image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
 	@image/make.sh

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use modelfn_nn::registry::Registry;
+use modelfn_nn::registry::{EngineSettings, Registry};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, PoolSize};
@@ -55,7 +55,7 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
     let wasm = std::fs::read(component).unwrap_or_else(|e| panic!("{}: {e}; run `make guest`", component.display()));
     let compiled = CodeCache::new(None).load(&engine, &wasm).expect("a component");
     let metrics = Arc::new(Metrics::new());
-    let registry = Arc::new(Registry::new(Vec::new(), metrics.clone()));
+    let registry = Arc::new(Registry::new(EngineSettings::on_threads(Vec::new()), metrics.clone()));
     let mount = Mount { source: root.join("models/efficientnet-lite0-int8"), destination: "/model".to_owned() };
     let settings = FunctionSettings {
         component: "bench".into(),

@@ -5,25 +5,30 @@
 #   wasmtime       the stock command line, for tests/it/wasmtime_serve.rs
 #   OpenVINO       what that wasmtime runs models with, in target/openvino/
 #   tritonclient   a client of the Open Inference Protocol, for tests/it/inference.rs, in target/tritonclient/
+#   pictures       Pillow in target/pillow/, and Debian's programs that make files, for tests/it/differential.rs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly TOOLS=${MODELFN_CACHE:-$HOME/.cache/modelfn}/tools
 # The version that the host is built on, so that a difference is the host's.
 readonly WASMTIME=48.0.8
-readonly PACKAGES=(chromium chromium-driver curl)
+# Each package with a program that it brings.
+readonly PACKAGES=(chromium chromium-driver curl libjpeg-turbo-progs webp gifsicle)
+readonly PROGRAMS=(chromium chromedriver curl cjpeg cwebp gifsicle)
 readonly OPENVINO=target/openvino
 readonly TRITONCLIENT=target/tritonclient
+readonly PILLOW=target/pillow
 
 say() { echo "tests: $*" >&2; }
 
 install_packages() {
-  if command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v curl >/dev/null; then
-    say "$(chromium --version 2>/dev/null | head -n 1) and curl are there"
+  # `type`, unlike `command -v`, fails if one of them is missing.
+  if type -P "${PROGRAMS[@]}" >/dev/null; then
+    say "${PROGRAMS[*]} are there"
     return
   fi
   if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-    say "chromium, chromedriver or curl is missing, and installing them needs apt-get and root."
+    say "one of ${PROGRAMS[*]} is missing, and installing them needs apt-get and root."
     say "On Debian, as root: apt-get install --no-install-recommends ${PACKAGES[*]}"
     # CI skips nothing.
     [[ -z ${CI:-} ]]
@@ -74,14 +79,16 @@ link_openvino() {
   say "linked OpenVINO into $OPENVINO"
 }
 
-link_tritonclient() {
+# Installs a requirements file, and links its packages to a place that tests know.
+link_python() {
   local packages
-  packages=$(install_python tests/requirements.txt)
-  ln -sfn "$packages" "$TRITONCLIENT"
-  say "tritonclient is there, in $TRITONCLIENT"
+  packages=$(install_python "$1")
+  ln -sfn "$packages" "$2"
+  say "what $1 names is there, in $2"
 }
 
 install_packages
 install_wasmtime
 link_openvino
-link_tritonclient
+link_python tests/requirements.txt "$TRITONCLIENT"
+link_python tests/requirements-pillow.txt "$PILLOW"

@@ -185,22 +185,14 @@ async fn the_drain_is_bounded() {
 /// A server that does not serve yet has nothing to drain.
 #[tokio::test]
 async fn a_signal_during_start_up_ends_at_once() {
-    let scratch = crate::harness::Scratch::new();
-    let fifo = scratch.path().join("slow.wasm");
-    // Reading the component takes forever, since nobody writes to this pipe.
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let manifest = scratch.write("spin.toml", crate::harness::app(&fifo, ""));
+    // One model is loaded, and the one after it never.
+    let setup = Setup::models_only();
+    let setup = setup.fake_model("first", "dtype = \"U8\", shape = [-1]", ("compute = \"echo\"", ""));
+    let setup = setup.fake_model("second", "dtype = \"U8\", shape = [-1]", ("compute = \"hang-at-start\"", ""));
     let mut command = crate::harness::modelfn();
-    command.args([
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin-listen",
-        "127.0.0.1:0",
-        "--load-model",
-        "efficientnet-lite0-int8",
-    ]);
-    let mut child = command.arg("--app").arg(manifest).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.arg("--app").arg(setup.path("spin.toml")).arg("--models").arg(setup.path("models"));
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("model loaded") {

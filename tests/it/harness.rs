@@ -74,9 +74,16 @@ pub fn model_with(name: &str, change: impl FnOnce(&str) -> String) -> Scratch {
     let card = std::fs::read_to_string(original.join("model.toml")).unwrap();
     scratch.write(&format!("{name}/model.toml"), change(&card));
     for file in ["labels.txt", "model.onnx"] {
-        std::os::unix::fs::symlink(original.join(file), scratch.path().join(name).join(file)).unwrap();
+        place(&original.join(file), &scratch.path().join(name).join(file));
     }
     scratch
+}
+
+/// Makes the file `from` a file of another folder as well. A symbolic link would lead out of that folder.
+pub fn place(from: &Path, to: &Path) {
+    if std::fs::hard_link(from, to).is_err() {
+        std::fs::copy(from, to).unwrap();
+    }
 }
 
 /// The program, with a log that a test can read, and without the settings in the developer's environment.
@@ -129,6 +136,14 @@ impl Setup {
         let app = scratch.write("spin.toml", text);
         std::fs::create_dir(scratch.path().join("models")).unwrap();
         Setup { models: scratch.path().join("models"), app, scratch, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// No function of a component, and no models yet: for tests of models below `/v2`.
+    pub fn models_only() -> Setup {
+        Setup::app(
+            "spin_manifest_version = 2\napplication.name = \"test\"\n\
+             [[trigger.http]]\nroute = \"/static\"\ncomponent = { static_response = { body = \"\" } }\n",
+        )
     }
 
     /// The example's function for another model: `name` of `folder`, mounted as the function expects it.

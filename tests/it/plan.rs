@@ -262,7 +262,7 @@ impl Drop for Ended {
 }
 
 /// The child processes of `parent`, started by any of its threads.
-fn children_of(parent: u32) -> Vec<u32> {
+pub fn children_of(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let numbers = processes.flat_map(|entry| entry.file_name().to_string_lossy().parse::<u32>());
     let line = format!("PPid:\t{parent}");
@@ -302,10 +302,16 @@ async fn load(server: &Server, time: Duration) -> f64 {
     answered as f64 / started.elapsed().as_secs_f64()
 }
 
+/// The server's peak, and what its engine processes have in proportion, in bytes.
 fn peak_bytes(server: &Server) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
+    let kibibytes = |file: &str, key: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()
+    };
+    let engines = children_of(server.pid().cast_unsigned()).into_iter();
+    let engines: f64 = engines.map(|pid| kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")).sum();
+    (kibibytes(&format!("/proc/{}/status", server.pid()), "VmHWM:") + engines) * 1024.0
 }
 
 #[tokio::test]

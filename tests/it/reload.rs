@@ -1,12 +1,11 @@
 //! Versions, reloads, and models that break: what works goes on working, and each error is reported.
 
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Scratch, Server, Setup, app, guest, picture, root};
+use crate::harness::{Scratch, Server, Setup, app, guest, picture, place, root};
 
 /// Version `number` of EfficientNet-Lite0, which tests recognise by its labels.
 fn add_version(models: &Path, number: u32) {
@@ -14,7 +13,7 @@ fn add_version(models: &Path, number: u32) {
     let folder = models.join(format!("efficientnet-lite0/{number}"));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::copy(original.join("model.toml"), folder.join("model.toml")).unwrap();
-    symlink(original.join("model.onnx"), folder.join("model.onnx")).unwrap();
+    place(&original.join("model.onnx"), &folder.join("model.onnx"));
     let labels = std::fs::read_to_string(original.join("labels.txt")).unwrap();
     let labels: String = labels.lines().map(|label| format!("v{number} {label}\n")).collect();
     std::fs::write(folder.join("labels.txt"), labels).unwrap();
@@ -203,7 +202,7 @@ async fn a_damaged_model_makes_the_server_unready_and_stops_nothing_else() {
     assert_eq!(index[0]["state"], "UNAVAILABLE", "{index}");
 
     std::fs::remove_file(&graph).unwrap();
-    symlink(root().join("models/efficientnet-lite0/model.onnx"), &graph).unwrap();
+    place(&root().join("models/efficientnet-lite0/model.onnx"), &graph);
     assert_eq!(load(&server, "efficientnet-lite0").await.status, 200);
     assert_eq!(server.admin("/readyz").await.text(), "ready\n");
     assert!(first_label(&server).await.starts_with("v1 "));

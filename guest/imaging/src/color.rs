@@ -1,17 +1,43 @@
-//! Converts gray and YCbCr samples to RGB (ITU-T T.871).
+//! Converts the color models of JPEG to RGB (ITU-T T.871, and Adobe's technical note 5116).
 
 use crate::fixed::{BITS, fixed};
+use crate::types::ColorModel;
 
 /// Repeats each gray sample as red, green and blue.
 pub(crate) fn gray_to_rgb(gray: &[u8]) -> Vec<u8> {
     gray.iter().flat_map(|&sample| [sample; 3]).collect()
 }
 
-/// Interleaves the planes of red, green and blue; `None` where there are not three planes.
-pub(crate) fn planes_to_rgb(planes: &[Vec<u8>]) -> Option<Vec<u8>> {
-    let [red, green, blue] = planes else { return None };
-    let pixels = red.iter().zip(green).zip(blue);
-    Some(pixels.flat_map(|((&red, &green), &blue)| [red, green, blue]).collect())
+/// Converts one plane for each component to RGB; `None` for another number of planes than the model has.
+pub(crate) fn planes_to_rgb(planes: &[Vec<u8>], color: ColorModel) -> Option<Vec<u8>> {
+    Some(match (color, planes) {
+        (ColorModel::Gray, [luma]) => gray_to_rgb(luma),
+        (ColorModel::Ycc, [luma, blue, red]) => ycc_to_rgb(luma, blue, red),
+        (ColorModel::Rgb, [red, green, blue]) => interleave(red, green, blue),
+        // Without ink, which is 255, what is below shows; black covers all three.
+        (ColorModel::Cmyk, [cyan, magenta, yellow, black]) => darken(interleave(cyan, magenta, yellow), black),
+        // Adobe's YCbCr stands for the inks' complements.
+        (ColorModel::Ycck, [luma, blue, red, black]) => darken(inverted(ycc_to_rgb(luma, blue, red)), black),
+        _ => return None,
+    })
+}
+
+/// Interleaves the planes of red, green and blue.
+pub(crate) fn interleave(red: &[u8], green: &[u8], blue: &[u8]) -> Vec<u8> {
+    red.iter().zip(green).zip(blue).flat_map(|((&red, &green), &blue)| [red, green, blue]).collect()
+}
+
+fn inverted(mut samples: Vec<u8>) -> Vec<u8> {
+    samples.iter_mut().for_each(|sample| *sample = !*sample);
+    samples
+}
+
+/// Multiplies each pixel by its black, where 255 is no ink.
+fn darken(mut rgb: Vec<u8>, black: &[u8]) -> Vec<u8> {
+    for (pixel, &black) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(black) {
+        *pixel = pixel.map(|sample| ((u32::from(sample) * u32::from(black) + 127) / 255) as u8);
+    }
+    rgb
 }
 
 /// JFIF's YCbCr to RGB (ITU-T T.871, 7), rounded to the nearest.
@@ -80,6 +106,18 @@ fn sixteen_to_rgb(luma: &[u8; 16], blue: &[u8; 16], red: &[u8; 16]) -> [u8; 48] 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_model_has_its_planes() {
+        let planes = [vec![200], vec![100], vec![51], vec![51]];
+        assert_eq!(planes_to_rgb(&planes[..3], ColorModel::Rgb), Some(vec![200, 100, 51]));
+        assert_eq!(planes_to_rgb(&planes, ColorModel::Cmyk), Some(vec![40, 20, 10]));
+        let ycc = ycc_to_rgb(&[200], &[100], &[51]);
+        assert_eq!(planes_to_rgb(&planes[..3], ColorModel::Ycc), Some(ycc.clone()));
+        assert_eq!(planes_to_rgb(&planes, ColorModel::Ycck), Some(darken(inverted(ycc), &[51])));
+        assert_eq!(planes_to_rgb(&planes[..1], ColorModel::Gray), Some(vec![200; 3]));
+        assert_eq!(planes_to_rgb(&planes[..2], ColorModel::Ycc), None);
+    }
 
     #[test]
     fn gray_is_all_three() {

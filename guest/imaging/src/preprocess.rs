@@ -9,9 +9,9 @@ use image::{RgbImage, imageops};
 use modelfn_card::image::{Color, Layout, Preprocessing};
 use modelfn_card::{DType, TensorSpec};
 
-use crate::color::{gray_to_rgb, planes_to_rgb, ycc_to_rgb};
+use crate::color::{gray_to_rgb, interleave, planes_to_rgb};
 use crate::error::Error;
-use crate::resample::{self, Interleaved};
+use crate::resample;
 use crate::types::{Picture, Samples, Window};
 
 /// Longest side of a network's picture, in pixels: keeps a typing error from exhausting memory.
@@ -63,25 +63,16 @@ pub fn tensor(picture: &Picture, preprocessing: &Preprocessing, dtype: DType) ->
 /// The window of a picture at the network's size, upright.
 fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, Error> {
     let window = Window::of(preprocessing).as_stored(picture.orientation);
-    let part = f64::from(picture.reduction);
-    let crop = window.crop_box(picture.size).over(part, part);
     let to = (window.size.0 as usize, window.size.1 as usize);
-    let interleaved = |samples, channels| {
-        let (width, height) = picture.decoded_size();
-        let source = Interleaved { samples, channels, size: (width as usize, height as usize) };
-        resample::resize_interleaved(source, crop, to, preprocessing.filter)
-    };
     let rgb = match &picture.samples {
-        Samples::Rgb(rgb) => planes_to_rgb(&interleaved(rgb, 3)),
-        Samples::Gray(gray) => interleaved(gray, 1).first().map(|gray| gray_to_rgb(gray)),
-        Samples::Planes(planes) => {
-            let planes = resample::resize(planes, to, preprocessing.filter);
-            match planes.as_slice() {
-                [luma] => Some(gray_to_rgb(luma)),
-                [luma, blue, red] => Some(ycc_to_rgb(luma, blue, red)),
+        Samples::Interleaved(raster) => {
+            match resample::resize_interleaved(raster, to, preprocessing.filter).as_slice() {
+                [gray] => Some(gray_to_rgb(gray)),
+                [red, green, blue] => Some(interleave(red, green, blue)),
                 _ => None,
             }
         }
+        Samples::Planes(planes, color) => planes_to_rgb(&resample::resize(planes, to, preprocessing.filter), *color),
     };
     rgb.and_then(|rgb| RgbImage::from_raw(window.size.0, window.size.1, rgb))
         .map(|small| turn(small, picture.orientation))

@@ -3,9 +3,11 @@
 //! One pass computes weighted sums of rows, which suits SIMD, and writes each resulting row as a column. So the same pass,
 //! run twice, scales both axes.
 
+use std::ops::Range;
+
 use modelfn_card::image::Filter;
 
-use crate::types::{CropBox, Plane};
+use crate::types::{CropBox, Plane, Raster};
 
 /// Fractional bits of a weight. Weights are below 2.
 const BITS: u32 = 14;
@@ -23,15 +25,14 @@ struct Taps {
     each: usize,
 }
 
-/// A picture of interleaved samples.
+/// Rows of bytes, and which part of each row is looked at.
 #[derive(Clone, Copy)]
-pub(crate) struct Interleaved<'a> {
-    /// Row-major, without padding.
-    pub(crate) samples: &'a [u8],
-    /// Samples of a pixel.
-    pub(crate) channels: usize,
-    /// Width and height in pixels.
-    pub(crate) size: (usize, usize),
+struct Rows<'a> {
+    bytes: &'a [u8],
+    /// Bytes from one row to the next.
+    stride: usize,
+    /// Bytes that are looked at, from the start of a row on.
+    width: usize,
 }
 
 /// The part of one axis that is scaled, and to how many samples.
@@ -54,37 +55,55 @@ pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Ve
     let one = |plane: &Plane| {
         // All planes often have the same shape, or at least the two of color.
         if last.as_ref().is_none_or(|(of, _)| *of != shape(plane)) {
-            last = Some((shape(plane), taps(plane.crop, (plane.width, plane.height), to, filter)));
+            last = Some((shape(plane), Scaling::new(plane.crop, (plane.width, plane.height), to, filter)));
         }
-        let (_, (down, across)) = last.as_ref()?;
-        Some(across.convolve(&down.convolve(&plane.samples, plane.width), to.1))
+        let (_, scaling) = last.as_ref()?;
+        scaling.apply(&plane.samples, 1)
     };
     planes.iter().filter_map(one).collect()
 }
 
 /// Scales the crop of an interleaved picture to the size `to`, and returns a plane for each of its channels; no plane
 /// where the number of samples contradicts the size.
-pub(crate) fn resize_interleaved(
-    picture: Interleaved<'_>,
-    crop: CropBox,
-    to: (usize, usize),
-    filter: Filter,
-) -> Vec<Vec<u8>> {
-    let Interleaved { samples, channels, size } = picture;
-    if samples.len() != size.0 * size.1 * channels {
+pub(crate) fn resize_interleaved(picture: &Raster, to: (usize, usize), filter: Filter) -> Vec<Vec<u8>> {
+    let Raster { samples, channels, width, height, crop } = picture;
+    if samples.len() != width * height * channels {
         return Vec::new();
     }
-    let (down, across) = taps(crop, size, to, filter);
+    let scaling = Scaling::new(*crop, (*width, *height), to, filter);
     // The first pass writes the columns of all channels as rows; the second one turns those of each channel into a plane.
-    let planes = across.convolve(&down.convolve(samples, size.0 * channels), to.1 * channels);
+    let planes = scaling.apply(samples, *channels).unwrap_or_default();
     planes.chunks_exact(to.0 * to.1).map(<[u8]>::to_vec).collect()
 }
 
-/// The weights down the rows, and those across the columns.
-fn taps(crop: CropBox, (width, height): (usize, usize), to: (usize, usize), filter: Filter) -> (Taps, Taps) {
-    let rows = AxisCrop { start: crop.top, length: crop.height, available: height, count: to.1 };
-    let columns = AxisCrop { start: crop.left, length: crop.width, available: width, count: to.0 };
-    (Taps::new(rows, filter), Taps::new(columns, filter))
+/// How the crop of a picture becomes one of another size.
+struct Scaling {
+    down: Taps,
+    across: Taps,
+    /// The columns that contribute to the result. What costs time and memory is these, not the picture's width.
+    columns: Range<usize>,
+    width: usize,
+    to: (usize, usize),
+}
+
+impl Scaling {
+    fn new(crop: CropBox, (width, height): (usize, usize), to: (usize, usize), filter: Filter) -> Self {
+        let rows = AxisCrop { start: crop.top, length: crop.height, available: height, count: to.1 };
+        let columns = AxisCrop { start: crop.left, length: crop.width, available: width, count: to.0 };
+        let (down, mut across) = (Taps::new(rows, filter), Taps::new(columns, filter));
+        let columns = across.reach(width);
+        across.starts.iter_mut().for_each(|start| *start -= columns.start);
+        Self { down, across, columns, width, to }
+    }
+
+    /// All channels of a picture, one after the other; `None` where it has fewer samples than it should.
+    fn apply(&self, samples: &[u8], channels: usize) -> Option<Vec<u8>> {
+        let bytes = samples.get(self.columns.start * channels..)?;
+        let width = self.columns.len() * channels;
+        let narrow = self.down.convolve(Rows { bytes, stride: self.width * channels, width });
+        let width = self.to.1 * channels;
+        Some(self.across.convolve(Rows { bytes: &narrow, stride: width, width }))
+    }
 }
 
 impl Taps {
@@ -122,15 +141,25 @@ impl Taps {
         taps
     }
 
-    /// Computes weighted sums of rows of `source`, which has `width` samples a row, and writes each as a column.
-    fn convolve(&self, source: &[u8], width: usize) -> Vec<u8> {
-        let count = self.starts.len();
+    /// The samples of the source that contribute to the result, of as many as there are.
+    fn reach(&self, available: usize) -> Range<usize> {
+        let (first, last) = (self.starts.iter().min(), self.starts.iter().max());
+        let start = first.copied().unwrap_or(0);
+        start..(last.copied().unwrap_or(0) + self.each).min(available).max(start)
+    }
+
+    /// Computes weighted sums of the source's rows, and writes each as a column.
+    fn convolve(&self, source: Rows<'_>) -> Vec<u8> {
+        let (count, width) = (self.starts.len(), source.width);
         let mut result = vec![0; count * width];
-        let taps = |n: usize| (&source[self.starts[n] * width..], &self.weights[n * self.each..][..self.each]);
+        let taps = |n: usize| {
+            let rows = Rows { bytes: &source.bytes[self.starts[n] * source.stride..], ..source };
+            (rows, &self.weights[n * self.each..][..self.each])
+        };
         if count < LANES || width < LANES {
             for (x, n) in (0..width).flat_map(|x| (0..count).map(move |n| (x, n))) {
                 let (rows, weights) = taps(n);
-                result[x * count + n] = convolve_one(&rows[x..], width, weights);
+                result[x * count + n] = convolve_one(&rows.bytes[x..], rows.stride, weights);
             }
             return result;
         }
@@ -185,20 +214,19 @@ fn convolve_one(rows: &[u8], stride: usize, weights: &[i16]) -> u8 {
 
 /// The weighted sum of the first rows, each as long as `target`, which has at least [`LANES`] samples.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn convolve_row(rows: &[u8], weights: &[i16], target: &mut [u8]) {
-    let width = target.len();
+fn convolve_row(rows: Rows<'_>, weights: &[i16], target: &mut [u8]) {
     for (x, sample) in target.iter_mut().enumerate() {
-        *sample = convolve_one(&rows[x..], width, weights);
+        *sample = convolve_one(&rows.bytes[x..], rows.stride, weights);
     }
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-fn convolve_row(rows: &[u8], weights: &[i16], target: &mut [u8]) {
+fn convolve_row(rows: Rows<'_>, weights: &[i16], target: &mut [u8]) {
     use crate::simd::factors;
 
-    let width = target.len();
+    let Rows { bytes, stride, width } = rows;
     // A weight behind the last row is 0.
-    let row = |n: usize| rows.get(n * width..).and_then(|rows| rows.get(..width)).unwrap_or(&rows[..width]);
+    let row = |n: usize| bytes.get(n * stride..).and_then(|rows| rows.get(..width)).unwrap_or(&bytes[..width]);
     let pair = |n: usize| ([row(2 * n), row(2 * n + 1)], factors(weights[2 * n].into(), weights[2 * n + 1].into()));
     match weights.len() / 2 {
         2 => convolve_pairs(&std::array::from_fn::<_, 2, _>(pair), target),

@@ -1,5 +1,7 @@
 //! What the steps from file to tensor hand to each other: pictures, their samples, and the window that is looked at.
 
+use std::ops::Range;
+
 use image::metadata::Orientation;
 use modelfn_card::image::Preprocessing;
 
@@ -10,8 +12,6 @@ pub struct Picture {
     pub samples: Samples,
     /// Width and height that the file declares.
     pub size: (u32, u32),
-    /// The samples' width and height are `size` divided by this, rounded up: 1, 2, 4 or 8.
-    pub reduction: u32,
     /// What is left to do to see the picture upright.
     pub orientation: Orientation,
 }
@@ -29,15 +29,43 @@ pub struct Plane {
     pub crop: CropBox,
 }
 
-/// Opaque 8-bit samples, row-major, without padding.
+/// Opaque 8-bit samples of the window, at least, of a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Samples {
-    /// One byte a pixel.
-    Gray(Vec<u8>),
-    /// Three bytes a pixel.
-    Rgb(Vec<u8>),
-    /// Luma, or luma and the differences to blue and red (JFIF's YCbCr): parts of a picture that was not decoded whole.
-    Planes(Vec<Plane>),
+    /// Gray or RGB.
+    Interleaved(Raster),
+    /// One plane for each component of a JPEG, each with the sampling that it has in the file.
+    Planes(Vec<Plane>, ColorModel),
+}
+
+/// Gray or RGB samples, interleaved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raster {
+    /// Row-major, without padding.
+    pub samples: Vec<u8>,
+    /// Samples of a pixel: 1 for gray, 3 for RGB.
+    pub channels: usize,
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Where the window lies in it.
+    pub crop: CropBox,
+}
+
+/// What the components of a JPEG are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColorModel {
+    /// Luma alone.
+    Gray,
+    /// Luma and the differences to blue and red (JFIF's YCbCr).
+    Ycc,
+    /// Red, green and blue.
+    Rgb,
+    /// Cyan, magenta, yellow and black, inverted as Adobe writes them: 255 is no ink.
+    Cmyk,
+    /// The same with YCbCr of the complements of the three inks.
+    Ycck,
 }
 
 /// Which part of a picture the network looks at, and at which size.
@@ -60,13 +88,6 @@ pub struct CropBox {
     pub width: f64,
     /// Extent downwards.
     pub height: f64,
-}
-
-impl Picture {
-    /// Width and height in samples.
-    pub(crate) fn decoded_size(&self) -> (u32, u32) {
-        (self.size.0.div_ceil(self.reduction), self.size.1.div_ceil(self.reduction))
-    }
 }
 
 impl Window {
@@ -94,17 +115,22 @@ impl Window {
         CropBox { left: (width - wide) / 2.0, top: (height - high) / 2.0, width: wide, height: high }
     }
 
-    /// By which of 8, 4, 2 and 1 a picture may be reduced and still have a pixel for each one needed.
-    pub(crate) fn reduction(self, size: (u32, u32), orientation: Orientation) -> u32 {
-        let window = self.as_stored(orientation);
-        window.reduction_of(window.crop_box(size))
-    }
-
-    /// The same for a picture, or a component of one, of which the window is `crop`.
+    /// By which of 8, 4, 2 and 1 a component of a picture, of which the window is `crop`, may be reduced and still have
+    /// a sample for each one needed.
     pub(crate) fn reduction_of(self, crop: CropBox) -> u32 {
         let suffices =
             |by: u32| crop.width >= f64::from(by * self.size.0) && crop.height >= f64::from(by * self.size.1);
         [8, 4, 2].into_iter().find(|&by| suffices(by)).unwrap_or(1)
+    }
+
+    /// The columns and the rows that scaling `crop` looks at, in a picture of `size`.
+    pub(crate) fn reach(self, crop: CropBox, size: (usize, usize)) -> (Range<usize>, Range<usize>) {
+        let (margin_x, margin_y) = self.margins(crop);
+        let span = |start: f64, length: f64, margin: f64, available: usize| {
+            let from = (start - margin).max(0.0) as usize;
+            from..((start + length + margin).ceil() as usize).min(available)
+        };
+        (span(crop.left, crop.width, margin_x, size.0), span(crop.top, crop.height, margin_y, size.1))
     }
 
     /// How far beyond the sides of `crop`, and beyond its top and bottom, scaling looks: the wider filter reaches two
@@ -116,6 +142,11 @@ impl Window {
 }
 
 impl CropBox {
+    /// The same box in a picture that lacks so many columns and rows at its left and upper edge.
+    pub(crate) fn without(self, (columns, rows): (usize, usize)) -> Self {
+        Self { left: self.left - columns as f64, top: self.top - rows as f64, ..self }
+    }
+
     /// The same box where a sample stands for so many pixels across and down.
     pub(crate) fn over(self, across: f64, down: f64) -> Self {
         Self { left: self.left / across, top: self.top / down, width: self.width / across, height: self.height / down }

@@ -1,6 +1,7 @@
 //! SHA-256 digests as cards, manifests, key files and file names have them: 64 lower-case hex digits.
 
 use std::fmt::{self, Write};
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
@@ -18,6 +19,24 @@ impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of everything that `source` gives, which is not kept in memory.
+    ///
+    /// # Errors
+    ///
+    /// The source can't be read.
+    pub fn of_reader(mut source: impl Read) -> io::Result<Digest> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return Ok(Digest(hasher.finalize().into())),
+                Ok(read) => hasher.update(&buffer[..read]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 }
 
@@ -71,6 +90,12 @@ mod tests {
 
     // FIPS 180-2, appendix B.1.
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_reader_has_the_digest_of_its_bytes() {
+        let bytes = vec![7; 200_000];
+        assert_eq!(Digest::of_reader(&bytes[..]).unwrap(), Digest::of(&bytes));
+    }
 
     #[test]
     fn digests_are_lower_case_hex() {

@@ -8,4 +8,4 @@ pub mod digest;
 mod file;
 
 pub use self::digest::Digest;
-pub use self::file::{ReadError, VerifiedFile, read_verified};
+pub use self::file::{ReadError, VerifiedFile, open_regular, open_within, read_text_within, read_verified};

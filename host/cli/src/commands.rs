@@ -2,6 +2,7 @@
 
 mod compile;
 mod completions;
+mod engine_worker;
 mod invoke;
 mod key;
 mod model;
@@ -14,6 +15,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::block_on;
+use crate::engines::ENGINE_WORKER;
 use crate::log::LogSettings;
 
 /// Machine-learning models as sandboxed WebAssembly functions.
@@ -52,9 +54,21 @@ pub(crate) enum Command {
     /// Print a completion script for a shell.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArguments),
+    /// Run one model's engine for a server.
+    #[command(name = ENGINE_WORKER, hide = true)]
+    EngineWorker(engine_worker::EngineWorkerArguments),
 }
 
 impl Command {
+    /// Starts the log, but for an engine process, whose lines the server logs.
+    ///
+    /// # Errors
+    ///
+    /// The settings of the log are wrong.
+    pub(crate) fn start_log(&self, settings: &LogSettings) -> Result<()> {
+        if matches!(self, Command::EngineWorker(_)) { Ok(()) } else { crate::log::start(settings) }
+    }
+
     /// Runs the subcommand to its end.
     ///
     /// # Errors
@@ -69,6 +83,7 @@ impl Command {
             Command::Plan(arguments) => block_on(plan::plan(*arguments)),
             Command::Model { command } => command.run(),
             Command::Completions(arguments) => completions::completions(&arguments),
+            Command::EngineWorker(arguments) => engine_worker::engine_worker(arguments),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod commands;
 mod engines;
 mod log;
+mod memory;
 mod settings;
 mod signals;
 
@@ -18,7 +19,7 @@ use self::commands::Arguments;
 
 fn main() -> ExitCode {
     let Arguments { command, log } = Arguments::parse();
-    let result = log::start(&log).and_then(|()| command.run());
+    let result = command.start_log(&log).and_then(|()| command.run());
     log::end();
     result.unwrap_or_else(|error| {
         log::report(log.format(), &error);

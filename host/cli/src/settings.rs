@@ -8,15 +8,18 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
+use modelfn_nn::backend::Isolation;
 use modelfn_plan::settings::ServerDefaults;
 use modelfn_server::admission::RequestLimits;
 use modelfn_server::connection::{ConnectionLimits, GracePeriods};
 use modelfn_server::loader::AppSettings;
 use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
+
+use crate::memory;
 
 /// The most engine instances of a model that nobody chose: more compete for the cores, and each holds memory for its
 /// computations.
@@ -39,6 +42,28 @@ pub(crate) struct ModelSettings {
     /// The ONNX Runtime library. Default: ../lib/libonnxruntime.so* beside this program's folder.
     #[arg(long, env = "MODELFN_ONNXRUNTIME", value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// Where engines run: in a process for each model, or on threads of the server. A card may say otherwise for its
+    /// model.
+    #[arg(
+        long,
+        default_value = "process",
+        env = "MODELFN_MODEL_ISOLATION",
+        value_parser = parse_isolation,
+        value_name = "process|thread"
+    )]
+    pub(crate) model_isolation: Isolation,
+    /// How long loading a model in a process may take, its warm-up included.
+    #[arg(
+        long,
+        default_value = "2m",
+        env = "MODELFN_MODEL_LOAD_TIMEOUT",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    pub(crate) model_load_timeout: Duration,
+    /// The most memory of an engine's process. Default: half of what the machine or the container has.
+    #[arg(long, env = "MODELFN_MAX_MODEL_MEMORY", value_name = "SIZE")]
+    max_model_memory: Option<ByteSize>,
 }
 
 /// The application that is loaded, and how.
@@ -190,6 +215,21 @@ pub(crate) struct SecuritySettings {
     /// It is read again when it changes.
     #[arg(long, env = "MODELFN_API_KEYS", value_name = "FILE")]
     pub(crate) api_keys: Option<PathBuf>,
+}
+
+impl ModelSettings {
+    /// The most memory of an engine's process, in bytes.
+    pub(crate) fn max_model_memory(&self) -> u64 {
+        self.max_model_memory.map_or_else(|| memory::available() / 2, |size| size.bytes() as u64)
+    }
+}
+
+fn parse_isolation(text: &str) -> Result<Isolation> {
+    match text {
+        "process" => Ok(Isolation::Process),
+        "thread" => Ok(Isolation::Thread),
+        _ => bail!("`process` or `thread`"),
+    }
 }
 
 impl ApplicationSettings {

@@ -7,10 +7,11 @@ pub mod fake;
 pub mod onnx;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-pub use modelfn_card::{Engine, Target};
+pub use modelfn_card::{Engine, Isolation, Target};
 
-use super::tensor::{Signature, Tensors};
+use super::tensor::{AxisNames, Signature, Tensors};
 use super::weights::Weights;
 
 /// An inference engine that can load graphs.
@@ -20,6 +21,11 @@ pub trait Backend: Send + Sync {
 
     /// Whether this build of the engine can run graphs on `target`.
     fn supports(&self, target: Target) -> bool;
+
+    /// Where graphs of this engine run if neither card nor settings demand one: `None` where the settings decide.
+    fn default_isolation(&self) -> Option<Isolation> {
+        None
+    }
 
     /// Prepares what every graph needs, such as a library, while the graph's file is still being read. A failure is
     /// reported by [`load`](Backend::load).
@@ -55,17 +61,34 @@ pub trait Graph: Send {
     /// Inputs and outputs as the engine reports them.
     fn signature(&self) -> &Signature;
 
+    /// The names of the inputs' axes.
+    fn axis_names(&self) -> AxisNames {
+        AxisNames::default()
+    }
+
     /// Another handle to the same graph, for another thread. Handles compute at the same time, and share the weights if
     /// the engine can.
     fn share(&self) -> Box<dyn Graph>;
+
+    /// Cancels computations of this handle from other threads.
+    fn canceller(&self) -> Arc<dyn Canceller>;
 
     /// Runs the graph once and blocks until it is done. The names, types and shapes of `inputs` were checked against
     /// the signature. Outputs are in the order of the signature.
     ///
     /// # Errors
     ///
-    /// The engine failed; the graph stays usable.
+    /// See [`ComputeError`]; the graph stays usable.
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError>;
+}
+
+/// Cancels the computation of one handle.
+pub trait Canceller: Send + Sync {
+    /// Ends the computation that runs, or else the next one, as soon as the engine can. Does not block.
+    fn cancel(&self);
+
+    /// Forgets a cancellation. To be called when a computation is over, so that the next one is not cancelled.
+    fn reset(&self);
 }
 
 /// Options for loading a graph.
@@ -78,7 +101,7 @@ pub struct LoadOptions {
 }
 
 /// Why a graph could not be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum LoadError {
     /// The engine, or its library, is not available.
     #[error("{0}")]
@@ -92,9 +115,27 @@ pub enum LoadError {
     /// The bytes are not a graph that the engine can run.
     #[error("not a graph that the engine can run: {0}")]
     Invalid(String),
+    /// The file has another digest than the card says.
+    #[error("its sha256 is {actual}")]
+    Digest {
+        /// The digest that the file has.
+        actual: String,
+    },
+    /// The first computation failed.
+    #[error("the warm-up failed: {0}")]
+    WarmUp(String),
 }
 
-/// A computation failed. Holds the engine's message.
+/// Why a computation has no outputs.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the engine failed: {0}")]
-pub struct ComputeError(pub String);
+pub enum ComputeError {
+    /// The engine refused or failed. Holds its message.
+    #[error("the engine failed: {0}")]
+    Failed(String),
+    /// The engine's process ended during this computation, or another one at the same time. Says how.
+    #[error("{0}")]
+    Crashed(String),
+    /// Nobody wanted the outputs any more.
+    #[error("the computation was cancelled")]
+    Cancelled,
+}

@@ -68,7 +68,7 @@ impl Batcher {
         let (reply, receiver) = oneshot::channel();
         let key = if self.batched && self.queue.limits.max_batch_size > 1 { BatchKey::of(&inputs) } else { None };
         let rows = rows(&inputs).filter(|_| self.batched).unwrap_or(1);
-        let id = self.queue.push(Job { inputs, key, rows, submitted, deadline, reply })?;
+        let id = self.queue.push(Job { id: 0, inputs, key, rows, submitted, deadline, reply })?;
         let pending = PendingJob { queue: &self.queue, id, submitted, ended: false };
         let received = tokio::time::timeout_at(deadline.into(), receiver).await;
         pending.end(match received {

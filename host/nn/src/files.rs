@@ -25,8 +25,7 @@ impl ModelFiles {
     /// There is no such model, one of its files can't be read, or the graph's digest is not the card's.
     pub fn read(folder: &Path, name: &str) -> Result<ModelFiles, RegistryError> {
         let version = ModelVersion::named(folder, name)?;
-        let graph = version.read_graph()?;
-        version.check_digest(&graph.digest)?;
+        let graph = version.read_file(&version.card.graph.sha256)?;
         Ok(ModelFiles { folder: version.folder, card: version.card, graph: graph.bytes })
     }
 

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::backend::{self, Backend, LoadOptions};
-use super::registry::{ModelVersion, RegistryError};
+use super::registry::{EngineSettings, ModelVersion, RegistryError};
 use super::tensor::{Signature, TensorSpec};
 use modelfn_card::Card;
 
@@ -16,35 +15,30 @@ pub struct Inspection {
     /// The model card.
     pub card: Card,
     /// The size of the graph file in bytes.
-    pub graph_bytes: usize,
+    pub graph_bytes: u64,
     /// The graph's signature, as the engine reports it.
     pub signature: Signature,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
 
-/// Loads one model without serving it, and compares its card with its graph.
+/// Loads one model without serving it, computes a warm-up, and compares its card with its graph.
 ///
 /// # Errors
 ///
 /// The card or the graph can't be read at all. Disagreements between them are part of the result.
-pub fn inspect(folder: &Path, name: &str, backends: &[Box<dyn Backend>]) -> Result<Inspection, RegistryError> {
+pub fn inspect(folder: &Path, name: &str, engines: &EngineSettings) -> Result<Inspection, RegistryError> {
     let model_version = ModelVersion::named(folder, name)?;
-    let load_error = |reason| RegistryError::Load { name: name.to_owned(), reason };
-    let graph = model_version.read_graph()?;
-    let digest = match model_version.check_digest(&graph.digest) {
-        Err(RegistryError::Digest { expected, actual, .. }) => {
-            Some(format!("sha256: the card says {expected}, the file has {actual}"))
-        }
-        checked => checked.map(|()| None)?,
-    };
-    let ModelVersion { card, labels, version, .. } = model_version;
-    let backend = backend::find(backends, card.graph.engine).map_err(load_error)?;
-    let options = LoadOptions { target: card.graph.target, threads: card.serving.threads };
-    let signature = backend.load(&graph.bytes, &options).map_err(load_error)?.signature().clone();
+    let graph_bytes = model_version.open_file()?.metadata().map_or(0, |file| file.len());
+    let loaded = model_version.load_graph(engines, "")?;
+    let signature = loaded.graph.signature().clone();
+    let (actual, expected) = (loaded.digest.to_string(), &model_version.card.graph.sha256);
+    let ModelVersion { card, labels, version, .. } = &model_version;
     let mut disagreements = card.disagreements(&signature, labels.as_ref());
-    disagreements.extend(digest);
-    Ok(Inspection { version, card, graph_bytes: graph.bytes.len(), signature, disagreements })
+    if !expected.is_empty() && actual != *expected {
+        disagreements.push(format!("sha256: the card says {expected}, the file has {actual}"));
+    }
+    Ok(Inspection { version: *version, card: card.clone(), graph_bytes, signature, disagreements })
 }
 
 impl fmt::Display for Inspection {

@@ -19,3 +19,7 @@ pub mod batcher;
 mod stack;
 
 pub mod backend;
+
+mod warm_up;
+
+pub mod worker;

@@ -2,6 +2,7 @@
 
 mod invalid;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::backend::Engine;
 use super::batcher::{Batcher, Computed, Failure};
-use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
+use super::tensor::{AxisNames, Signature, Tensor, TensorSpec, Tensors};
+use super::worker::{Unavailable, Worker};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::statistics::Statistics;
 use modelfn_telemetry::traces::{self, Computation};
@@ -22,10 +24,13 @@ pub struct Model {
     pub(super) name: String,
     pub(super) engine: Engine,
     pub(super) signature: Signature,
+    pub(super) axis_names: AxisNames,
     /// The names of the elements of the first output, in their order; empty when the card has no labels.
     pub(super) labels: Vec<String>,
     pub(super) max_batch_size: usize,
     pub(super) batcher: Batcher,
+    /// The engine's process, if it has one.
+    pub(super) worker: Option<Arc<Worker>>,
     pub(super) metrics: Arc<Metrics>,
     /// The files that the model was loaded from; `None` for graphs that guests loaded.
     pub(super) source: Option<ModelSource>,
@@ -78,6 +83,11 @@ impl Model {
         self.batcher.saturated_for()
     }
 
+    /// Why computations fail at the moment, if they do: the engine's process crashed again and again.
+    pub fn unavailable(&self) -> Option<String> {
+        Some(self.worker.as_ref()?.unavailable()?.reason)
+    }
+
     /// The engine that runs the model.
     pub fn engine(&self) -> Engine {
         self.engine
@@ -106,6 +116,10 @@ impl Model {
     /// See [`ModelError`].
     pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, ModelError> {
         self.check(&inputs)?;
+        if let Some(Unavailable { reason, retry_after }) = self.worker.as_ref().and_then(|worker| worker.unavailable())
+        {
+            return Err(Failure::Unavailable { reason, retry_after }.into());
+        }
         let submitted = Instant::now();
         let computed = self.batcher.compute(inputs, deadline).await;
         match &computed {
@@ -135,6 +149,26 @@ impl Model {
                 return Err(self.invalid(|model, inputs| InvalidInput::Unknown { model, inputs, name: name.clone() }));
             };
             self.check_tensor(spec, tensor)?;
+        }
+        self.check_axes(inputs)
+    }
+
+    /// Checks that axes of one name have one size.
+    fn check_axes(&self, inputs: &Tensors) -> Result<(), ModelError> {
+        let mut sizes: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+        for (spec, names) in self.signature.inputs.iter().zip(&self.axis_names.0) {
+            let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == spec.name) else { continue };
+            for (axis, &size) in names.iter().zip(tensor.shape()).filter(|(name, _)| !name.is_empty()) {
+                let &mut (first, one) = sizes.entry(axis).or_insert((&spec.name, size));
+                if one != size {
+                    let (first, second) = ((first.to_owned(), one), (spec.name.clone(), size));
+                    return Err(ModelError::InvalidInput(InvalidInput::AxesDisagree {
+                        axis: axis.clone(),
+                        first,
+                        second,
+                    }));
+                }
+            }
         }
         Ok(())
     }

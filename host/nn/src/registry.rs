@@ -17,13 +17,15 @@ use std::time::Duration;
 
 use modelfn_telemetry::metrics::Metrics;
 
+pub use self::engines::EngineSettings;
 use self::engines::{Engines, MAX_GUEST_GRAPHS};
 pub use self::error::RegistryError;
 pub(super) use self::model_version::ModelVersion;
 pub use self::versions::model_names;
-use super::backend::{self, Backend, Engine, LoadError, LoadOptions, Target};
+use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
 use super::model::Model;
+use super::worker::{self, RemoteLoad};
 
 /// All models of the host by name, and the engines that can load more.
 pub struct Registry {
@@ -45,15 +47,15 @@ pub struct RegistryOptions<'a> {
 }
 
 impl Registry {
-    /// A registry without models, whose models will run on `backends`.
-    pub fn new(backends: Vec<Box<dyn Backend>>, metrics: Arc<Metrics>) -> Registry {
-        let engines = Arc::new(Engines::new(backends, metrics));
+    /// A registry without models, whose models will run on `engines`.
+    pub fn new(engines: EngineSettings, metrics: Arc<Metrics>) -> Registry {
+        let engines = Arc::new(Engines::new(engines, metrics));
         Registry { models: BTreeMap::new(), broken: BTreeMap::new(), engines }
     }
 
     /// Creates a registry with the models of `options`. Models of this registry whose files are unchanged are shared,
-    /// not loaded again. A model that was not named and can't be loaded is left out with a warning. One that was named
-    /// and whose files are damaged becomes [broken](Registry::broken), and the others are served.
+    /// not loaded again. A model that was neither named nor served so far and can't be loaded is left out with a warning.
+    /// One that was named and whose files are damaged becomes [broken](Registry::broken), and the others are served.
     ///
     /// # Errors
     ///
@@ -77,8 +79,9 @@ impl Registry {
                 Ok(model) => {
                     new.models.insert(name, model);
                 }
+                Err(e) if self.models.contains_key(&name) => return Err(e),
                 Err(e) if !named => tracing::warn!("left out: {e}"),
-                Err(e) if e.is_broken_model() && !self.models.contains_key(&name) => {
+                Err(e) if e.is_broken_model() => {
                     tracing::error!("not served: {e}");
                     new.broken.insert(name, Arc::new(e));
                 }
@@ -127,28 +130,40 @@ impl Registry {
         }
     }
 
-    /// Loads a graph from a guest's bytes, with a single thread. Blocks until the engine has loaded it.
+    /// Loads a graph from a guest's bytes, with a single thread and in a process of its own where there are such.
+    /// Blocks until the engine has loaded it.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
     pub fn load_graph(&self, engine: Engine, target: Target, graph: &[u8]) -> Result<Model, LoadError> {
+        const NAME: &str = "(loaded by the guest)";
         let permit = self.engines.guest_graphs.clone().try_acquire_owned();
         let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
         let options = LoadOptions { target, threads: NonZeroUsize::MIN };
-        let graph = backend::find(&self.engines.backends, engine)?.load(graph, &options)?;
-        let signature = graph.signature().clone();
+        let (graph, worker) = match &self.engines.settings.worker {
+            None => (backend::find(&self.engines.settings.backends, engine)?.load(graph, &options)?, None),
+            Some(settings) => {
+                let file = worker::memory_file(graph).map_err(|e| LoadError::NoEngine(e.to_string()))?;
+                let load = RemoteLoad { model: NAME, file, engine, sha256: "", options, warm_up: false };
+                let loaded = worker::load(settings, load)?;
+                (loaded.graph, Some(loaded.worker))
+            }
+        };
+        let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
         // The graph has one caller, so there is nothing to stack.
         let limits = BatcherLimits { queue_size: 1, max_batch_size: 1, max_queue_delay: Duration::ZERO };
         let batcher = Batcher::start("guest", vec![graph], limits, Arc::new(|_, _| {}));
         let batcher = batcher.map_err(|e| LoadError::NoEngine(e.to_string()))?;
         Ok(Model {
-            name: "(loaded by the guest)".to_owned(),
+            name: NAME.to_owned(),
             engine,
             signature,
+            axis_names,
             labels: Vec::new(),
             max_batch_size: usize::MAX,
             batcher,
+            worker,
             metrics: self.engines.metrics.clone(),
             source: None,
             _permit: Some(permit),

@@ -9,6 +9,11 @@ pub use modelfn_card::{DType, Signature, TensorSpec, TypeNames};
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;
 
+/// The names that a graph gives to axes of its inputs: for each input, in the order of the signature, the names of its
+/// axes, empty where an axis has none. Axes of one name have the same size in a computation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AxisNames(pub Vec<Vec<String>>);
+
 /// The number of rows in `tensors`: the size of axis 0 of the first tensor, if that has an axis.
 pub(super) fn rows(tensors: &Tensors) -> Option<usize> {
     tensors.first().and_then(|(_, tensor)| tensor.shape().first()).copied()

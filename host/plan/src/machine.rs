@@ -1,12 +1,50 @@
-//! CPU time as the system counts it: of one process, of this process with its children, and of the whole machine.
+//! CPU time and memory as the system counts them: of a server with its engine processes, of this process with its
+//! children, and of the whole machine.
 
 use std::fs;
 use std::io;
 use std::time::Instant;
 
-/// CPU seconds that a process has used: fields 14 (utime) and 15 (stime) of proc_pid_stat(5).
+/// CPU seconds that a process and its children have used: fields 14 (utime) and 15 (stime) of proc_pid_stat(5), and those
+/// of children that have ended (16 and 17).
+///
+/// # Errors
+///
+/// The process is gone.
 pub(super) fn process_seconds(pid: u32) -> io::Result<f64> {
-    seconds(&pid.to_string(), &[14, 15])
+    // A child that ends meanwhile counts as its parent's.
+    let children: f64 = children(pid)?.iter().flat_map(|child| seconds(&child.to_string(), &[14, 15])).sum();
+    Ok(seconds(&pid.to_string(), &[14, 15, 16, 17])? + children)
+}
+
+/// The peak of the memory of a process and of its children so far, in bytes: their own (VmHWM of proc_pid_status(5)), but
+/// files that they share, such as the program, once.
+///
+/// # Errors
+///
+/// The process is gone.
+pub(super) fn peak_bytes(pid: u32) -> io::Result<f64> {
+    let kibibytes = |file: &str, key: &str| {
+        let text = fs::read_to_string(file)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix("kB")?.trim().parse().ok());
+        line.ok_or_else(|| io::Error::other(format!("{file} has no {key}")))
+    };
+    let own: f64 = kibibytes(&format!("/proc/{pid}/status"), "VmHWM:")?;
+    let of_child = |child: &u32| -> io::Result<f64> {
+        let status = format!("/proc/{child}/status");
+        let files = kibibytes(&status, "RssFile:")? - kibibytes(&format!("/proc/{child}/smaps_rollup"), "Pss_File:")?;
+        Ok(kibibytes(&status, "VmHWM:")? - files)
+    };
+    Ok((own + children(pid)?.iter().flat_map(of_child).sum::<f64>()) * 1024.0)
+}
+
+/// The children of a process, started by any of its threads: field 4 of proc_pid_stat(5) names the parent.
+fn children(parent: u32) -> io::Result<Vec<u32>> {
+    let processes = fs::read_dir("/proc")?.flatten().flat_map(|entry| entry.file_name().to_string_lossy().parse());
+    let is_child = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| sum(&stat, &[4]) == Some(f64::from(parent)))
+    };
+    Ok(processes.filter(is_child).collect())
 }
 
 /// How much CPU time other programs take during a measurement.
@@ -89,5 +127,16 @@ mod tests {
         let cores = interference.others_cores().unwrap();
         assert!((0.0..1e6).contains(&cores), "{cores}");
         assert!(process_seconds(std::process::id()).unwrap() >= 0.0);
+    }
+
+    #[test]
+    fn the_children_of_a_process_count_with_it() {
+        let alone = peak_bytes(std::process::id()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(children(std::process::id()).unwrap().contains(&child.id()));
+        let together = peak_bytes(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(together.unwrap() > alone);
     }
 }

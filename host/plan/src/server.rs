@@ -98,17 +98,13 @@ impl Server {
         Ok(counts.any(|line| line.contains(&label) && !line.ends_with(" 0")))
     }
 
-    /// The peak of resident memory so far, in bytes (VmHWM of proc_pid_status(5)).
+    /// The peak of memory so far, in bytes, that of engine processes included.
     ///
     /// # Errors
     ///
-    /// The process is gone.
+    /// The process is gone, or the system does not tell.
     pub(super) fn peak_bytes(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
-        let kib: f64 =
-            peak.context("the system does not tell the peak of a process's memory (VmHWM)")?.trim().parse()?;
-        Ok(kib * 1024.0)
+        machine::peak_bytes(self.child.id()).context("the memory of the server to be measured")
     }
 }
 
@@ -170,7 +166,7 @@ fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
     }
 }
 
-/// A copy of the folder of models, made of links, in which one card has the settings that are measured.
+/// A copy of the folder of models, made of links as far as possible, in which one card has the settings that are measured.
 struct Overlay(PathBuf);
 
 impl Overlay {
@@ -205,12 +201,18 @@ impl Overlay {
     }
 }
 
-/// Links every entry of `from` into `to`, except the one named `except`.
+/// Links every entry of `from` into `to`, except the one named `except`. Files are linked so that they are files of the
+/// new folder, or copied where the file system can't: a model's files may not lie outside of its folder.
 fn link_all(from: &Path, to: &Path, except: &str) -> Result<()> {
     for entry in fs::canonicalize(from)?.read_dir()? {
         let entry = entry?;
         if entry.file_name() != except {
-            symlink(entry.path(), to.join(entry.file_name()))?;
+            let (from, to) = (entry.path().canonicalize()?, to.join(entry.file_name()));
+            if from.is_dir() {
+                symlink(from, to)?;
+            } else if fs::hard_link(&from, &to).is_err() {
+                fs::copy(&from, &to)?;
+            }
         }
     }
     Ok(())

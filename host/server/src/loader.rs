@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use modelfn_artifact::{Digest, ReadError, read_verified};
-use modelfn_nn::backend::Backend;
-use modelfn_nn::registry::{self, Registry};
+
+use modelfn_nn::registry::{self, EngineSettings, Registry};
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
 use modelfn_wasm::function::{Code, Function, FunctionSettings, HostLinker, Mount, SandboxLimits};
@@ -74,7 +74,7 @@ impl AppLoader {
     pub async fn open(
         settings: AppSettings,
         limits: RequestLimits,
-        engines: Vec<Box<dyn Backend>>,
+        engines: EngineSettings,
         services: Services,
     ) -> Result<(AppLoader, Arc<Service>)> {
         let app = Arc::new(load_app(&settings.manifest)?);

@@ -183,7 +183,7 @@ impl Problem {
 
     /// What each problem leads to: the one table.
     fn reaction(&self) -> Reaction {
-        use Failure::{Deadline, Engine, Overloaded};
+        use Failure::{Deadline, Engine, Overloaded, Unavailable};
         use ModelError::{InvalidInput, TooLarge};
         match self {
             Problem::NoRoute(_) | Problem::NoEndpoint(_) | Problem::NoModel { .. } | Problem::NoVersion { .. } => {
@@ -216,7 +216,9 @@ impl Problem {
                 Reaction::busy(Rejection::ModelQueueFull)
             }
             Problem::NotReady(_) => Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NotReady),
-            Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => {
+            Problem::Unavailable(_)
+            | Problem::Invoke(InvokeError::NoModel(_))
+            | Problem::Model(ModelError::Failure(Unavailable { .. })) => {
                 Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NoModel)
             }
             Problem::Model(ModelError::Failure(Deadline(_))) => Reaction::late("The model did not answer in time."),

@@ -56,6 +56,9 @@ pub struct GraphFile {
     /// The device that it runs on.
     #[serde(default)]
     pub target: Target,
+    /// Where the engine runs; the host decides where a card doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// SHA-256 of the file in hexadecimal digits; empty where any file is accepted.
     #[serde(default)]
     pub sha256: String,
@@ -82,6 +85,16 @@ pub enum Target {
     Gpu,
     /// A tensor processor.
     Tpu,
+}
+
+/// Where the engine of a model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// On threads of the server. A graph that crashes the engine ends the server.
+    Thread,
+    /// In a process of its own, without network and files. A crash fails only the computations that were in it.
+    Process,
 }
 
 impl Card {

@@ -114,7 +114,7 @@ impl fmt::Display for TensorSpec {
 }
 
 /// The inputs and outputs of a graph, in the graph's order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
     /// What a computation takes.
     pub inputs: Vec<TensorSpec>,

@@ -14,6 +14,7 @@ const LOOKS: u32 = 4;
 const SKIPPING_LOOKS: u32 = 2;
 
 pub(super) const ENDS_EARLY: Broken = "its data ends early";
+const NO_RESTART: Broken = "a restart marker is missing";
 const TOO_MANY: Broken = "a block of more than 64 coefficients";
 
 /// How a component's blocks are coded.
@@ -129,6 +130,29 @@ impl<'a> BitReader<'a> {
         Ok((symbol, extend(bits as u32, size)))
     }
 
+    /// Reads the next code alone; returns its symbol.
+    #[inline(always)]
+    pub(super) fn symbol(&mut self, table: &HuffmanTable) -> Result<u8, Broken> {
+        self.refill::<MAX_CODE>();
+        let entry = table.look[self.look()];
+        let (length, symbol) = match entry.lengths() {
+            (0, _) => table.long_code((self.buffer >> (64 - MAX_CODE)) as u32)?,
+            (length, _) => (length, entry.symbol()),
+        };
+        self.consume(length);
+        Ok(symbol)
+    }
+
+    /// Reads up to 15 bits as a number.
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: u32) -> u32 {
+        self.refill::<15>();
+        // Two shifts, since a shift by 64 bits is not defined.
+        let bits = (self.buffer >> 1) >> (63 - count);
+        self.consume(count);
+        bits as u32
+    }
+
     /// Reads one block (T.81 F.2.2). Calls `each` with zigzag index and value of the AC coefficients that are not 0; those
     /// behind index `last` are skipped where `codes` has a table for skipping. Returns the difference of the DC
     /// coefficient to its predictor.
@@ -183,8 +207,9 @@ impl<'a> BitReader<'a> {
         Ok(difference)
     }
 
+    /// Reads the difference of a DC coefficient to its predictor (T.81 F.2.2.1).
     #[inline(always)]
-    fn dc_difference(&mut self, table: &HuffmanTable) -> Result<i32, Broken> {
+    pub(super) fn dc_difference(&mut self, table: &HuffmanTable) -> Result<i32, Broken> {
         let (symbol, difference) = self.next(table)?;
         // The symbol is the size of the difference; sizes above 11 need samples of more than 8 bits (T.81 table F.1).
         if symbol > 11 { Err("a coefficient out of range") } else { Ok(difference) }
@@ -228,17 +253,28 @@ impl<'a> BitReader<'a> {
         if self.padding > self.count { Err(ENDS_EARLY) } else { Ok(()) }
     }
 
-    /// Continues behind the restart marker RSTm, where m is `number`, 0 to 7 (T.81 F.2.1.3.1).
+    /// Continues behind the restart marker RSTm, where m is `number`, 0 to 7 (T.81 F.2.1.3.1). Cameras write padding
+    /// before it, which is passed over as libjpeg does.
     pub(super) fn restart(&mut self, number: u8) -> Result<(), Broken> {
         self.check()?;
-        let rest = self.data.get(self.at..).unwrap_or_default();
-        let fill = rest.iter().take_while(|&&byte| byte == 0xFF).count();
-        // Only the padding bits of the last byte may be left.
-        if self.count - self.padding >= 8 || fill == 0 || rest.get(fill) != Some(&(0xD0 + number)) {
-            return Err("a restart marker is missing");
+        let mut at = self.at;
+        loop {
+            let rest = self.data.get(at..).unwrap_or_default();
+            at += memchr::memchr(0xFF, rest).ok_or(NO_RESTART)? + 1;
+            match self.data.get(at) {
+                // A stuffed byte, or a fill byte.
+                Some(0x00 | 0xFF) => {}
+                Some(&marker) if marker == 0xD0 + number => break,
+                _ => return Err(NO_RESTART),
+            }
         }
-        *self = Self { at: self.at + fill + 1, ..Self::new(self.data) };
+        *self = Self { at: at + 1, ..Self::new(self.data) };
         Ok(())
+    }
+
+    /// Bytes of the data that have been taken into the buffer; all of them stand before the next marker.
+    pub(super) fn position(&self) -> usize {
+        self.at
     }
 }
 

@@ -151,7 +151,7 @@ impl Encoder {
             &[alone] => {
                 let (h, v) = self.sampling[alone];
                 let side =
-                    |length: usize, most: usize, factor: u8| length.div_ceil(most / usize::from(factor)).div_ceil(8);
+                    |length: usize, most: usize, factor: u8| (length * usize::from(factor)).div_ceil(most).div_ceil(8);
                 (side(width, most_h, h), side(height, most_v, v))
             }
             _ => (width.div_ceil(8 * most_h), height.div_ceil(8 * most_v)),
@@ -166,14 +166,14 @@ impl Encoder {
             }
             for &component in scan {
                 let (h, v) = self.sampling[component];
-                let (across, down) = (most_h / usize::from(h), most_v / usize::from(v));
+                let (across, down) = (most_h as f64 / f64::from(h), most_v as f64 / f64::from(v));
                 let (h, v) = if scan.len() == 1 { (1, 1) } else { (usize::from(h), usize::from(v)) };
                 for n in 0..h * v {
                     let (left, top) = ((mcu % mcus * h + n % h) * 8, (mcu / mcus * v + n / h) * 8);
                     let samples = |x: usize, y: usize| {
-                        let place = |at: usize, part: usize, length: usize| {
-                            let last = length.div_ceil(part) - 1;
-                            (at.min(last) as f64 + 0.5) * part as f64
+                        let place = |at: usize, part: f64, length: usize| {
+                            let last = (length as f64 / part).ceil() - 1.0;
+                            ((at as f64).min(last) + 0.5) * part
                         };
                         color(component, place(left + x, across, width), place(top + y, down, height))
                     };

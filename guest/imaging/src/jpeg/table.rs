@@ -5,7 +5,8 @@
 //! table that tells the symbol and, where it is among these bits too, the coefficient's value (EXTEND, F.2.2.1). Only
 //! codes that are longer are found by their length, as in F.2.2.3.
 
-use super::Header;
+use super::header::{Header, ScanComponent};
+use super::huffman_segment::HuffmanSegment;
 
 /// Bits that index a table.
 pub(super) const LOOK: u32 = 11;
@@ -30,15 +31,12 @@ pub(super) struct HuffmanTables {
 }
 
 impl HuffmanTables {
-    /// The tables that the scan header names.
+    /// The tables that the scan header names. Those that are not defined, or are no prefix codes, are left out.
     pub(super) fn of(header: &Header<'_>, with_skips: bool) -> Self {
-        let find = |class: u8, number: usize| {
-            let used =
-                header.components.iter().any(|c| if class == 0 { c.dc_table } else { c.ac_table } == number as u8);
-            if !used {
-                return None;
-            }
-            let (counts, values) = header.huffman_table(class, number as u8)?;
+        let find = |class: usize, number: usize| {
+            let table = |of: &ScanComponent| usize::from(if class == 0 { of.dc_table } else { of.ac_table });
+            let is_used = header.scan.components.iter().any(|component| table(component) == number);
+            let HuffmanSegment { counts, values } = is_used.then(|| header.huffman_table(class, number))??;
             HuffmanTable::new(counts, values)
         };
         let ac: [_; 4] = std::array::from_fn(|number| find(1, number));
@@ -86,7 +84,8 @@ impl Entry {
     }
 
     /// Bits of the code, and of code and value; 0 where the code is longer than a look.
-    fn lengths(self) -> (u32, u32) {
+    #[inline(always)]
+    pub(super) fn lengths(self) -> (u32, u32) {
         let size = u32::from(self.symbol() & 0x0F);
         match self.taken() {
             0 => (0, 0),
@@ -116,18 +115,6 @@ impl Entry {
 pub(super) fn advance(symbol: u8) -> u32 {
     // 0xF0 (ZRL) is a run of 16 zeros and does not end the block.
     if symbol & 0x0F == 0 && symbol < 0xF0 { END } else { u32::from(symbol >> 4) + 1 }
-}
-
-/// Whether no length has more codes than there are bits for (T.81 C.2), and each code has a value.
-pub(super) fn is_code(counts: &[u8; 16], values: &[u8]) -> bool {
-    let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-    let mut code = 0u32;
-    let fits = (1..=MAX_CODE).zip(counts).all(|(length, &count)| {
-        let end = code + u32::from(count);
-        code = end << 1;
-        end <= 1 << length
-    });
-    fits && total <= values.len().min(256)
 }
 
 impl HuffmanTable {

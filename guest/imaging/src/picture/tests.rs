@@ -11,10 +11,10 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageBuffer, Rgb, RgbImage};
 
 use super::*;
-use crate::color::ycc_to_rgb;
+use crate::color::planes_to_rgb;
 use crate::error::ErrorKind;
 use crate::random::Random;
-use crate::types::{CropBox, Plane, Samples};
+use crate::types::{ColorModel, CropBox, Plane, Raster, Samples};
 
 const WINDOW: Window = Window { size: (32, 32), crop: 1.0 };
 const FORMATS: [ImageFormat; 5] =
@@ -58,12 +58,14 @@ fn file(pixels: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
 
 fn rgb(picture: &Picture) -> Vec<u8> {
     match &picture.samples {
-        Samples::Rgb(samples) => samples.clone(),
-        Samples::Planes(planes) => match planes.as_slice() {
-            [luma, blue, red] => ycc_to_rgb(&luma.samples, &blue.samples, &red.samples),
-            _ => panic!("not a color picture"),
-        },
-        Samples::Gray(_) => panic!("not a color picture"),
+        Samples::Interleaved(raster) => {
+            assert_eq!(raster.channels, 3);
+            raster.samples.clone()
+        }
+        Samples::Planes(planes, color) => {
+            let planes: Vec<_> = planes.iter().map(|plane| plane.samples.clone()).collect();
+            planes_to_rgb(&planes, *color).unwrap()
+        }
     }
 }
 
@@ -75,7 +77,7 @@ fn close(have: &[u8], want: [u8; 3], tolerance: u8) -> bool {
 fn every_format_is_known_by_its_bytes() {
     for format in FORMATS {
         let picture = decode(&file(stripes(40, 40), format), WINDOW).unwrap();
-        assert_eq!((picture.size, picture.reduction), ((40, 40), 1));
+        assert_eq!(picture.size, (40, 40));
         let samples = rgb(&picture);
         assert!(close(&samples[..3], [200, 60, 30], 12), "{format:?} {:?}", &samples[..3]);
         assert!(close(&samples[117..120], [20, 90, 220], 12), "{format:?} {:?}", &samples[117..120]);
@@ -84,27 +86,33 @@ fn every_format_is_known_by_its_bytes() {
 
 #[test]
 fn gray_alpha_and_sixteen_bits_are_read() {
-    let gray = decode(&file(GrayImage::from_pixel(3, 2, image::Luma([7])), ImageFormat::Png), WINDOW).unwrap();
-    assert_eq!(gray.samples, Samples::Gray(vec![7; 6]));
+    let interleaved = |file: &[u8]| match decode(file, WINDOW).unwrap().samples {
+        Samples::Interleaved(Raster { samples, channels, .. }) => (samples, channels),
+        Samples::Planes(..) => panic!("planes"),
+    };
+    let gray = file(GrayImage::from_pixel(3, 2, image::Luma([7])), ImageFormat::Png);
+    assert_eq!(interleaved(&gray), (vec![7; 6], 1));
     let clear = image::RgbaImage::from_pixel(1, 1, image::Rgba([9, 9, 9, 0]));
     for format in [ImageFormat::Png, ImageFormat::WebP] {
-        assert_eq!(decode(&file(clear.clone(), format), WINDOW).unwrap().samples, Samples::Rgb(vec![255; 3]));
+        assert_eq!(interleaved(&file(clear.clone(), format)), (vec![255; 3], 3));
     }
     let deep = ImageBuffer::from_pixel(1, 1, Rgb([65535u16, 257 * 3, 0]));
-    assert_eq!(decode(&file(deep, ImageFormat::Png), WINDOW).unwrap().samples, Samples::Rgb(vec![255, 3, 0]));
+    assert_eq!(interleaved(&file(deep, ImageFormat::Png)), (vec![255, 3, 0], 3));
     let gray = decode(&file(GrayImage::from_pixel(80, 80, image::Luma([90])), ImageFormat::Jpeg), WINDOW).unwrap();
     let crop = CropBox { left: 0.0, top: 0.0, width: 40.0, height: 40.0 };
-    assert_eq!(gray.samples, Samples::Planes(vec![Plane { samples: vec![90; 40 * 40], width: 40, height: 40, crop }]));
+    let plane = Plane { samples: vec![90; 40 * 40], width: 40, height: 40, crop };
+    assert_eq!(gray.samples, Samples::Planes(vec![plane], ColorModel::Gray));
 }
 
 #[test]
 fn cmyk_is_turned_to_rgb_at_any_size() {
-    for size in [8, 32] {
+    for (size, side) in [(8, 8), (32, 32)] {
         let picture = decode(CMYK, Window { size: (size, size), crop: 1.0 }).unwrap();
         let samples = rgb(&picture);
-        assert_eq!(samples.len(), 32 * 32 * 3);
-        assert!(close(&samples[12..15], [200, 60, 30], 12), "{:?}", &samples[12..15]);
-        assert!(close(&samples[84..87], [20, 90, 220], 12), "{:?}", &samples[84..87]);
+        assert_eq!(samples.len(), side * side * 3);
+        let (left, right) = (3 * (side / 8), 3 * (side - side / 8 - 1));
+        assert!(close(&samples[left..left + 3], [200, 60, 30], 12), "{samples:?}");
+        assert!(close(&samples[right..right + 3], [20, 90, 220], 12), "{samples:?}");
     }
 }
 
@@ -113,12 +121,14 @@ fn a_large_jpeg_is_decoded_smaller() {
     for (size, side) in [(63, 63), (64, 32), (128, 32), (257, 33)] {
         let picture = decode(&file(stripes(size, size), ImageFormat::Jpeg), WINDOW).unwrap();
         assert_eq!(picture.size, (size, size));
-        let Samples::Planes(planes) = &picture.samples else { panic!("not planes") };
+        let Samples::Planes(planes, _) = &picture.samples else { panic!("not planes") };
         assert!(planes.len() == 3 && planes.iter().all(|plane| (plane.width, plane.height) == (side, side)), "{size}");
         assert!(close(&rgb(&picture)[..3], [200, 60, 30], 12));
     }
     let picture = decode(PROGRESSIVE, Window { size: (16, 16), crop: 1.0 }).unwrap();
-    assert_eq!((picture.reduction, picture.decoded_size()), (2, (32, 24)));
+    let Samples::Planes(planes, _) = &picture.samples else { panic!("not planes") };
+    // All rows, and the columns of the window with what scaling looks at beside them.
+    assert_eq!((planes[0].width, planes[0].height), (32, 24));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use image::DynamicImage;
 
 use super::*;
-use crate::types::CropBox;
+use crate::types::{CropBox, Raster};
 
 /// What the pictures of these tests become: 4 x 2 pixels.
 pub(crate) fn preprocessing() -> Preprocessing {
@@ -18,8 +18,21 @@ pub(crate) fn preprocessing() -> Preprocessing {
 
 const SQUARE: Window = Window { size: (224, 224), crop: 0.875 };
 
+/// What a decoder would return, with the crop that `preprocessing` asks for.
+fn cropped(pixels: &RgbImage, orientation: Orientation, preprocessing: &Preprocessing) -> Picture {
+    let size = pixels.dimensions();
+    let raster = Raster {
+        samples: pixels.as_raw().clone(),
+        channels: 3,
+        width: size.0 as usize,
+        height: size.1 as usize,
+        crop: Window::of(preprocessing).as_stored(orientation).crop_box(size),
+    };
+    Picture { samples: Samples::Interleaved(raster), size, orientation }
+}
+
 fn picture(pixels: &RgbImage, orientation: Orientation) -> Picture {
-    Picture { samples: Samples::Rgb(pixels.as_raw().clone()), size: pixels.dimensions(), reduction: 1, orientation }
+    cropped(pixels, orientation, &preprocessing())
 }
 
 /// No two pixels and no two channels alike.
@@ -59,15 +72,19 @@ fn a_line_of_pixels_is_a_picture() {
 
 #[test]
 fn a_reduction_leaves_enough_pixels() {
-    let by = |width, height| SQUARE.reduction((width, height), Orientation::NoTransforms);
+    let reduction = |window: Window, size, orientation| {
+        let window = window.as_stored(orientation);
+        window.reduction_of(window.crop_box(size))
+    };
+    let by = |width, height| reduction(SQUARE, (width, height), Orientation::NoTransforms);
     assert_eq!(
         (by(511, 4000), by(512, 512), by(1023, 1023), by(1024, 2000), by(2048, 2048), by(9000, 9000)),
         (1, 2, 2, 4, 8, 8)
     );
     let wide = Window { size: (200, 100), crop: 1.0 };
-    assert_eq!(wide.reduction((400, 200), Orientation::NoTransforms), 2);
-    assert_eq!(wide.reduction((400, 200), Orientation::Rotate90), 1);
-    assert_eq!(wide.reduction((200, 400), Orientation::Rotate270FlipH), 2);
+    assert_eq!(reduction(wide, (400, 200), Orientation::NoTransforms), 2);
+    assert_eq!(reduction(wide, (400, 200), Orientation::Rotate90), 1);
+    assert_eq!(reduction(wide, (200, 400), Orientation::Rotate270FlipH), 2);
 }
 
 #[test]
@@ -76,10 +93,11 @@ fn turning_after_scaling_is_turning_before() {
     for tag in 1..=8 {
         let orientation = Orientation::from_exif(tag).unwrap();
         let preprocessing = Preprocessing { crop: 0.7, ..preprocessing() };
-        let late = scale(&picture(&pixels, orientation), &preprocessing).unwrap();
+        let late = scale(&cropped(&pixels, orientation, &preprocessing), &preprocessing).unwrap();
         let mut upright = DynamicImage::from(pixels.clone());
         upright.apply_orientation(orientation);
-        let early = scale(&picture(&upright.into_rgb8(), Orientation::NoTransforms), &preprocessing).unwrap();
+        let upright = cropped(&upright.into_rgb8(), Orientation::NoTransforms, &preprocessing);
+        let early = scale(&upright, &preprocessing).unwrap();
         assert_eq!(late.dimensions(), (4, 2));
         // Rounding differs where rows are scaled before columns.
         assert!(late.iter().zip(early.iter()).all(|(a, b)| a.abs_diff(*b) <= 1), "orientation {tag}");
@@ -89,8 +107,9 @@ fn turning_after_scaling_is_turning_before() {
 #[test]
 fn gray_is_three_equal_channels() {
     let preprocessing = preprocessing();
-    let samples = Samples::Gray((0..8).collect());
-    let gray = Picture { samples, size: (4, 2), reduction: 1, orientation: Orientation::NoTransforms };
+    let crop = CropBox { left: 0.0, top: 0.0, width: 4.0, height: 2.0 };
+    let raster = Raster { samples: (0..8).collect(), channels: 1, width: 4, height: 2, crop };
+    let gray = Picture { samples: Samples::Interleaved(raster), size: (4, 2), orientation: Orientation::NoTransforms };
     let small = scale(&gray, &preprocessing).unwrap();
     assert_eq!(small.as_raw()[..6], [0, 0, 0, 1, 1, 1]);
 }

@@ -77,7 +77,9 @@ fn interleaved_samples_are_scaled_as_their_planes() {
             let planes: Vec<Plane> = (0..3).map(|_| plane(from, crop, || random.next_u32() as u8)).collect();
             let interleaved: Vec<u8> = (0..from.0 * from.1 * 3).map(|n| planes[n % 3].samples[n / 3]).collect();
             let scale = |samples: &[u8], channels| {
-                resize_interleaved(Interleaved { samples, channels, size: from }, planes[0].crop, to, Filter::Bicubic)
+                let ((width, height), crop) = (from, planes[0].crop);
+                let raster = Raster { samples: samples.to_vec(), channels, width, height, crop };
+                resize_interleaved(&raster, to, Filter::Bicubic)
             };
             assert_eq!(scale(&interleaved, 3), resize(&planes, to, Filter::Bicubic), "{from:?} {to:?} {crop}");
             assert_eq!(scale(&planes[0].samples, 1), resize(&planes[..1], to, Filter::Bicubic));
@@ -109,6 +111,25 @@ fn a_plane_at_its_own_size_is_its_crop() {
     }
 }
 
+/// Of a picture that is one row high and very long, only what is in the crop costs time and memory.
+#[test]
+fn what_is_outside_of_the_crop_costs_nothing() {
+    let mut random = Random::new(9);
+    let samples: Vec<u8> = (0..3 * 100_000).map(|_| random.next_u32() as u8).collect();
+    let crop = CropBox { left: 50_000.0, top: 0.0, width: 1.0, height: 1.0 };
+    let taps = Scaling::new(crop, (100_000, 1), (224, 224), Filter::Bicubic);
+    assert!(taps.columns.len() <= 8, "{:?}", taps.columns);
+    let raster = Raster { samples: samples.clone(), channels: 3, width: 100_000, height: 1, crop };
+    let part = Raster {
+        samples: samples[3 * 49_990..3 * 50_010].to_vec(),
+        width: 20,
+        crop: CropBox { left: 10.0, ..crop },
+        ..raster.clone()
+    };
+    let scale = |raster| resize_interleaved(raster, (224, 224), Filter::Bicubic);
+    assert_eq!(scale(&raster), scale(&part));
+}
+
 #[test]
 fn planes_of_several_shapes_are_scaled_each_as_alone() {
     let mut random = Random::new(6);
@@ -125,12 +146,14 @@ fn rows_are_weighed_as_samples() {
     let mut random = Random::new(7);
     for _ in 0..2000 {
         let (width, count) = (LANES + random.below(40), 2 * (1 + random.below(7)));
-        let rows: Vec<u8> = (0..width * (1 + random.below(count))).map(|_| random.next_u32() as u8).collect();
+        let stride = width + random.below(2) * random.below(30);
+        let length = stride * random.below(count) + width;
+        let bytes: Vec<u8> = (0..length).map(|_| random.next_u32() as u8).collect();
         let weights: Vec<i16> =
-            (0..count).map(|n| if n * width < rows.len() { random.next_u32() as i16 } else { 0 }).collect();
-        let want: Vec<u8> = (0..width).map(|x| convolve_one(&rows[x..], width, &weights)).collect();
+            (0..count).map(|n| if n * stride < length { random.next_u32() as i16 } else { 0 }).collect();
+        let want: Vec<u8> = (0..width).map(|x| convolve_one(&bytes[x..], stride, &weights)).collect();
         let mut have = vec![0; width];
-        convolve_row(&rows, &weights, &mut have);
+        convolve_row(Rows { bytes: &bytes, stride, width }, &weights, &mut have);
         assert_eq!(have, want);
     }
 }

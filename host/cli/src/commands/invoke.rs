@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use modelfn_server::loader::AppLoader;
 use modelfn_server::services::Services;
 
-use crate::engines::backends;
+use crate::engines::engines;
 use crate::settings::{ApplicationSettings, RequestSettings};
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -48,7 +48,7 @@ pub(super) async fn invoke(arguments: InvokeArguments) -> Result<ExitCode> {
         .context("the route must be a path, such as /classify?top_k=3")?;
     let InvokeArguments { application, request: limits, include, .. } = arguments;
     let services = Services::default();
-    let engines = backends(&application.models)?;
+    let engines = engines(&application.models)?;
     let settings = application.app_settings(&limits);
     let (_, service) = AppLoader::open(settings, limits.single_request_limits()?, engines, services.clone()).await?;
     services.readiness.ready(service.readiness_check());

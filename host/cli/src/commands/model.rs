@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use modelfn_nn::{inspect, registry};
 
-use crate::engines::backends;
+use crate::engines::engines;
 use crate::print_lines;
 use crate::settings::ModelSettings;
 
@@ -52,7 +52,7 @@ impl ModelCommand {
 }
 
 fn inspect(name: &str, models: &ModelSettings, json: bool) -> Result<ExitCode> {
-    let found = inspect::inspect(&models.models, name, &backends(models)?)?;
+    let found = inspect::inspect(&models.models, name, &engines(models)?)?;
     let mut out = std::io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &found)?;

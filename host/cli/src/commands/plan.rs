@@ -14,7 +14,7 @@ use modelfn_plan::measure::Progress;
 use modelfn_plan::settings::{Method, PlanSettings, RouteRequest};
 use modelfn_server::units::parse_duration;
 
-use crate::engines::{backends, onnxruntime};
+use crate::engines::{engines, onnxruntime};
 use crate::print_lines;
 use crate::settings::{ModelSettings, default_model_instances, server_defaults};
 use crate::signals::EndSignals;
@@ -134,7 +134,7 @@ pub(super) async fn plan(arguments: PlanArguments) -> Result<ExitCode> {
     let mut signals = EndSignals::catch()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, format) = (stop.clone(), arguments.format());
-    let engines = backends(&arguments.models)?;
+    let engines = engines(&arguments.models)?.backends;
     let settings = arguments.settings();
     let report = |what: &str| drop(writeln!(std::io::stderr(), "modelfn: {what}"));
     let mut planning = tokio::task::spawn_blocking(move || {

@@ -20,7 +20,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engines::backends;
+use crate::engines::engines;
 use crate::settings::{AdmissionSettings, ApplicationSettings, ConnectionSettings, RequestSettings, SecuritySettings};
 use crate::signals::EndSignals;
 use crate::{exit_now, log};
@@ -90,7 +90,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = tokio::spawn(end_while_loading(loading, signals));
     let limits = admission.request_limits(&request)?;
     let settings = application.app_settings(&request);
-    let engines = backends(&application.models)?;
+    let engines = engines(&application.models)?;
     let (loader, service) = AppLoader::open(settings, limits, engines, services.clone()).await?;
     let _ = loaded.send(());
     let signals = signals.await?;

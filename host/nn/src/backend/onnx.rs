@@ -4,8 +4,11 @@
 //! needs no library, and a missing one is an error with a remedy rather than a panic. Sessions have one intra-op thread
 //! by default and don't spin: on few cores, one session that is run by a thread a core was the fastest layout.
 
+mod check;
 mod protobuf;
+mod runs;
 mod session;
+mod walk;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -14,12 +17,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytemuck::{NoUninit, PodCastError};
 use half::{bf16, f16};
 use ort::environment::Environment;
-use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::logging::LogLevel;
+use ort::session::{Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
 
+use self::runs::Runs;
 use self::session::SharedSession;
-use super::{Backend, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
-use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors, rows};
+use super::{Backend, Canceller, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
+use crate::tensor::{AxisNames, DType, Signature, Tensor, TensorSpec, Tensors, rows};
 use crate::weights::Weights;
 
 /// After so many consecutive runs of at most half of the largest batch, the memory for that batch is freed.
@@ -63,10 +68,14 @@ impl Backend for Onnx {
             return Err(LoadError::NoTarget(options.target, Engine::Onnx));
         }
         let environment = self.environment()?;
+        check::check(graph).map_err(LoadError::Invalid)?;
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
+        let axis_names = AxisNames(session.inputs().iter().map(|input| axis_names(input.dtype())).collect());
         let session = SharedSession::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
-        Ok(Box::new(OnnxGraph { session: Arc::new(session), signature, trimmer: Arc::default() }))
+        let runs = Runs::new().map_err(|e| LoadError::NoEngine(e.to_string()))?;
+        let (session, runs) = (Arc::new(session), Arc::new(runs));
+        Ok(Box::new(OnnxGraph { session, signature, axis_names, trimmer: Arc::default(), runs }))
     }
 
     fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError> {
@@ -77,7 +86,10 @@ impl Backend for Onnx {
 struct OnnxGraph {
     session: Arc<SharedSession>,
     signature: Signature,
+    axis_names: AxisNames,
     trimmer: Arc<Mutex<ArenaTrimmer>>,
+    /// The options of this handle's runs.
+    runs: Arc<Runs>,
 }
 
 /// Decides when memory is freed that ONNX Runtime's arena would keep for good: it never shrinks below what the largest
@@ -105,9 +117,25 @@ impl Graph for OnnxGraph {
         &self.signature
     }
 
+    fn axis_names(&self) -> AxisNames {
+        self.axis_names.clone()
+    }
+
     fn share(&self) -> Box<dyn Graph> {
-        let Self { session, signature, trimmer } = self;
-        Box::new(Self { session: session.clone(), signature: signature.clone(), trimmer: trimmer.clone() })
+        let Self { session, signature, axis_names, trimmer, runs } = self;
+        // Without options of its own, this handle is cancelled together with the other one.
+        let runs = Runs::new().map_or_else(|_| runs.clone(), Arc::new);
+        Box::new(Self {
+            session: session.clone(),
+            signature: signature.clone(),
+            axis_names: axis_names.clone(),
+            trimmer: trimmer.clone(),
+            runs,
+        })
+    }
+
+    fn canceller(&self) -> Arc<dyn Canceller> {
+        self.runs.clone()
     }
 
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
@@ -117,8 +145,8 @@ impl Graph for OnnxGraph {
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
         let trim = self.trimmer.lock().unwrap_or_else(PoisonError::into_inner).observe(rows(inputs).unwrap_or(1));
-        let shrinking = (trim == Trim::Arena).then(shrinking).transpose().map_err(failed)?;
-        let outputs = self.session.run(&values, shrinking.as_ref()).map_err(failed)?;
+        let options = if trim == Trim::Arena { self.runs.shrinking() } else { self.runs.ordinary() };
+        let outputs = self.session.run(&values, options).map_err(failed)?;
         let tensors = self.signature.outputs.iter().zip(&outputs);
         let tensors = tensors.map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?))).collect();
         drop(outputs);
@@ -127,13 +155,6 @@ impl Graph for OnnxGraph {
         }
         tensors
     }
-}
-
-/// Options of a run after which the engine frees the memory of its arena that is not in use.
-fn shrinking() -> ort::Result<RunOptions> {
-    let mut options = RunOptions::new()?;
-    options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
-    Ok(options)
 }
 
 impl ArenaTrimmer {
@@ -160,8 +181,19 @@ fn open_library(path: &Path) -> Result<Environment, String> {
         .map_err(|e| format!("ONNX Runtime could not be loaded from {}: {e}; {remedy}", path.display()))?
         .with_name("modelfn")
         .with_telemetry(false)
+        .with_logger(Arc::new(log_message))
         .build()
         .map_err(|e| format!("ONNX Runtime at {} did not start: {e}; {remedy}", path.display()))
+}
+
+/// Writes a message of the engine to this program's log, which knows the time and is one format.
+fn log_message(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
+    match level {
+        LogLevel::Fatal | LogLevel::Error => tracing::error!(location, "onnxruntime: {message}"),
+        LogLevel::Warning => tracing::warn!(location, "onnxruntime: {message}"),
+        LogLevel::Info => tracing::debug!(location, "onnxruntime: {message}"),
+        LogLevel::Verbose => tracing::trace!(location, "onnxruntime: {message}"),
+    }
 }
 
 fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) -> ort::Result<Session> {
@@ -171,7 +203,10 @@ fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) 
         // Spinning threads would take cores from the guests that prepare the next request.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        // A graph may not name other files of this machine as its external data, so it must contain its weights.
+        // Only the format that was checked; the engine has another one of its own.
+        .with_config_entry("session.load_model_format", "ONNX")?
+        // A graph may not name other files of this machine as its external data, so it must contain its weights. It was
+        // checked for that before.
         .with_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")?
         // On processors without VNNI the fast kernels add two INT8 products in saturating 16 bits, which changes
         // results. This selects exact kernels there, and does nothing elsewhere.
@@ -201,6 +236,13 @@ fn spec(name: &str, value: &ValueType) -> Result<TensorSpec, LoadError> {
     };
     let dtype = dtype(*ty).ok_or_else(|| unsupported(format!("a tensor of {ty}")))?;
     Ok(TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() })
+}
+
+fn axis_names(value: &ValueType) -> Vec<String> {
+    match value {
+        ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn dtype(element: TensorElementType) -> Option<DType> {
@@ -260,11 +302,12 @@ fn extract<T: PrimitiveTensorElementType + NoUninit>(spec: &TensorSpec, value: &
     let (shape, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
     let shape = shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(0)).collect();
     let data = bytemuck::cast_slice::<T, u8>(elements).to_vec();
-    Tensor::new(spec.dtype, shape, data.into()).map_err(|e| ComputeError(format!("output '{}': {e}", spec.name)))
+    Tensor::new(spec.dtype, shape, data.into())
+        .map_err(|e| ComputeError::Failed(format!("output '{}': {e}", spec.name)))
 }
 
 fn failed(error: ort::Error) -> ComputeError {
-    ComputeError(error.to_string())
+    ComputeError::Failed(error.to_string())
 }
 
 #[cfg(test)]

@@ -31,9 +31,17 @@ pub enum Failure {
     /// The deadline passed in the queue or in the engine. Holds the time since the call.
     #[error("the deadline passed after {0:?}")]
     Deadline(Duration),
-    /// The engine failed. Every job of the batch gets the same error.
+    /// The engine failed on this computation, or ended with it.
     #[error(transparent)]
     Engine(ComputeError),
+    /// The engine's process has crashed so often that the next one starts only later.
+    #[error("the model is unavailable: {reason}")]
+    Unavailable {
+        /// What happened, as a sentence.
+        reason: String,
+        /// When the next process is started.
+        retry_after: Duration,
+    },
 }
 
 impl Failure {
@@ -43,6 +51,7 @@ impl Failure {
             Failure::Overloaded(_) => "Overloaded",
             Failure::Deadline(_) => "Deadline",
             Failure::Engine(_) => "Engine",
+            Failure::Unavailable { .. } => "Unavailable",
         }
     }
 }

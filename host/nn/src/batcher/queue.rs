@@ -1,7 +1,7 @@
 //! The bounded queue of a model, from which its engine threads take batches.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use modelfn_telemetry::metrics::Release;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::batch_size::BatchSizeTuner;
 use super::outcome::{Computed, Failure};
 use super::policy::{self, Decision, Policy, QueuedJob};
-use crate::backend::ComputeError;
+use crate::backend::{Canceller, ComputeError};
 use crate::stack::BatchKey;
 use crate::tensor::Tensors;
 
@@ -30,6 +30,8 @@ pub struct BatcherLimits {
 
 /// One computation that a caller has submitted.
 pub(super) struct Job {
+    /// Identifies the job; given by [`Queue::push`].
+    pub(super) id: u64,
     pub(super) inputs: Tensors,
     /// Jobs with equal keys can be stacked; `None` when the job must run alone.
     pub(super) key: Option<BatchKey>,
@@ -48,17 +50,27 @@ pub(super) struct Queue {
     pub(super) limits: BatcherLimits,
     pub(super) saturation: Saturation,
     pub(super) statistics: Arc<Statistics>,
+    /// Held for writing by an engine thread that computes alone, to find which job crashes the engine's process.
+    pub(super) crash_search: RwLock<()>,
 }
 
 struct QueueState {
-    /// Jobs with their ids, in the order of arrival.
-    jobs: VecDeque<(u64, Job)>,
+    /// In the order of arrival.
+    jobs: VecDeque<Job>,
+    running: Vec<RunningBatch>,
     /// The id of the latest job.
     last_id: u64,
     batch_size: BatchSizeTuner,
     /// Engine threads that wait for jobs.
     idle: usize,
     closed: bool,
+}
+
+/// A batch that an engine thread computes.
+struct RunningBatch {
+    /// The jobs whose callers still wait.
+    wanted: Vec<u64>,
+    canceller: Arc<dyn Canceller>,
 }
 
 impl Job {
@@ -71,6 +83,7 @@ impl Queue {
     pub(super) fn new(limits: BatcherLimits) -> Queue {
         let state = QueueState {
             jobs: VecDeque::new(),
+            running: Vec::new(),
             last_id: 0,
             batch_size: BatchSizeTuner::new(limits.max_batch_size),
             idle: 0,
@@ -82,6 +95,7 @@ impl Queue {
             limits,
             saturation: Saturation::default(),
             statistics: Arc::default(),
+            crash_search: RwLock::default(),
         }
     }
 
@@ -90,7 +104,7 @@ impl Queue {
     /// # Errors
     ///
     /// [`Failure::Overloaded`] when the queue is full.
-    pub(super) fn push(&self, job: Job) -> Result<u64, Failure> {
+    pub(super) fn push(&self, mut job: Job) -> Result<u64, Failure> {
         let mut state = self.lock();
         if state.jobs.len() >= self.limits.queue_size {
             state.drop_unwanted();
@@ -102,26 +116,32 @@ impl Queue {
         }
         state.last_id += 1;
         let id = state.last_id;
-        state.jobs.push_back((id, job));
+        job.id = id;
+        state.jobs.push_back(job);
         self.statistics.set_waiting(state.jobs.len());
         drop(state);
         self.arrived.notify_one();
         Ok(id)
     }
 
-    /// Removes a job that is no longer wanted. Returns whether it was still in the queue.
+    /// Removes a job that is no longer wanted. Returns whether it was still in the queue. A batch that is being
+    /// computed for nobody any more is cancelled.
     pub(super) fn remove(&self, id: u64) -> bool {
         let mut state = self.lock();
-        let position = state.jobs.iter().position(|(job_id, _)| *job_id == id);
+        let position = state.jobs.iter().position(|job| job.id == id);
         let job = position.and_then(|position| state.jobs.remove(position));
+        if job.is_none() {
+            state.abandon(id);
+        }
         self.shrank(state.jobs.len());
         // The tensors of the job are freed after the lock was released.
         drop(state);
         job.is_some()
     }
 
-    /// Waits for the next batch of jobs that are still wanted; `None` when the queue is closed.
-    pub(super) fn pop(&self) -> Option<(Vec<Job>, Release)> {
+    /// Waits for the next batch of jobs that are still wanted; `None` when the queue is closed. The batch runs until
+    /// [`finished`](Queue::finished).
+    pub(super) fn pop(&self, canceller: &Arc<dyn Canceller>) -> Option<(Vec<Job>, Release)> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -133,12 +153,32 @@ impl Queue {
             let taken = if let Decision::Run(positions, _) = &decision { state.take(positions) } else { Vec::new() };
             self.shrank(state.jobs.len());
             let timeout = match decision {
-                Decision::Run(_, release) => return Some((taken, release)),
+                Decision::Run(_, release) => {
+                    state.begin(&taken, canceller);
+                    return Some((taken, release));
+                }
                 Decision::WaitUntil(due) => Some(due.saturating_duration_since(now)),
                 Decision::Idle => None,
             };
             state = self.wait(state, timeout);
         }
+    }
+
+    /// Notes that a job which was taken before is computed once more, alone. Returns whether it is still wanted.
+    pub(super) fn begin_again(&self, job: &Job, canceller: &Arc<dyn Canceller>) -> bool {
+        let mut state = self.lock();
+        let wanted = job.is_wanted();
+        if wanted {
+            state.begin(std::slice::from_ref(job), canceller);
+        }
+        wanted
+    }
+
+    /// Notes that the computation of a thread is over, which `canceller` would have cancelled.
+    pub(super) fn finished(&self, canceller: &Arc<dyn Canceller>) {
+        self.lock().running.retain(|batch| !Arc::ptr_eq(&batch.canceller, canceller));
+        // From here on nobody cancels until the thread begins another batch.
+        canceller.reset();
     }
 
     /// Tells the tuner of batch sizes how long a batch took.
@@ -180,7 +220,21 @@ impl Queue {
 
 impl QueueState {
     fn drop_unwanted(&mut self) {
-        self.jobs.retain(|(_, job)| job.is_wanted());
+        self.jobs.retain(Job::is_wanted);
+    }
+
+    fn begin(&mut self, jobs: &[Job], canceller: &Arc<dyn Canceller>) {
+        let wanted = jobs.iter().map(|job| job.id).collect();
+        self.running.push(RunningBatch { wanted, canceller: canceller.clone() });
+    }
+
+    /// Cancels the batch with the job `id` if all of its callers have left.
+    fn abandon(&mut self, id: u64) {
+        let Some(batch) = self.running.iter_mut().find(|batch| batch.wanted.contains(&id)) else { return };
+        batch.wanted.retain(|&wanted| wanted != id);
+        if batch.wanted.is_empty() {
+            batch.canceller.cancel();
+        }
     }
 
     fn decide(&self, max_queue_delay: Duration, now: Instant) -> Decision {
@@ -188,7 +242,7 @@ impl QueueState {
         let jobs: Vec<_> = self
             .jobs
             .iter()
-            .map(|(_, job)| QueuedJob { key: job.key.as_ref(), rows: job.rows, submitted: job.submitted })
+            .map(|job| QueuedJob { key: job.key.as_ref(), rows: job.rows, submitted: job.submitted })
             .collect();
         policy::decide(policy, &jobs, self.idle, now)
     }
@@ -197,7 +251,7 @@ impl QueueState {
     fn take(&mut self, positions: &[usize]) -> Vec<Job> {
         let mut taken = Vec::with_capacity(positions.len());
         for (already, position) in positions.iter().enumerate() {
-            taken.extend(self.jobs.remove(position - already).map(|(_, job)| job));
+            taken.extend(self.jobs.remove(position - already));
         }
         taken
     }

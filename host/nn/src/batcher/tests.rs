@@ -1,7 +1,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::backend::{Backend, ComputeError, LoadOptions, fake::Fake};
+use crate::backend::{Backend, Canceller, ComputeError, LoadOptions, fake::Fake};
 use crate::tensor::{DType, Signature, Tensor};
 
 /// A graph that signals when a run starts, and waits for a signal to go on.
@@ -17,6 +17,9 @@ impl Graph for Gated {
     }
     fn share(&self) -> Box<dyn Graph> {
         self.inner.share()
+    }
+    fn canceller(&self) -> Arc<dyn Canceller> {
+        self.inner.canceller()
     }
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
         self.started.send(()).unwrap();
@@ -146,25 +149,66 @@ async fn what_queued_while_the_engine_was_busy_is_one_batch_and_each_gets_its_ow
     }
 }
 
-#[tokio::test]
-async fn a_failed_batch_is_everybody_s_failure_and_only_theirs() {
-    let (mut graph, on_start, let_go) = gated_around(fake("fail"));
-    let_go.send(()).unwrap();
-    graph.compute(&input(0)).unwrap();
-    on_start.recv().unwrap();
-    let batcher = Arc::new(start(vec![graph], 16));
-    let submit = |n| {
-        let batcher = batcher.clone();
-        tokio::spawn(async move { batcher.compute(input(n), far()).await })
-    };
-    let first = submit(0);
-    tokio::task::yield_now().await;
-    on_start.recv().unwrap();
-    let together = [submit(1), submit(2)];
-    tokio::task::yield_now().await;
-    (0..2).for_each(|_| let_go.send(()).unwrap());
-    for task in [first].into_iter().chain(together) {
-        assert!(matches!(task.await.unwrap(), Err(Failure::Engine(_))));
+/// A graph that fails on every input with the byte [`GUILTY`].
+struct FailsOnGuilty {
+    inner: Box<dyn Graph>,
+    error: ComputeError,
+}
+
+const GUILTY: u8 = 9;
+
+impl Graph for FailsOnGuilty {
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
     }
-    assert_eq!(on_start.iter().take(1).count(), 1, "two jobs were one engine call");
+    fn share(&self) -> Box<dyn Graph> {
+        self.inner.share()
+    }
+    fn canceller(&self) -> Arc<dyn Canceller> {
+        self.inner.canceller()
+    }
+    fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
+        let guilty = inputs[0].1.data().contains(&GUILTY);
+        if guilty { Err(self.error.clone()) } else { self.inner.compute(inputs) }
+    }
+}
+
+#[tokio::test]
+async fn only_the_guilty_of_a_failed_batch_fail() {
+    for error in [ComputeError::Failed("refused".to_owned()), ComputeError::Crashed("gone".to_owned())] {
+        let (graph, on_start, let_go) = gated_around(Box::new(FailsOnGuilty { inner: fake("echo"), error }));
+        let batcher = Arc::new(start(vec![graph], 16));
+        let submit = |n| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.compute(input(n), far()).await })
+        };
+        let first = submit(0);
+        tokio::task::yield_now().await;
+        on_start.recv().unwrap();
+        let together: Vec<_> = [1, GUILTY, 2].map(|n| (n, submit(n))).into();
+        tokio::task::yield_now().await;
+        (0..5).for_each(|_| let_go.send(()).unwrap());
+        first.await.unwrap().unwrap();
+        for (n, task) in together {
+            match task.await.unwrap() {
+                Ok(computed) => assert_eq!((computed.outputs, n == GUILTY), (input(n), false)),
+                Err(failure) => assert!(n == GUILTY && matches!(failure, Failure::Engine(_)), "{n}: {failure}"),
+            }
+        }
+        assert_eq!(on_start.iter().take(4).count(), 4, "one call for all three, then one for each");
+    }
+}
+
+#[tokio::test]
+async fn a_computation_that_nobody_waits_for_is_cancelled() {
+    let batcher = Arc::new(start(vec![fake("spin")], 8));
+    batcher.compute(input(1), far()).await.unwrap();
+    let abandoned = batcher.clone();
+    let abandoned = tokio::spawn(async move { abandoned.compute(input(0), far()).await });
+    tokio::task::yield_now().await;
+    abandoned.abort();
+    assert!(abandoned.await.unwrap_err().is_cancelled());
+    let soon = Instant::now() + Duration::from_millis(5);
+    assert!(matches!(batcher.compute(input(0), soon).await, Err(Failure::Deadline(_))));
+    assert_eq!(batcher.compute(input(3), far()).await.unwrap().outputs, input(3), "the only thread is free again");
 }

@@ -34,6 +34,15 @@ pub enum InvalidInput {
         /// The input of the signature.
         wanted: TensorSpec,
     },
+    /// Two axes to which the graph gives the same name have different sizes.
+    AxesDisagree {
+        /// The name of the axes.
+        axis: String,
+        /// An input, and the size of its axis.
+        first: (String, usize),
+        /// Another input, or the same, and the size of its axis.
+        second: (String, usize),
+    },
 }
 
 impl InvalidInput {
@@ -52,6 +61,9 @@ impl InvalidInput {
                 let (name, dtype, wanted) = (&wanted.name, words(*dtype), wanted.describe(words));
                 format!("input '{name}' is {dtype} {shape:?}; the model wants {wanted}")
             }
+            InvalidInput::AxesDisagree { axis, first: (first, one), second: (second, other) } => format!(
+                "inputs '{first}' and '{second}' must have the same size on the axis '{axis}', but have {one} and {other}"
+            ),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One version of a model: its files are found, read and verified, and then loaded.
 
+use std::fs::File;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,29 +9,44 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::engines::Engines;
+use super::engines::{EngineSettings, Engines};
 use super::error::RegistryError;
 use super::versions::{self, VersionFolder, model_names};
-use crate::backend::{self, Backend, Graph, LoadError, LoadOptions};
+use crate::backend::{self, Backend, Graph, Isolation, LoadError, LoadOptions};
 use crate::batcher::{Batcher, BatcherLimits};
 use crate::model::{Model, ModelSource};
-use crate::tensor::{Tensor, Tensors};
-use modelfn_artifact::{Digest, ReadError, VerifiedFile, read_verified};
-use modelfn_card::{CARD_FILE, Card, Labels};
+use crate::warm_up::warm_up;
+use crate::worker::{self, RemoteLoad, RemoteLoaded, Worker};
+use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
+use modelfn_card::{CARD_FILE, Card, GraphFile, Labels};
 
 /// A version of a model on disk, whose card and labels were read and whose graph was not.
 pub(crate) struct ModelVersion {
     pub(crate) name: String,
     pub(crate) version: u32,
+    /// The model's folder, which links in it may not leave.
+    root: PathBuf,
+    /// The folder of this version.
     pub(crate) folder: PathBuf,
     pub(crate) card: Card,
     card_text: String,
     pub(crate) labels: Option<Labels>,
 }
 
+/// The largest card, and the largest file of labels, in bytes.
+const MAX_TEXT: u64 = 16 << 20;
+
 /// A graph that was loaded and has computed a warm-up.
+pub(crate) struct LoadedGraph {
+    pub(crate) graph: Box<dyn Graph>,
+    pub(crate) digest: Digest,
+    /// The engine's process, if it has one.
+    worker: Option<Arc<Worker>>,
+}
+
+/// A graph that agrees with its card.
 struct WarmGraph {
-    graph: Box<dyn Graph>,
+    loaded: LoadedGraph,
     /// When loading it began.
     started: Instant,
 }
@@ -48,42 +65,39 @@ impl ModelVersion {
     pub(super) fn find(models: &Path, name: &str) -> Result<ModelVersion, RegistryError> {
         let VersionFolder { folder, number: version } = versions::served(&models.join(name))
             .map_err(|reason| RegistryError::Versions { name: name.to_owned(), reason })?;
-        let card_text = read_text(name, &folder.join(CARD_FILE))?;
+        let root = models.join(name);
+        let read_text =
+            |path: PathBuf| read_text_within(&root, &path, MAX_TEXT).map_err(|reason| unreadable(name, &path, reason));
+        let card_text = read_text(folder.join(CARD_FILE))?;
         let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) };
         let card = Card::parse_in_folder(&card_text, name).map_err(card_error)?;
         let postprocessing = card.classification().map_err(card_error)?;
-        let labels = postprocessing.map(|table| read_text(name, &folder.join(&table.labels))).transpose()?;
+        let labels = postprocessing.map(|table| read_text(folder.join(&table.labels))).transpose()?;
         let labels = labels.map(Labels::new);
-        Ok(ModelVersion { name: name.to_owned(), version, folder, card, card_text, labels })
+        Ok(ModelVersion { name: name.to_owned(), version, root, folder, card, card_text, labels })
     }
 
-    /// Reads the graph and computes its digest, which is not compared with the card's.
-    pub(crate) fn read_graph(&self) -> Result<VerifiedFile, RegistryError> {
+    /// Opens the file of the graph.
+    pub(crate) fn open_file(&self) -> Result<File, RegistryError> {
         let path = self.folder.join(&self.card.graph.file);
         if !path.exists() {
             return Err(RegistryError::NoGraph { name: self.name.clone(), path });
         }
-        read_verified(&path, None).map_err(|error| match error {
-            ReadError::Unreadable { path, reason } => unreadable(&self.name, &path, reason),
-            ReadError::Mismatch { path, actual, expected } => RegistryError::Digest {
-                name: self.name.clone(),
-                path,
-                expected: expected.to_string(),
-                actual: actual.to_string(),
-            },
-        })
+        open_within(&self.root, &path).map_err(|reason| unreadable(&self.name, &path, reason))
     }
 
-    /// Checks that the graph's digest is the one in the card, if that has one. A text in the card that is no digest
-    /// never matches.
-    pub(crate) fn check_digest(&self, actual: &Digest) -> Result<(), RegistryError> {
-        let expected = &self.card.graph.sha256;
-        let actual = actual.to_string();
-        if expected.is_empty() || actual == *expected {
-            return Ok(());
+    /// Reads the file of the graph, which must have the digest `sha256` if that is not empty. A text in the card that is
+    /// no digest never matches.
+    pub(crate) fn read_file(&self, sha256: &str) -> Result<VerifiedFile, RegistryError> {
+        let mut bytes = Vec::new();
+        let path = || self.folder.join(&self.card.graph.file);
+        self.open_file()?.read_to_end(&mut bytes).map_err(|reason| unreadable(&self.name, &path(), reason))?;
+        let digest = Digest::of(&bytes);
+        let actual = digest.to_string();
+        if !sha256.is_empty() && sha256 != actual {
+            return Err(self.failed(LoadError::Digest { actual }));
         }
-        let (name, path) = (self.name.clone(), self.folder.join(&self.card.graph.file));
-        Err(RegistryError::Digest { name, path, expected: expected.clone(), actual })
+        Ok(VerifiedFile { bytes, digest })
     }
 
     /// Loads the model and runs a warm-up; returns `current` if its files are unchanged.
@@ -93,46 +107,60 @@ impl ModelVersion {
         instances: NonZeroUsize,
         current: Option<&Arc<Model>>,
     ) -> Result<Arc<Model>, RegistryError> {
-        let backend = backend::find(&engines.backends, self.card.graph.engine).map_err(|e| self.failed(e))?;
-        let graph = std::thread::scope(|scope| {
-            let read = scope.spawn(|| self.read_graph());
-            backend.prepare();
-            read.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        self.check_digest(&graph.digest)?;
-        let source = self.source(&graph.digest);
-        if let Some(current) = current.filter(|current| current.source.as_ref() == Some(&source)) {
-            return Ok(current.clone());
+        if let Some(current) = current {
+            let file = self.open_file()?;
+            let path = self.folder.join(&self.card.graph.file);
+            let digest = Digest::of_reader(file).map_err(|reason| unreadable(&self.name, &path, reason))?;
+            if current.source.as_ref() == Some(&self.source(&digest)) {
+                return Ok(current.clone());
+            }
         }
-        let loaded = self.open_graph(backend, &graph.bytes)?;
-        self.start(engines, loaded, instances, source).map(Arc::new)
-    }
-
-    /// Loads the graph, runs a warm-up, and compares the graph with the card.
-    fn open_graph(&self, backend: &dyn Backend, bytes: &[u8]) -> Result<WarmGraph, RegistryError> {
         let started = Instant::now();
-        let options = LoadOptions { target: self.card.graph.target, threads: self.card.serving.threads };
-        let mut graph = backend.load(bytes, &options).map_err(|e| self.failed(e))?;
-        warm_up(graph.as_mut()).map_err(|reason| RegistryError::WarmUp { name: self.name.clone(), reason })?;
-        let disagreements = self.card.disagreements(graph.signature(), self.labels.as_ref());
+        let loaded = self.load_graph(&engines.settings, &self.card.graph.sha256)?;
+        let disagreements = self.card.disagreements(loaded.graph.signature(), self.labels.as_ref());
         if !disagreements.is_empty() {
             return Err(RegistryError::Disagree { name: self.name.clone(), reason: disagreements.join("; ") });
         }
-        Ok(WarmGraph { graph, started })
+        self.start(engines, WarmGraph { loaded, started }, instances).map(Arc::new)
+    }
+
+    /// Loads the graph where its engine runs, and computes a warm-up. The file must have the digest `sha256`, if that is
+    /// not empty.
+    pub(crate) fn load_graph(&self, engines: &EngineSettings, sha256: &str) -> Result<LoadedGraph, RegistryError> {
+        let failed = |reason| self.failed(reason);
+        let GraphFile { engine, target, .. } = self.card.graph;
+        let options = LoadOptions { target, threads: self.card.serving.threads };
+        let Some(worker) = engines.worker_for(&self.card.graph).map_err(failed)? else {
+            return self.load_on_threads(backend::find(&engines.backends, engine).map_err(failed)?, options, sha256);
+        };
+        let load = RemoteLoad { model: &self.name, file: self.open_file()?, engine, sha256, options, warm_up: true };
+        let RemoteLoaded { graph, worker, digest } = worker::load(worker, load).map_err(failed)?;
+        Ok(LoadedGraph { graph, digest, worker: Some(worker) })
+    }
+
+    fn load_on_threads(
+        &self,
+        backend: &dyn Backend,
+        options: LoadOptions,
+        sha256: &str,
+    ) -> Result<LoadedGraph, RegistryError> {
+        let VerifiedFile { bytes, digest } = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| self.read_file(sha256));
+            backend.prepare();
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        let mut graph = backend.load(&bytes, &options).map_err(|e| self.failed(e))?;
+        warm_up(graph.as_mut()).map_err(|reason| self.failed(LoadError::WarmUp(reason)))?;
+        Ok(LoadedGraph { graph, digest, worker: None })
     }
 
     /// Starts the engine threads of a loaded graph.
-    fn start(
-        &self,
-        engines: &Engines,
-        loaded: WarmGraph,
-        instances: NonZeroUsize,
-        source: ModelSource,
-    ) -> Result<Model, RegistryError> {
-        let WarmGraph { graph, started } = loaded;
+    fn start(&self, engines: &Engines, loaded: WarmGraph, instances: NonZeroUsize) -> Result<Model, RegistryError> {
+        let WarmGraph { loaded: LoadedGraph { graph, digest, worker }, started } = loaded;
+        let source = self.source(&digest);
         let ModelVersion { name, version, card, .. } = self;
         let instances = card.serving.instances.unwrap_or(instances).get();
-        let signature = graph.signature().clone();
+        let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
         let limits = BatcherLimits {
             queue_size: card.serving.queue_size.get(),
             max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
@@ -141,10 +169,11 @@ impl ModelVersion {
         let mut graphs: Vec<_> = (1..instances).map(|_| graph.share()).collect();
         graphs.push(graph);
         let batcher = Batcher::start(name, graphs, limits, engines.on_batch(name))
-            .map_err(|e| RegistryError::WarmUp { name: name.clone(), reason: e.to_string() })?;
+            .map_err(|e| self.failed(LoadError::NoEngine(e.to_string())))?;
         let load_time = started.elapsed();
         let load_ms = load_time.as_millis();
-        tracing::info!(model = name, version, instances, engine = ?card.graph.engine, load_ms, "model loaded");
+        let isolation = if worker.is_some() { Isolation::Process } else { Isolation::Thread };
+        tracing::info!(model = name, version, instances, engine = ?card.graph.engine, ?isolation, load_ms, "model loaded");
         engines.metrics.model_loaded(name, *version, load_time);
         engines.metrics.expose(name, *version, batcher.statistics());
         let labels = self.labels.iter().flat_map(Labels::iter).map(str::to_owned).collect();
@@ -152,9 +181,11 @@ impl ModelVersion {
             name: name.clone(),
             engine: card.graph.engine,
             signature,
+            axis_names,
             labels,
             max_batch_size: card.serving.max_batch_size.get(),
             batcher,
+            worker,
             metrics: engines.metrics.clone(),
             source: Some(source),
             _permit: None,
@@ -162,7 +193,15 @@ impl ModelVersion {
     }
 
     fn failed(&self, reason: LoadError) -> RegistryError {
-        RegistryError::Load { name: self.name.clone(), reason }
+        let name = self.name.clone();
+        match reason {
+            LoadError::Digest { actual } => {
+                let path = self.folder.join(&self.card.graph.file);
+                RegistryError::Digest { name, path, expected: self.card.graph.sha256.clone(), actual }
+            }
+            LoadError::WarmUp(reason) => RegistryError::WarmUp { name, reason },
+            reason => RegistryError::Load { name, reason },
+        }
     }
 
     fn source(&self, graph: &Digest) -> ModelSource {
@@ -178,22 +217,6 @@ impl ModelVersion {
     }
 }
 
-fn read_text(name: &str, path: &Path) -> Result<String, RegistryError> {
-    std::fs::read_to_string(path).map_err(|reason| unreadable(name, path, reason))
-}
-
 fn unreadable(name: &str, path: &Path, reason: std::io::Error) -> RegistryError {
     RegistryError::Unreadable { name: name.to_owned(), path: path.to_owned(), reason }
-}
-
-/// Computes once on zeros, so that no request pays for the work of a first run.
-fn warm_up(graph: &mut dyn Graph) -> Result<(), String> {
-    let inputs = graph.signature().inputs.clone();
-    let zeros = inputs
-        .iter()
-        .map(|spec| {
-            Ok((spec.name.clone(), Tensor::zeros(spec.dtype, spec.smallest_shape()).map_err(|e| e.to_string())?))
-        })
-        .collect::<Result<Tensors, String>>()?;
-    graph.compute(&zeros).map(drop).map_err(|e| e.to_string())
 }

@@ -8,10 +8,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::RegistryError;
+use modelfn_artifact::read_text_within;
 use modelfn_card::CARD_FILE;
 
 /// The name of the file that pins a version.
 pub(super) const PIN_FILE: &str = "versions.toml";
+
+/// The largest such file, in bytes.
+const MAX_PIN: u64 = 4096;
 
 /// One version of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +34,12 @@ struct Pin {
 
 /// Whether `folder` holds a model, with or without versions.
 pub(super) fn is_model(folder: &Path) -> bool {
-    folder.join(CARD_FILE).is_file() || !numbered(folder).is_empty()
+    has_card(folder) || !numbered(folder).is_empty()
+}
+
+/// Whether there is a card, or anything else of its name, which is then an error that is told.
+fn has_card(folder: &Path) -> bool {
+    folder.join(CARD_FILE).symlink_metadata().is_ok()
 }
 
 /// The version of the model in `folder` that is served.
@@ -40,7 +49,7 @@ pub(super) fn is_model(folder: &Path) -> bool {
 /// There is no version, two folders are the same version, or the pinned version is missing.
 pub(super) fn served(folder: &Path) -> Result<VersionFolder, String> {
     let mut versions = numbered(folder);
-    if folder.join(CARD_FILE).is_file() {
+    if has_card(folder) {
         if versions.iter().any(|version| version.number == 1) {
             return Err(format!("{CARD_FILE} and the folder 1/ are both version 1; move one of them away"));
         }
@@ -63,13 +72,13 @@ fn numbered(folder: &Path) -> Vec<VersionFolder> {
     let version = |entry: std::fs::DirEntry| {
         let number: u32 = entry.file_name().to_str()?.parse().ok()?;
         let plain = number > 0 && entry.file_name().to_str() == Some(&number.to_string());
-        (plain && entry.path().join(CARD_FILE).is_file()).then(|| VersionFolder { folder: entry.path(), number })
+        (plain && has_card(&entry.path())).then(|| VersionFolder { folder: entry.path(), number })
     };
     entries.filter_map(version).collect()
 }
 
 fn pinned(folder: &Path) -> Result<Option<u32>, String> {
-    let text = match std::fs::read_to_string(folder.join(PIN_FILE)) {
+    let text = match read_text_within(folder, &folder.join(PIN_FILE), MAX_PIN) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|e| format!("{PIN_FILE} can't be read: {e}"))?,
     };

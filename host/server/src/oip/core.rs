@@ -80,6 +80,7 @@ impl Inference {
             return Err(Problem::NoModel { name: name.to_owned(), have: self.names().join(", ") });
         };
         match version {
+            _ if model.unavailable().is_some() => Err(Problem::Unavailable(name.to_owned())),
             Some(version) if version != u64::from(model.version()) => {
                 Err(Problem::NoVersion { name: name.to_owned(), version, have: model.version() })
             }
@@ -127,5 +128,5 @@ impl Inference {
 
 /// A failure whose text is for the log only.
 pub(crate) fn internal(text: String) -> Problem {
-    ModelError::from(Failure::Engine(ComputeError(text))).into()
+    ModelError::from(Failure::Engine(ComputeError::Failed(text))).into()
 }

@@ -15,7 +15,9 @@ impl From<ModelError> for NnError {
             ModelError::InvalidInput(_) => ErrorCode::InvalidArgument,
             ModelError::TooLarge(_) => ErrorCode::TooLarge,
             ModelError::Failure(Failure::Deadline(_)) => ErrorCode::Timeout,
-            ModelError::Failure(Failure::Engine(_) | Failure::Overloaded(_)) => ErrorCode::RuntimeError,
+            ModelError::Failure(Failure::Engine(_) | Failure::Overloaded(_) | Failure::Unavailable { .. }) => {
+                ErrorCode::RuntimeError
+            }
         };
         NnError::new(code, error.to_string())
     }
@@ -27,7 +29,7 @@ impl From<LoadError> for NnError {
             LoadError::NoEngine(_) => ErrorCode::InvalidEncoding,
             LoadError::Busy(_) => ErrorCode::RuntimeError,
             LoadError::NoTarget(..) => ErrorCode::UnsupportedOperation,
-            LoadError::Invalid(_) => ErrorCode::InvalidArgument,
+            LoadError::Invalid(_) | LoadError::Digest { .. } | LoadError::WarmUp(_) => ErrorCode::InvalidArgument,
         };
         NnError::new(code, error.to_string())
     }

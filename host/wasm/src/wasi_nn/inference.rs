@@ -77,7 +77,7 @@ impl State {
                 Ok(Ok(computed.outputs))
             }
             // wasi-nn has no error code for "try again later": the guest traps and the server says so.
-            Err(ModelError::Failure(error @ Failure::Overloaded(_))) => {
+            Err(ModelError::Failure(error @ (Failure::Overloaded(_) | Failure::Unavailable { .. }))) => {
                 Err(InvokeError::Overloaded(error.to_string()).into())
             }
             Err(error) => Ok(Err(error.into())),

@@ -257,13 +257,16 @@ fn restart_markers_are_obeyed() {
             assert!(bits.restart(4).is_err());
         }
     }
-    // Not where there are bytes left, and not where bits were taken that are not there.
+    // Bytes that are left are passed over, stuffed ones included.
     for left in 0..20 {
-        let data = [&vec![0x55; left + 1][..], &[0xFF, 0xD0]].concat();
+        let data = [&vec![0x55; left + 1][..], &[0xFF, 0, 0x55, 0xFF, 0xD0], &[0x55]].concat();
         let mut bits = BitReader::new(&data);
         bits.next(&table).unwrap();
-        assert_eq!(bits.restart(0).is_ok(), left == 0, "{left}");
+        assert_eq!(bits.restart(0), Ok(()), "{left}");
+        assert_eq!((bits.next(&table), bits.check()), (Ok((0x50, 0)), Ok(())));
     }
+    // Not where there is no marker, and not where bits were taken that are not there.
+    assert_eq!(BitReader::new(&[0x55, 0xFF, 0, 0x55]).restart(0), Err(NO_RESTART));
     let mut bits = BitReader::new(&[0xFF, 0xD0]);
     bits.next(&table).unwrap();
     assert_eq!(bits.restart(0), Err(ENDS_EARLY));

@@ -5,7 +5,7 @@
 //! therefore called directly: threads that share a session share its weights, in memory and in the processor's cache.
 
 use std::ffi::{CString, c_char};
-use std::ptr::{NonNull, null, null_mut};
+use std::ptr::{NonNull, null_mut};
 
 use ort::AsPointer;
 use ort::session::{RunOptions, Session, SessionInputValue};
@@ -29,7 +29,7 @@ impl SharedSession {
     pub(super) fn run(
         &self,
         inputs: &[(&str, SessionInputValue<'_>)],
-        options: Option<&RunOptions>,
+        options: &RunOptions,
     ) -> ort::Result<Vec<DynValue>> {
         let input_names = inputs.iter().map(|(name, _)| self.input(name)).collect::<ort::Result<Vec<_>>>()?;
         let values: Vec<_> = inputs.iter().map(|(_, value)| value.ptr()).collect();
@@ -41,7 +41,7 @@ impl SharedSession {
         unsafe {
             ort::Error::result_from_status((ort::api().Run)(
                 self.session.ptr().cast_mut(),
-                options.map_or(null(), AsPointer::ptr),
+                options.ptr(),
                 input_names.as_ptr(),
                 values.as_ptr(),
                 values.len(),

@@ -5,10 +5,8 @@
 //! are read in place.
 
 use super::protobuf::{Fields, Malformed, Value, varints};
+use super::walk::{self, Found, TensorUse};
 use crate::weights::{Element, TensorCount, Weights, bytes_of};
-
-/// The deepest nesting of graphs, which bounds the recursion of this reader.
-const MAX_DEPTH: usize = 32;
 
 /// Counts the weights of a model file.
 ///
@@ -17,83 +15,16 @@ const MAX_DEPTH: usize = 32;
 /// The bytes are not an ONNX model. The sentence says why.
 pub(super) fn count(file: &[u8]) -> Result<Weights, String> {
     let mut weights = Weights::default();
-    model(file, &mut weights).map_err(|Malformed(what)| format!("not an ONNX file: {what}"))?;
+    let counted = walk::model(file, &mut |found| {
+        match found {
+            Found::Tensor(TensorUse::Weight, message) => weights.add(tensor(message)?),
+            Found::SparseTensor(TensorUse::Weight, message) => weights.add(sparse_tensor(message)?),
+            _ => {}
+        }
+        Ok(())
+    });
+    counted.map_err(|Malformed(what)| format!("not an ONNX file: {what}"))?;
     Ok(weights)
-}
-
-fn model(message: &[u8], weights: &mut Weights) -> Result<(), Malformed> {
-    let mut graphs = 0;
-    for field in Fields::new(message) {
-        match field? {
-            (7, Value::Bytes(message)) => {
-                graph(message, MAX_DEPTH, weights)?;
-                graphs += 1;
-            }
-            (25, Value::Bytes(message)) => function(message, weights)?,
-            _ => {}
-        }
-    }
-    if graphs == 0 { Err(Malformed("it has no graph")) } else { Ok(()) }
-}
-
-fn graph(message: &[u8], depth: usize, weights: &mut Weights) -> Result<(), Malformed> {
-    let depth = depth.checked_sub(1).ok_or(Malformed("graphs lie in graphs more than 32 deep"))?;
-    for field in Fields::new(message) {
-        match field? {
-            (1, Value::Bytes(message)) => node(message, depth, weights)?,
-            (5, Value::Bytes(message)) => weights.add(tensor(message)?),
-            (15, Value::Bytes(message)) => weights.add(sparse_tensor(message)?),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn function(message: &[u8], weights: &mut Weights) -> Result<(), Malformed> {
-    for field in Fields::new(message) {
-        if let (7, Value::Bytes(message)) = field? {
-            node(message, MAX_DEPTH, weights)?;
-        }
-    }
-    Ok(())
-}
-
-fn node(message: &[u8], depth: usize, weights: &mut Weights) -> Result<(), Malformed> {
-    let mut is_constant = false;
-    for field in Fields::new(message) {
-        is_constant |= matches!(field?, (4, Value::Bytes(b"Constant")));
-    }
-    for field in Fields::new(message) {
-        if let (5, Value::Bytes(message)) = field? {
-            if is_constant {
-                constant(message, weights)?;
-            }
-            subgraphs(message, depth, weights)?;
-        }
-    }
-    Ok(())
-}
-
-/// Counts the tensors in an attribute of a Constant node.
-fn constant(attribute: &[u8], weights: &mut Weights) -> Result<(), Malformed> {
-    for field in Fields::new(attribute) {
-        match field? {
-            (5, Value::Bytes(message)) => weights.add(tensor(message)?),
-            (22, Value::Bytes(message)) => weights.add(sparse_tensor(message)?),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Counts the weights of the graphs in an attribute of any node.
-fn subgraphs(attribute: &[u8], depth: usize, weights: &mut Weights) -> Result<(), Malformed> {
-    for field in Fields::new(attribute) {
-        if let (6 | 11, Value::Bytes(message)) = field? {
-            graph(message, depth, weights)?;
-        }
-    }
-    Ok(())
 }
 
 /// Counts a sparse tensor as the dense one that the engine makes of it when it loads the graph.

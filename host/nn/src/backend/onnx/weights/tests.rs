@@ -1,3 +1,4 @@
+use super::super::walk::MAX_DEPTH;
 use super::*;
 
 /// A field that holds bytes.

@@ -1,14 +1,13 @@
-//! Most files are made by `encoder.rs`; what they are compared with is what the general decoder makes of them.
+//! Most files are made by `encoder.rs`; what they are compared with is what another decoder, that of the crate `image`,
+//! makes of them.
 
 use image::ImageFormat;
 use image::metadata::Orientation;
 
 use super::*;
 use crate::jpeg::encoder::Encoder;
-use crate::jpeg::{DecoderKind, decoder_for};
-use crate::library::decode_whole;
 use crate::preprocess;
-use crate::types::{Picture, Samples};
+use crate::types::{Picture, Raster, Samples};
 use modelfn_card::DType;
 use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
 
@@ -57,17 +56,33 @@ fn prepared(picture: &Picture, window: Window, filter: Filter) -> Vec<u8> {
     preprocess::tensor(picture, &preprocessing, DType::U8).unwrap()
 }
 
-fn is_planes(picture: &Picture) -> bool {
-    matches!(picture.samples, Samples::Planes(_))
+/// What the other decoder makes of a file.
+fn decode_whole(file: &[u8], window: Window, orientation: Orientation) -> Picture {
+    let pixels = image::load_from_memory_with_format(file, ImageFormat::Jpeg).unwrap().into_rgb8();
+    let size = pixels.dimensions();
+    let crop = window.as_stored(orientation).crop_box(size);
+    let (width, height) = (size.0 as usize, size.1 as usize);
+    let raster = Raster { samples: pixels.into_raw(), channels: 3, width, height, crop };
+    Picture { samples: Samples::Interleaved(raster), size, orientation }
 }
 
-/// Mean and largest difference of the network's picture to that which the general decoder makes of `other`.
+/// Mean and largest difference of the network's picture to that which the other decoder makes of `other`.
 fn difference(file: &[u8], other: &[u8], window: Window, filter: Filter) -> (f64, u8) {
     let here = super::super::decode(file, window).unwrap();
-    assert!(is_planes(&here));
-    let whole = decode_whole(other, ImageFormat::Jpeg).unwrap();
-    assert_eq!((here.size, here.orientation), (whole.size, whole.orientation));
+    let whole = decode_whole(other, window, here.orientation);
+    assert_eq!(here.size, whole.size);
     apart(&prepared(&here, window, filter), &prepared(&whole, window, filter))
+}
+
+fn planes_of(file: &[u8], window: Window) -> Vec<Plane> {
+    let Samples::Planes(planes, _) = super::super::decode(file, window).unwrap().samples else { panic!("not planes") };
+    planes
+}
+
+fn header(file: &[u8]) -> Header<'_> {
+    let mut header = Header::new(file);
+    assert_eq!(header.next_scan(), Next::Scan);
+    header
 }
 
 fn apart(a: &[u8], b: &[u8]) -> (f64, u8) {
@@ -99,7 +114,7 @@ fn places_go_there_and_back_along_the_diagonals() {
 }
 
 #[test]
-fn gray_and_full_color_are_as_the_general_decoder_has_them() {
+fn gray_and_full_color_are_as_another_decoder_has_them() {
     for (size, sampling) in SIZES.iter().flat_map(|&size| [(size, GRAY), (size, FULL)]) {
         let file = Encoder::new(size, sampling).encode(detail);
         for window in windows(size) {
@@ -140,18 +155,20 @@ fn odd_ways_to_write_samplings_are_read() {
     }
 }
 
+/// Ratios that are no whole numbers, and that libjpeg refuses.
 #[test]
-fn other_ratios_of_samplings_are_left_to_others() {
-    for sampling in [[(3, 1), (2, 1), (1, 1)], [(1, 3), (1, 1), (1, 2)]] {
-        let encoder = Encoder::new((20, 20), FULL);
-        let mut file = encoder.encode(waves);
-        let frame = memchr::memmem::find(&file, b"\xFF\xC0").unwrap();
-        for (n, (h, v)) in sampling.into_iter().enumerate() {
-            file[frame + 11 + 3 * n] = h << 4 | v;
+fn any_ratio_of_samplings_is_read() {
+    for sampling in
+        [[(3, 1), (2, 1), (1, 1)], [(1, 3), (1, 1), (1, 2)], [(3, 3), (1, 1), (2, 2)], [(4, 1), (3, 1), (1, 1)]]
+    {
+        for size in [(20, 20), (101, 61), (1, 1)] {
+            let file = Encoder::new(size, &sampling).encode(waves);
+            let plain = Encoder::new(size, FULL).encode(waves);
+            for window in windows(size) {
+                let (mean, most) = difference(&file, &plain, window, Filter::Bicubic);
+                assert!(mean < 0.9 && most <= 5, "{size:?} {sampling:?} {window:?}: {mean} {most}");
+            }
         }
-        let header = Header::read(&file).unwrap();
-        assert_eq!(decoder_for(&header, 1), DecoderKind::Whole);
-        assert_eq!(decoder_for(&header, 2), DecoderKind::Reducing);
     }
 }
 
@@ -175,11 +192,9 @@ fn skipping_changes_nothing() {
         for quantization in [1, 9] {
             let encoder = Encoder { restart_interval, quantization, ..Encoder::new((165, 140), sampling) };
             let file = encoder.encode(detail);
-            let header = Header::read(&file).unwrap();
             for size in [(10, 9), (32, 24), (60, 70), (300, 300)] {
                 for crop in [1.0, 0.7, 0.2] {
-                    let planes =
-                        |with_skips| planes(&header, &file[header.scan..], window(size, crop), with_skips).unwrap();
+                    let planes = |with_skips| planes(header(&file), window(size, crop), with_skips).unwrap();
                     assert_eq!(planes(true), planes(false), "{sampling:?} {size:?} {crop}");
                 }
             }
@@ -205,7 +220,7 @@ fn turned_pictures_are_looked_at_upright() {
         for tag in 1..=8 {
             let encoder = Encoder { segments: crate::jpeg::tests::exif(tag), ..Encoder::new((90, 50), sampling) };
             let file = encoder.encode(waves);
-            assert_eq!(Header::read(&file).unwrap().orientation, Orientation::from_exif(tag).unwrap());
+            assert_eq!(header(&file).orientation(), Orientation::from_exif(tag).unwrap());
             for window in [window((20, 60), 1.0), window((70, 30), 0.5), window((10, 12), 1.0)] {
                 let (mean, most) = difference(&file, &file, window, Filter::Bicubic);
                 assert!(mean < 0.9 && most <= 4, "{tag} {window:?}: {mean} {most}");
@@ -227,7 +242,7 @@ fn large_pictures_are_reduced() {
                 // What a pixel of the result can't show goes by another filter.
                 let (mean, _) = difference(&fine, &fine, window, Filter::Bicubic);
                 assert!(mean < 1.5, "{sampling:?} {width} {part}: {mean}");
-                let Samples::Planes(planes) = super::super::decode(&file, window).unwrap().samples else { panic!() };
+                let planes = planes_of(&file, window);
                 assert_eq!(planes[0].height, usize::from(height).div_ceil(part as usize));
                 if let Some(blue) = planes.get(1) {
                     let (half, below) = (sampling[0].0 == 2, usize::from(sampling[0].1));
@@ -245,10 +260,7 @@ fn a_part_is_cut_from_the_whole() {
     for (sampling, size) in [(FULL, (200, 150)), (SAMPLINGS[2], (157, 201)), (SAMPLINGS[3], (90, 31))] {
         let file = Encoder::new(size, sampling).encode(detail);
         // Larger than the picture, so that nothing is reduced.
-        let planes = |crop| match super::super::decode(&file, window((300, 200), crop)).unwrap().samples {
-            Samples::Planes(planes) => planes,
-            _ => panic!("not planes"),
-        };
+        let planes = |crop| planes_of(&file, window((300, 200), crop));
         let whole = planes(1.0);
         for crop in [0.9, 0.5, 0.3, 0.01] {
             let window = window((300, 200), crop);
@@ -269,15 +281,4 @@ fn a_part_is_cut_from_the_whole() {
             }
         }
     }
-}
-
-#[test]
-fn a_span_covers_crop_and_margin() {
-    // Start, length, margin; samples a block and of the plane: blocks, first sample, samples.
-    assert_eq!(span(Extent { start: 0.0, length: 100.0, margin: 3.0, side: 8, samples: 100 }), (0..13, 0, 100));
-    assert_eq!(span(Extent { start: 20.0, length: 10.0, margin: 3.0, side: 8, samples: 100 }), (2..5, 16, 17));
-    assert_eq!(span(Extent { start: 19.5, length: 4.0, margin: 3.0, side: 8, samples: 100 }), (2..4, 16, 11));
-    assert_eq!(span(Extent { start: 0.0, length: 0.5, margin: 3.0, side: 8, samples: 1 }), (0..1, 0, 1));
-    assert_eq!(span(Extent { start: 11.0, length: 2.0, margin: 3.0, side: 1, samples: 13 }), (8..13, 8, 5));
-    assert_eq!(span(Extent { start: 99.0, length: 1.0, margin: 0.0, side: 4, samples: 100 }), (24..25, 96, 4));
 }

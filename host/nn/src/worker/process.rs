@@ -1,0 +1,214 @@
+//! One engine process, as the server sees it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStderr, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use modelfn_card::Signature;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use super::WorkerSettings;
+use super::channel::{Channel, wait_readable};
+use super::log_lines::LogLines;
+use super::message::{Command, Event, LoadCommand};
+use crate::backend::LoadError;
+use crate::tensor::AxisNames;
+
+/// Variables of the environment that an engine process gets: how libraries are found, and the allocator's settings.
+const ENVIRONMENT: &[&str] = &["LD_LIBRARY_PATH", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"];
+
+/// How long a process may take to end after it was killed, before it is no longer waited for.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A process that has loaded its graph.
+pub(super) struct Process {
+    /// Sends commands; what the process sends was received while it loaded.
+    control: Channel,
+    pid: Pid,
+    /// A handle has seen that the process does not respond any more. It is replaced soon, and not used meanwhile.
+    broken: AtomicBool,
+    exit: Mutex<Exit>,
+    exited: Condvar,
+}
+
+/// What is known of the end of a process.
+#[derive(Clone, Debug, Default)]
+struct Exit {
+    /// The process was told to end, so that its end is no crash.
+    intended: bool,
+    /// How it ended. Once this is set, its id may belong to another process.
+    sentence: Option<String>,
+}
+
+/// A process that was started, with what its supervisor needs of it.
+pub(super) struct Started {
+    pub(super) process: Process,
+    pub(super) signature: Signature,
+    pub(super) axis_names: AxisNames,
+    pub(super) sha256: String,
+    /// Ends when the process does.
+    pub(super) log: LogLines<ChildStderr>,
+    pub(super) child: Child,
+}
+
+impl Process {
+    /// Starts a process and has it load the graph in `file` until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`]. The process is gone then.
+    pub(super) fn start(
+        settings: &WorkerSettings,
+        file: &File,
+        load: LoadCommand,
+        model: &str,
+    ) -> Result<Started, LoadError> {
+        let deadline = Instant::now() + settings.load_timeout;
+        let no_process = |e: io::Error| LoadError::NoEngine(format!("no process for the engine: {e}"));
+        let (control, theirs) = Channel::pair().map_err(no_process)?;
+        let mut child = std::process::Command::new("/proc/self/exe")
+            .arg0(format!("modelfn: {model}"))
+            .args(&settings.arguments)
+            .env_clear()
+            .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // Signals from a terminal go to the server alone, which drains.
+            .process_group(0)
+            .spawn()
+            .map_err(no_process)?;
+        let stderr = child.stderr.take().ok_or_else(|| no_process(io::Error::other("it has no stderr")))?;
+        let mut log = LogLines::new(model, stderr).map_err(no_process)?;
+        let pid = Pid::from_child(&child);
+        let broken = AtomicBool::new(false);
+        let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
+        let sent = process.control.send(&Command::Load(load), &[file.as_fd()]);
+        match sent.and_then(|()| process.await_loaded(&mut log, deadline)) {
+            Ok(Some(Event::Loaded { signature, axis_names, sha256 })) => {
+                Ok(Started { process, signature, axis_names, sha256, log, child })
+            }
+            Ok(Some(Event::NotLoaded(error))) => {
+                let _ = child.wait();
+                Err(error)
+            }
+            failed => {
+                let late = Instant::now() >= deadline;
+                if late || failed.is_err() {
+                    process.kill();
+                }
+                let status = child.wait().map_err(no_process)?;
+                log.drain();
+                Err(LoadError::Invalid(match failed {
+                    _ if late => format!("it was not loaded after {:?}", settings.load_timeout),
+                    Ok(_) => format!("the engine's process {} while it loaded the graph", describe(status)),
+                    Err(e) => format!("the engine's process is not understood: {e}"),
+                }))
+            }
+        }
+    }
+
+    /// Waits until the graph is loaded; `None` when the process ended or the deadline has passed.
+    fn await_loaded(&mut self, log: &mut LogLines<ChildStderr>, deadline: Instant) -> io::Result<Option<Event>> {
+        loop {
+            let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(deadline))?;
+            if line {
+                log.read_available();
+            }
+            if event {
+                return Ok(self.control.receive::<Event>()?.map(|received| received.message));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Sends a command with its descriptors.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone.
+    pub(super) fn send(&self, command: &Command, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.control.send(command, descriptors)
+    }
+
+    /// Ends the process at once.
+    pub(super) fn kill(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        let mut exit = self.lock();
+        exit.intended = true;
+        // The id is still that of this process: it is reaped only after `sentence` is set.
+        if exit.sentence.is_none()
+            && let Err(e) = kill_process(self.pid, Signal::KILL)
+        {
+            tracing::warn!("an engine process can't be ended: {e}");
+        }
+    }
+
+    /// Waits for the end of the process, and reaps it. Returns whether the end was intended, and how it ended.
+    pub(super) fn reap(&self, child: &mut Child) -> (bool, String) {
+        let observed = loop {
+            match waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+                Err(rustix::io::Errno::INTR) => {}
+                observed => break observed,
+            }
+        };
+        let mut exit = self.lock();
+        let status = observed.map_err(io::Error::from).and_then(|_| child.wait());
+        let sentence = status.map_or_else(|e| format!("is gone ({e})"), describe);
+        exit.sentence = Some(sentence.clone());
+        let intended = exit.intended;
+        drop(exit);
+        self.exited.notify_all();
+        (intended, sentence)
+    }
+
+    /// Whether a handle has found the process gone.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// How the process ended, which is waited for: a handle has found it gone.
+    pub(super) fn ending(&self) -> String {
+        self.broken.store(true, Ordering::Relaxed);
+        let exit = self.lock();
+        let waited = self.exited.wait_timeout_while(exit, EXIT_TIMEOUT, |exit| exit.sentence.is_none());
+        let sentence = waited.unwrap_or_else(PoisonError::into_inner).0.sentence.clone();
+        sentence.unwrap_or_else(|| "does not respond".to_owned())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exit> {
+        self.exit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a process ended, as the rest of a sentence.
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => {
+            let name = signal_name(signal).map(|name| format!(" ({name})")).unwrap_or_default();
+            format!("ended by signal {signal}{name}")
+        }
+        (None, Some(code)) => format!("ended with status {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGABRT => "SIGABRT: it gave up",
+        libc::SIGBUS => "SIGBUS: memory that is not there",
+        libc::SIGFPE => "SIGFPE: a division that is not defined",
+        libc::SIGILL => "SIGILL: an instruction that is not defined",
+        libc::SIGKILL => "SIGKILL: it was ended from outside, perhaps for want of memory",
+        libc::SIGSEGV => "SIGSEGV: memory that is not its own",
+        libc::SIGXFSZ => "SIGXFSZ: outputs larger than its memory may be",
+        _ => return None,
+    })
+}

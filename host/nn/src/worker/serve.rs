@@ -1,0 +1,214 @@
+//! The engine process: it loads one graph, and computes for the server until that closes the control socket.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use modelfn_artifact::Digest;
+
+use super::channel::Channel;
+use super::confine;
+use super::memory::{Mapping, SharedMemory, view};
+use super::message::{Command, Computation, Event, LoadCommand, Outcome, TensorHeader};
+use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
+use crate::warm_up::warm_up;
+
+/// The longest message of an engine that is sent on, in bytes.
+const MAX_ENGINE_MESSAGE: usize = 4096;
+
+/// Serves one graph on the control socket `control`, with at most `memory` bytes. Returns when the server is gone.
+///
+/// # Errors
+///
+/// The kernel can't confine this process, or what comes from the server is not understood.
+pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io::Result<()> {
+    let mut control = Channel::new(control);
+    confine::limit_memory(memory)?;
+    let Some(received) = control.receive::<Command>()? else { return Ok(()) };
+    let mut descriptors = received.descriptors.into_iter();
+    let (Command::Load(command), Some(file)) = (received.message, descriptors.next()) else {
+        return Err(unexpected("the first message is not a graph"));
+    };
+    let graph = match load(&command, &File::from(file), backends) {
+        Ok(Loaded { graph, sha256 }) => {
+            let signature = graph.signature().clone();
+            let axis_names = graph.axis_names();
+            control.send(&Event::Loaded { signature, axis_names, sha256 }, &[])?;
+            graph
+        }
+        Err(LoadFailure::Graph(error)) => return control.send(&Event::NotLoaded(error), &[]),
+        Err(LoadFailure::Process(error)) => return Err(error),
+    };
+    let mut runs: HashMap<u32, Arc<CurrentRun>> = HashMap::new();
+    while let Some(received) = control.receive::<Command>()? {
+        let mut descriptors = received.descriptors.into_iter();
+        match received.message {
+            Command::Load(_) => return Err(unexpected("a second graph")),
+            Command::Cancel { handle, run } => {
+                if let Some(current) = runs.get(&handle) {
+                    CurrentRun::cancel(current, run);
+                }
+            }
+            Command::Open { handle } => {
+                let (Some(socket), Some(inputs), Some(outputs)) =
+                    (descriptors.next(), descriptors.next(), descriptors.next())
+                else {
+                    return Err(unexpected("a handle without descriptors"));
+                };
+                let graph = graph.share();
+                let run = Arc::new(CurrentRun { number: Mutex::default(), canceller: graph.canceller() });
+                runs.insert(handle, run.clone());
+                let handle = Handle {
+                    channel: Channel::new(socket),
+                    graph,
+                    run,
+                    inputs: SharedMemory::from_descriptor(inputs),
+                    outputs: SharedMemory::from_descriptor(outputs),
+                    mapping: None,
+                };
+                std::thread::Builder::new().name("engine".to_owned()).spawn(move || handle.serve())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A graph that was loaded.
+struct Loaded {
+    graph: Box<dyn Graph>,
+    sha256: String,
+}
+
+/// Why there is no graph.
+enum LoadFailure {
+    /// The graph is at fault, as the server should say.
+    Graph(LoadError),
+    /// This process is at fault, and ends.
+    Process(io::Error),
+}
+
+impl From<LoadError> for LoadFailure {
+    fn from(error: LoadError) -> LoadFailure {
+        LoadFailure::Graph(error)
+    }
+}
+
+fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Result<Loaded, LoadFailure> {
+    let LoadCommand { engine, target, threads, sha256: expected, warm_up: warm } = command;
+    let backend = backend::find(backends, *engine)?;
+    let read = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read(file));
+        backend.prepare();
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    let bytes = read.map_err(|e| LoadError::Invalid(format!("the file can't be read: {e}")))?;
+    let sha256 = Digest::of(&bytes).to_string();
+    if !expected.is_empty() && *expected != sha256 {
+        return Err(LoadError::Digest { actual: sha256 }.into());
+    }
+    confine::confine().map_err(LoadFailure::Process)?;
+    let mut graph = backend.load(&bytes, &LoadOptions { target: *target, threads: *threads })?;
+    drop(bytes);
+    if *warm {
+        warm_up(graph.as_mut()).map_err(LoadError::WarmUp)?;
+    }
+    Ok(Loaded { graph, sha256 })
+}
+
+/// Reads a file from its start, wherever its position is: the server keeps the same descriptor for later processes.
+fn read(file: &File) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// The computation that a handle runs at the moment, so that a cancellation which comes late hits no later one.
+struct CurrentRun {
+    number: Mutex<Option<u64>>,
+    canceller: Arc<dyn Canceller>,
+}
+
+impl CurrentRun {
+    fn begin(&self, run: u64) {
+        *self.lock() = Some(run);
+    }
+
+    fn end(&self) {
+        let mut number = self.lock();
+        *number = None;
+        self.canceller.reset();
+    }
+
+    fn cancel(&self, run: u64) {
+        let number = self.lock();
+        if *number == Some(run) {
+            self.canceller.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<u64>> {
+        self.number.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One handle of the graph, which a thread of its own serves.
+struct Handle {
+    channel: Channel,
+    graph: Box<dyn Graph>,
+    run: Arc<CurrentRun>,
+    inputs: SharedMemory,
+    outputs: SharedMemory,
+    mapping: Option<Arc<Mapping>>,
+}
+
+impl Handle {
+    /// Computes until the server closes the socket.
+    fn serve(mut self) {
+        while let Ok(Some(received)) = self.channel.receive::<Computation>() {
+            self.run.begin(received.message.run);
+            let outcome = match self.compute(received.message) {
+                Ok(outputs) => Outcome::Computed(outputs),
+                Err(message) => Outcome::Failed(shortened(message)),
+            };
+            self.run.end();
+            let sent = self.channel.send(&outcome, &[]);
+            if let Err(e) = sent {
+                tracing::warn!("a result can't be sent: {e}");
+                return;
+            }
+            self.outputs.trim();
+        }
+    }
+
+    fn compute(&mut self, computation: Computation) -> Result<Vec<TensorHeader>, String> {
+        let Computation { inputs, memory, .. } = computation;
+        let length = usize::try_from(memory).map_err(|e| e.to_string())?;
+        if length > self.mapping.as_ref().map_or(0, |mapping| mapping.len()) {
+            let mapping = Mapping::new(&self.inputs, length).map_err(|e| format!("the inputs: {e}"))?;
+            self.mapping = Some(Arc::new(mapping));
+        }
+        let inputs = view(inputs, self.mapping.as_ref()).map_err(|e| format!("the inputs: {e}"))?;
+        let graph = &mut self.graph;
+        let outputs = catch_unwind(AssertUnwindSafe(|| graph.compute(&inputs)))
+            .unwrap_or_else(|_| Err(ComputeError::Failed("the engine panicked; its message is in the log".to_owned())))
+            .map_err(|e| match e {
+                ComputeError::Failed(message) => message,
+                other => other.to_string(),
+            })?;
+        self.outputs.write(&outputs).map_err(|e| format!("the outputs: {e}"))
+    }
+}
+
+fn shortened(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MAX_ENGINE_MESSAGE));
+    message
+}
+
+fn unexpected(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,279 @@
+//! Keeps an engine process running: starts it again after a crash, more and more slowly if it crashes without having
+//! computed anything in between.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStderr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use modelfn_card::Signature;
+
+use super::WorkerSettings;
+use super::channel::wait_readable;
+use super::log_lines::LogLines;
+use super::message::LoadCommand;
+use super::process::{Process, Started};
+use crate::backend::LoadError;
+use crate::tensor::AxisNames;
+
+/// Crashes in a row, without a computation in between, after which starts are delayed.
+const IMMEDIATE_RESTARTS: u32 = 4;
+
+/// The first delay; each further one is twice as long.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+
+/// The longest delay after a process that had loaded the graph. It is short, since a client's data may have ended it.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// The longest delay after a process that did not come to load the graph.
+const LONGEST_LOAD_DELAY: Duration = Duration::from_secs(60);
+
+/// How long a computation waits for a process that starts.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The engine process of one model, which is replaced when it crashes. Dropping this ends it.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    model: String,
+    settings: WorkerSettings,
+    /// The graph's file, which each process reads again and compares with the digest of the first one.
+    file: File,
+    load: LoadCommand,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    phase: Phase,
+    /// Crashes since the last computation.
+    crashes: u32,
+}
+
+enum Phase {
+    /// A process starts and loads the graph.
+    Starting,
+    Ready(Arc<Process>),
+    /// The process has crashed so often that the next one starts only later.
+    Delayed {
+        until: Instant,
+        reason: String,
+    },
+    Closed,
+}
+
+/// Why there is no process at the moment.
+#[derive(Debug)]
+pub(crate) struct Unavailable {
+    /// A sentence for people.
+    pub(crate) reason: String,
+    /// When the next process is started.
+    pub(crate) retry_after: Duration,
+}
+
+/// A worker whose first process has loaded the graph.
+pub(super) struct StartedWorker {
+    pub(super) worker: Arc<Worker>,
+    pub(super) signature: Signature,
+    pub(super) axis_names: AxisNames,
+    pub(super) sha256: String,
+}
+
+impl Worker {
+    /// Starts a process that loads the graph in `file`, and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub(super) fn start(
+        model: &str,
+        settings: WorkerSettings,
+        file: File,
+        load: LoadCommand,
+    ) -> Result<StartedWorker, LoadError> {
+        let Started { process, signature, axis_names, sha256, log, child } =
+            Process::start(&settings, &file, load.clone(), model)?;
+        let process = Arc::new(process);
+        let shared = Arc::new(Shared {
+            model: model.to_owned(),
+            settings,
+            file,
+            load: LoadCommand { sha256: sha256.clone(), ..load },
+            state: Mutex::new(State { phase: Phase::Ready(process.clone()), crashes: 0 }),
+            changed: Condvar::new(),
+        });
+        let supervised = shared.clone();
+        let first = Running { process: process.clone(), log, child };
+        let spawned = std::thread::Builder::new()
+            .name(format!("nn-{model}-process"))
+            .spawn(move || supervise(&supervised, first));
+        if let Err(e) = spawned {
+            process.kill();
+            return Err(LoadError::NoEngine(format!("no thread for the engine's process: {e}")));
+        }
+        Ok(StartedWorker { worker: Arc::new(Worker { shared }), signature, axis_names, sha256 })
+    }
+
+    /// The process that runs at the moment. Waits for one that starts.
+    ///
+    /// # Errors
+    ///
+    /// The process crashed so often that the next one starts later.
+    pub(super) fn process(&self) -> Result<Arc<Process>, Unavailable> {
+        let starting = |state: &mut State| match &state.phase {
+            Phase::Starting => true,
+            Phase::Ready(process) => process.is_broken(),
+            Phase::Delayed { .. } | Phase::Closed => false,
+        };
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), START_TIMEOUT, starting);
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        match &state.phase {
+            Phase::Ready(process) if !process.is_broken() => Ok(process.clone()),
+            phase => Err(phase.unavailable().unwrap_or_else(Unavailable::starting)),
+        }
+    }
+
+    /// Why computations fail at the moment, if they do.
+    pub(crate) fn unavailable(&self) -> Option<Unavailable> {
+        self.shared.lock().phase.unavailable()
+    }
+
+    /// Notes that `process` has computed something, so that its next crash is the first one in a row.
+    pub(super) fn computed(&self) {
+        self.shared.lock().crashes = 0;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let phase = std::mem::replace(&mut self.shared.lock().phase, Phase::Closed);
+        if let Phase::Ready(process) = phase {
+            process.kill();
+        }
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Phase {
+    fn unavailable(&self) -> Option<Unavailable> {
+        match self {
+            Phase::Starting | Phase::Ready(_) => None,
+            Phase::Delayed { until, reason } => {
+                let retry_after = until.saturating_duration_since(Instant::now());
+                Some(Unavailable { reason: reason.clone(), retry_after })
+            }
+            Phase::Closed => {
+                Some(Unavailable { reason: "the model is unloaded".to_owned(), retry_after: Duration::ZERO })
+            }
+        }
+    }
+}
+
+impl Unavailable {
+    fn starting() -> Unavailable {
+        Unavailable { reason: "the engine's process still starts".to_owned(), retry_after: Duration::from_secs(1) }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a phase, unless the worker was closed meanwhile. Returns whether it was entered.
+    fn enter(&self, phase: Phase) -> bool {
+        let mut state = self.lock();
+        let open = !matches!(state.phase, Phase::Closed);
+        if open {
+            state.phase = phase;
+        }
+        drop(state);
+        self.changed.notify_all();
+        open
+    }
+
+    /// Counts a crash, and waits as long as the next start is delayed. Returns whether another process is to start.
+    fn delay(&self, crash: &Crash) -> bool {
+        let mut state = self.lock();
+        state.crashes = state.crashes.saturating_add(1);
+        let crashes = state.crashes;
+        let Some(doublings) = crashes.checked_sub(IMMEDIATE_RESTARTS + 1) else { return true };
+        let delay = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(doublings)).min(crash.longest_delay);
+        if matches!(state.phase, Phase::Closed) {
+            return false;
+        }
+        let reason = format!("the engine's process {}, {crashes} times in a row", crash.sentence);
+        tracing::error!(model = self.model, "unready for {delay:?}: {reason}");
+        let until = Instant::now() + delay;
+        state.phase = Phase::Delayed { until, reason };
+        self.changed.notify_all();
+        let open = |state: &mut State| !matches!(state.phase, Phase::Closed);
+        let waited = self.changed.wait_timeout_while(state, delay, open).unwrap_or_else(PoisonError::into_inner);
+        waited.1.timed_out()
+    }
+}
+
+/// Why another process is started.
+struct Crash {
+    /// What the process did, as the rest of a sentence.
+    sentence: String,
+    longest_delay: Duration,
+}
+
+/// A process with what its supervisor needs of it.
+struct Running {
+    process: Arc<Process>,
+    log: LogLines<ChildStderr>,
+    child: Child,
+}
+
+/// Follows the processes of a worker until that is closed.
+fn supervise(shared: &Shared, mut running: Running) {
+    loop {
+        follow_log(&mut running);
+        let (intended, ending) = running.process.reap(&mut running.child);
+        if !shared.enter(Phase::Starting) {
+            return;
+        }
+        if !intended {
+            tracing::error!(model = shared.model, "the engine's process {ending}; another one starts");
+        }
+        let mut crash = (!intended).then_some(Crash { sentence: ending, longest_delay: LONGEST_DELAY });
+        running = loop {
+            if crash.is_some_and(|crash| !shared.delay(&crash)) || !shared.enter(Phase::Starting) {
+                return;
+            }
+            match start(shared) {
+                Ok(started) => break started,
+                Err(e) => {
+                    let sentence = format!("does not start: {e}");
+                    crash = Some(Crash { sentence, longest_delay: LONGEST_LOAD_DELAY });
+                }
+            }
+        };
+        if !shared.enter(Phase::Ready(running.process.clone())) {
+            running.process.kill();
+        }
+    }
+}
+
+fn start(shared: &Shared) -> Result<Running, LoadError> {
+    let Shared { settings, file, load, model, .. } = shared;
+    let Started { process, log, child, .. } = Process::start(settings, file, load.clone(), model)?;
+    Ok(Running { process: Arc::new(process), log, child })
+}
+
+/// Logs what the process writes until it closes its end.
+fn follow_log(running: &mut Running) {
+    while !running.log.ended() {
+        let log = running.log.as_fd();
+        if wait_readable([log, log], None).is_err() {
+            break;
+        }
+        running.log.read_available();
+    }
+    running.log.drain();
+}
