@@ -95,6 +95,10 @@ fuzz: test-guests runtime ## Give changed requests, cards, manifests, pictures a
 	cargo test --release -p modelfn --test it http_fuzz::
 	cargo run --release -p modelfn --example fuzz_pictures
 
+differential: export DIFFERENTIAL_FILES ?= 3000
+differential: test-tools ## Compare the pixels of DIFFERENTIAL_FILES=3000 pictures with Pillow's; DIFFERENTIAL_SEED=1 makes others.
+	cargo test --release -p modelfn --test it differential
+
 image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
 	@image/make.sh
 
