@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::limits::ConnectionLimits;
-use crate::client_turn::ClientTurn;
+use crate::client_turn::{ClientTurn, WeakTurn};
 use crate::tracked_body::{ResponseHandle, TrackedBody};
 use modelfn_telemetry::metrics::Closed;
 
@@ -36,6 +36,8 @@ struct State {
     /// Since when bytes have waited for the client to make room for them: the end of a response that hyper has taken.
     write_since: Option<Instant>,
     exchanges: Vec<Exchange>,
+    /// The latest request, whose body may still be read after its response.
+    latest: WeakTurn,
     /// Whether a response was abandoned, whose stream the client has not ended.
     has_abandoned: bool,
     /// The number of the next exchange.
@@ -74,6 +76,7 @@ impl ConnectionActivity {
             head_since: Some(now),
             write_since: None,
             exchanges: Vec::new(),
+            latest: WeakTurn::default(),
             has_abandoned: false,
             next: 0,
             heads: 0,
@@ -92,7 +95,7 @@ impl ConnectionActivity {
     /// Bytes have arrived. Between two requests they are the start of a head.
     pub(super) fn received(&self) {
         let mut state = self.lock();
-        if !state.is_http2 && state.exchanges.is_empty() {
+        if !state.is_http2 && state.exchanges.is_empty() && state.latest.is_over() {
             state.head_since.get_or_insert_with(Instant::now);
         }
     }
@@ -118,6 +121,7 @@ impl ConnectionActivity {
         let number = state.next;
         state.next += 1;
         state.head_since = None;
+        state.latest = turn.downgrade();
         state.heads += head;
         state.exchanges.push(Exchange { number, step: Step::Request(turn.clone()) });
         OpenExchange { connection: self.clone(), number, turn, head }
@@ -303,6 +307,21 @@ mod tests {
         activity.received();
         age(119);
         assert!(activity.check(LIMITS).is_ok(), "pings are no heads");
+    }
+
+    #[test]
+    fn the_rest_of_a_body_is_no_head() {
+        let activity = ConnectionActivity::new();
+        let request = activity.request(0);
+        let drained = request.turn();
+        drop(request);
+        activity.received();
+        activity.age(LIMITS.header_timeout);
+        assert!(activity.check(LIMITS).is_ok());
+        drop(drained);
+        activity.received();
+        activity.age(LIMITS.header_timeout);
+        assert!(matches!(activity.check(LIMITS), Err(Closed::SlowHead)));
     }
 
     #[test]
