@@ -20,7 +20,7 @@ PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models t
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential image test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential attacks image test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -98,6 +98,11 @@ fuzz: test-guests runtime ## Give changed requests, cards, manifests, pictures a
 differential: export DIFFERENTIAL_FILES ?= 3000
 differential: test-tools ## Compare the pixels of DIFFERENTIAL_FILES=3000 pictures with Pillow's; DIFFERENTIAL_SEED=1 makes others.
 	cargo test --release -p modelfn --test it differential
+
+attacks: export ATTACK_MINUTES ?= 20
+attacks: export ATTACK_SECONDS ?= 10
+attacks: test-guests runtime ## Attack one server with everything in turn for ATTACK_MINUTES=20, beside a victim that must not notice.
+	ATTACK_BOUNDS=strict cargo test --release -p modelfn --test attacks -- --nocapture
 
 image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
 	@image/make.sh

@@ -254,7 +254,8 @@ async fn requests_wait_for_an_instance_until_the_queue_is_full() {
 /// dozens of others; a request with a longer timeout can.
 #[tokio::test]
 async fn a_request_that_would_miss_its_deadline_is_refused_at_once() {
-    let server = Setup::probe("").args(&["--max-instances", "1", "--request-timeout", "1h"]).start();
+    let arguments = ["--max-instances", "1", "--request-timeout", "1h", "--target-latency", "1h"];
+    let server = Setup::probe("").args(&arguments).start();
     let line: Vec<_> = (0..60).map(|_| server.start_get("/wait?ms=50")).collect();
     server.wait_for_metric("modelfn_requests_total{function=\"it\",outcome=\"Answered\"}", |n| n > 11.5).await;
     let hasty = server.client.get(server.url("/hello")).header("x-request-timeout", "500ms");
@@ -299,4 +300,117 @@ async fn the_wait_for_an_instance_ends_with_the_request_timeout() {
     holder.abort();
     server.wait_for_in_flight(|n| n < 0.5).await;
     assert_text(&server, "/hello", "hello").await;
+}
+
+/// Each request takes 50 ms of the one instance, so that few fit a target of 200 ms.
+#[tokio::test]
+async fn a_request_that_would_wait_for_longer_than_the_target_is_refused_at_once() {
+    let arguments = ["--max-instances", "1", "--request-timeout", "1h", "--target-latency", "200ms"];
+    let server = Setup::probe("").args(&arguments).start();
+    let line: Vec<_> = (0..30).map(|_| server.start_get("/wait?ms=50")).collect();
+    server.wait_for_metric("modelfn_requests_total{function=\"it\",outcome=\"Answered\"}", |n| n > 11.5).await;
+    assert_shed(&server.get("/hello").await);
+    assert_rejected(&server, "WouldBeLate", 1.0).await;
+    // Who was let in before the pace was known waits for as long as it takes.
+    for request in line {
+        assert_eq!(request.await.unwrap().status, 200);
+    }
+    assert_text(&server, "/hello", "hello").await;
+}
+
+/// One component's guests never end; there is always an instance for the other, which they do not get.
+#[tokio::test]
+async fn a_component_does_not_take_the_share_of_another() {
+    let server = Setup::app(&two_components("")).args(&["--max-instances", "8", "--request-timeout", "1h"]).start();
+    let holders: Vec<_> = (0..20).map(|_| server.start_get("/never")).collect();
+    server.wait_for_metric("modelfn_requests_waiting", |n| (n - 14.0).abs() < 1e-9).await;
+    assert!((server.metric("modelfn_requests_in_flight").await - 6.0).abs() < 1e-9, "2 of 8 are kept");
+    assert_text(&server, "/hello", "hello").await;
+    for holder in holders {
+        holder.abort();
+    }
+    server.wait_for_in_flight(|n| n < 0.5).await;
+}
+
+#[tokio::test]
+async fn a_component_has_as_many_instances_as_its_manifest_says_and_no_more() {
+    let server = Setup::app(&two_components("max_instances = 2")).args(&["--request-timeout", "1h"]).start();
+    let holders: Vec<_> = (0..3).map(|_| server.start_get("/never")).collect();
+    server.wait_for_metric("modelfn_requests_waiting", |n| (n - 1.0).abs() < 1e-9).await;
+    server.wait_for_in_flight(|n| (n - 2.0).abs() < 1e-9).await;
+    assert_text(&server, "/hello", "hello").await;
+    for holder in holders {
+        holder.abort();
+    }
+}
+
+/// There is one instance. A response of up to 1 MiB is kept for its client; a larger one holds the instance until the
+/// client has read nothing for the timeout.
+#[tokio::test]
+async fn a_response_that_nobody_reads_holds_no_instance() {
+    let arguments = ["--max-instances", "1", "--request-timeout", "1h", "--unread-timeout", "500ms"];
+    let server = Setup::probe("").args(&arguments).start();
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().http2_initial_stream_window_size(0);
+    let client = client.build().unwrap();
+    let kept = client.get(server.url("/stream?bytes=1000000")).send().await.unwrap();
+    server.wait_for_in_flight(|n| n < 0.5).await;
+    let started = Instant::now();
+    let large = client.get(server.url("/stream?bytes=100000000")).send().await.unwrap();
+    server.wait_for_in_flight(|n| n > 0.5).await;
+    assert_text(&server, "/hello", "hello").await;
+    assert!(started.elapsed() >= Duration::from_millis(500), "the guest waits for its client for a while");
+    server.wait_for_log("the client read nothing of the response");
+    drop((kept, large));
+    server.wait_for_metric("modelfn_memory_reserved_bytes", |n| n < 0.5).await;
+}
+
+/// A slow client that reads is not cut off, however long its response takes. What the kernel's buffers hold of it is read
+/// within a fraction of the timeout.
+#[tokio::test]
+async fn a_response_that_is_read_slowly_is_whole() {
+    let server = Setup::probe("").args(&["--unread-timeout", "2s", "--request-timeout", "1h"]).start();
+    let mut response = server.client.get(server.url("/stream?bytes=40000000")).send().await.unwrap();
+    let (mut read, started) = (0, Instant::now());
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        read += chunk.len();
+        if started.elapsed() < Duration::from_secs(4) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    assert_eq!(read, 40_000_000);
+}
+
+/// What one request can't have because others have it is a 503; what it may never have is a 507.
+#[tokio::test]
+async fn all_requests_together_take_the_memory_that_they_may() {
+    let setup = Setup::probe("").args(&["--max-memory-total", "200MiB", "--max-memory", "64MiB"]);
+    let server = setup.args(&["--request-timeout", "1h", "--max-instances", "8"]).start();
+    let holders: Vec<_> = (0..6).map(|_| server.start_get("/allocate?bytes=50000000&hold=3600000")).collect();
+    let (refused, _, _) = select_all(holders).await;
+    assert_shed(&refused.unwrap());
+    let name = "modelfn_rejections_total{reason=\"MemoryFull\"}";
+    server.wait_for_metric(name, |n| n > 0.5).await;
+    assert_text(&server, "/hello", "hello").await;
+    server.get("/allocate?bytes=70000000").await.problem(507);
+    let resident = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let peak = resident.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: usize = peak.trim().split(' ').next().unwrap().parse().unwrap();
+    assert!(peak < 200 << 10, "{peak} KiB");
+}
+
+#[test]
+fn a_server_that_would_have_no_memory_for_requests_does_not_start() {
+    let error = does_not_start("", &["--max-memory-total", "20MiB"]);
+    assert!(error.contains("--max-memory-total is 20 MiB") && error.contains("raise it"), "{error}");
+}
+
+/// Few large fields fit, and so do many small ones.
+#[tokio::test]
+async fn the_fields_and_bodies_that_a_guest_makes_the_host_hold_are_limited() {
+    let server = Setup::probe("").start();
+    assert_text(&server, "/fields?n=20&bytes=60000", "20").await;
+    assert_text(&server, "/fields?n=400&bytes=1000", "400").await;
+    server.get("/fields?n=100&bytes=60000").await.problem(500);
+    let bytes: usize = server.get("/bodies?n=150").await.text().parse().unwrap();
+    assert!(bytes > 150 * 4096 && bytes < 6 << 20, "{bytes} bytes");
 }

@@ -1,11 +1,10 @@
 //! The program `modelfn`: reads the arguments, starts the log, and runs one subcommand.
 
-#![forbid(unsafe_code)]
-
+mod allocator;
 mod commands;
 mod engines;
 mod log;
-mod memory;
+mod memory_limit;
 mod settings;
 mod signals;
 
@@ -18,6 +17,7 @@ use clap::Parser;
 use self::commands::Arguments;
 
 fn main() -> ExitCode {
+    allocator::return_large_blocks();
     let Arguments { command, log } = Arguments::parse();
     let result = command.start_log(&log).and_then(|()| command.run());
     log::end();

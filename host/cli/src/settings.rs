@@ -19,7 +19,7 @@ use modelfn_server::loader::AppSettings;
 use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 
-use crate::memory;
+use crate::memory_limit;
 
 /// The most engine instances of a model that nobody chose: more compete for the cores, and each holds memory for its
 /// computations.
@@ -61,7 +61,7 @@ pub(crate) struct ModelSettings {
         value_name = "TIME"
     )]
     pub(crate) model_load_timeout: Duration,
-    /// The most memory of an engine's process. Default: half of what the machine or the container has.
+    /// The most memory of an engine's process. Default: half of what --max-memory-total is by default.
     #[arg(long, env = "MODELFN_MAX_MODEL_MEMORY", value_name = "SIZE")]
     max_model_memory: Option<ByteSize>,
 }
@@ -118,6 +118,16 @@ pub(crate) struct RequestSettings {
     /// The most bytes of tensors that the host holds for one request.
     #[arg(long, default_value = "64MiB", env = "MODELFN_MAX_TENSORS", value_name = "SIZE")]
     max_tensors: ByteSize,
+    /// How long a client may read nothing of a response that is too large to be kept for it (1 MiB); its function is
+    /// ended then.
+    #[arg(
+        long,
+        default_value = "10s",
+        env = "MODELFN_UNREAD_TIMEOUT",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    unread_timeout: Duration,
     /// The most elements of one table of a component.
     #[arg(long, default_value = "20000", env = "MODELFN_MAX_TABLE_ELEMENTS", value_name = "N")]
     max_table_elements: NonZeroUsize,
@@ -130,6 +140,10 @@ pub(crate) struct RequestSettings {
         help_heading = "Limits of the server"
     )]
     max_bodies: ByteSize,
+    /// The memory of the whole process. What it and its models leave is shared by requests; beyond that a request gets
+    /// 503. Default: what the container may have (its cgroup's limit), or 80 % of the machine's.
+    #[arg(long, env = "MODELFN_MAX_MEMORY_TOTAL", value_name = "SIZE", help_heading = "Limits of the server")]
+    max_memory_total: Option<ByteSize>,
 }
 
 /// What all requests of a server together may use; `modelfn invoke` sends one request and needs none of it.
@@ -142,6 +156,15 @@ pub(crate) struct AdmissionSettings {
     /// Requests that wait for an instance; further ones get 503.
     #[arg(long, default_value = "1024", env = "MODELFN_MAX_WAITING", value_name = "N")]
     max_waiting: usize,
+    /// How long a request may be expected to wait for an instance; if longer, it gets 503 at once.
+    #[arg(
+        long,
+        default_value = "1s",
+        env = "MODELFN_TARGET_LATENCY",
+        value_parser = parse_duration,
+        value_name = "TIME"
+    )]
+    target_latency: Duration,
     /// Inferences below /v2 in flight; further ones get 503.
     #[arg(long, default_value = "256", env = "MODELFN_MAX_INFERENCES", value_name = "N")]
     max_inferences: NonZeroUsize,
@@ -220,7 +243,7 @@ pub(crate) struct SecuritySettings {
 impl ModelSettings {
     /// The most memory of an engine's process, in bytes.
     pub(crate) fn max_model_memory(&self) -> u64 {
-        self.max_model_memory.map_or_else(|| memory::available() / 2, |size| size.bytes() as u64)
+        self.max_model_memory.map_or_else(|| memory_limit::available() as u64 / 2, |size| size.bytes() as u64)
     }
 }
 
@@ -242,6 +265,7 @@ impl ApplicationSettings {
             model_instances: self.model_instances.unwrap_or_else(default_model_instances),
             ready_components: self.ready_components,
             code_cache: self.code_cache(),
+            memory_total: request.memory_total(),
             sandbox: request.sandbox_limits(),
         }
     }
@@ -269,6 +293,11 @@ impl RequestSettings {
         }
     }
 
+    /// Bytes that the whole process may use.
+    fn memory_total(&self) -> usize {
+        self.max_memory_total.map_or_else(memory_limit::available, ByteSize::bytes)
+    }
+
     /// The limits of a server that is asked once, by this program itself.
     ///
     /// # Errors
@@ -282,6 +311,8 @@ impl RequestSettings {
             inferences: 1,
             body: self.max_body.bytes(),
             bodies: self.max_bodies.bytes(),
+            target_latency: Duration::MAX,
+            unread_timeout: self.unread_timeout,
             timeout: self.request_timeout,
             unready_after: Duration::MAX,
         })
@@ -312,6 +343,8 @@ impl AdmissionSettings {
             inferences: self.max_inferences.get(),
             body: request.max_body.bytes(),
             bodies: request.max_bodies.bytes(),
+            target_latency: self.target_latency,
+            unread_timeout: request.unread_timeout,
             timeout: request.request_timeout,
             unready_after: self.unready_after,
         })

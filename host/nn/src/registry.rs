@@ -115,6 +115,11 @@ impl Registry {
         self.models.values()
     }
 
+    /// The memory of all engine processes, in bytes.
+    pub fn engine_bytes(&self) -> usize {
+        self.models().filter_map(|model| model.worker.as_ref()).map(|worker| worker.memory_bytes()).sum()
+    }
+
     /// Models that were named and whose files are damaged, with the reasons.
     pub fn broken(&self) -> &BTreeMap<String, Arc<RegistryError>> {
         &self.broken

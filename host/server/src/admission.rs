@@ -4,7 +4,6 @@
 //! the limit that bounds them: a function's request waits for a sandbox, an inference below `/v2` waits in its model's
 //! queue and only has a limit of how many there may be. One file describes one concept.
 
-pub mod concurrency_limit;
 pub(crate) mod content_encoding;
 pub mod deadline;
 pub mod drain_on_drop;
@@ -15,23 +14,25 @@ pub mod memory_budget;
 mod queue_wait;
 pub mod request_body;
 
+pub use modelfn_wasm::concurrency_limit;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use http::HeaderMap;
-use http::request::Parts;
-use modelfn_telemetry::metrics::{GaugeGuard, Metrics};
-use tokio::sync::OwnedSemaphorePermit;
 
 use self::concurrency_limit::{ConcurrencyLimit, Permit};
 use self::content_encoding::Coded;
 use self::drain_on_drop::DrainOnDrop;
-use self::instance_queue::InstanceQueue;
+pub(crate) use self::instance_queue::{ComponentShare, Flow};
+use self::instance_queue::{InstancePermit, InstanceQueue, QueueLimits};
 use self::keys::{Client, Keys};
 use self::memory_budget::{MemoryBudget, Reservation};
 use self::request_body::{BodyReader, BufferedBody};
 use crate::problem::Problem;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::request::Parts;
+use modelfn_telemetry::metrics::{GaugeGuard, Metrics};
+use modelfn_wasm::process_memory::ProcessMemory;
 
 /// What requests may take of the server.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,10 @@ pub struct RequestLimits {
     pub body: usize,
     /// Bytes of all bodies in flight.
     pub bodies: usize,
+    /// How long a request may be expected to wait for an instance.
+    pub target_latency: Duration,
+    /// How long a client may read nothing of a response that is too large to be kept for it.
+    pub unread_timeout: Duration,
     /// From the head of a request to the end of its response.
     pub timeout: Duration,
     /// How long a queue may be full before this server calls itself unready.
@@ -53,10 +58,10 @@ pub struct RequestLimits {
 }
 
 /// What an admitted request will run in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     /// A sandbox of its own.
-    Function,
+    Function(Flow),
     /// The queue of a model, without a sandbox.
     Inference,
 }
@@ -90,22 +95,34 @@ pub(crate) struct Admitted {
 /// What a request in flight holds of the limits.
 pub(crate) struct Permits {
     _inference: Option<Permit>,
-    _instance: Option<OwnedSemaphorePermit>,
+    _instance: Option<InstancePermit>,
     _in_flight: GaugeGuard,
 }
 
 impl Admission {
-    /// The admission of a server with these limits. Without keys everyone is let in.
-    pub(crate) fn new(limits: RequestLimits, keys: Option<Arc<Keys>>, metrics: Arc<Metrics>) -> Self {
-        let budget = MemoryBudget::new(limits.bodies, metrics.clone());
+    /// The admission of a server with these limits, which shares `memory` with its sandboxes. Without keys everyone is let
+    /// in.
+    pub(crate) fn new(
+        limits: RequestLimits,
+        keys: Option<Arc<Keys>>,
+        memory: &ProcessMemory,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let budget = MemoryBudget::new(limits.bodies, memory.clone(), metrics.clone());
+        let queue = QueueLimits { instances: limits.instances, waiting: limits.waiting, target: limits.target_latency };
         Admission {
             keys,
             limits,
             body: BodyReader::new(limits.body, budget, metrics.clone()),
             inferences: ConcurrencyLimit::new(limits.inferences),
-            instances: InstanceQueue::new(limits.instances, limits.waiting, metrics.clone()),
+            instances: InstanceQueue::new(queue, metrics.clone()),
             metrics,
         }
+    }
+
+    /// Shares the instances among these components from now on.
+    pub(crate) fn share_among(&self, components: &[ComponentShare]) {
+        self.instances.share_among(components);
     }
 
     /// The key: whose request it is. `None` is everyone, where the server asks for no keys or the request needs none.
@@ -143,13 +160,10 @@ impl Admission {
         // The announced size of the body.
         self.body.check_announced(&head.headers)?;
         // The limit that there is, before the body is read in vain.
-        let inference = match lane {
-            Lane::Function => {
-                self.instances.check_room(deadline)?;
-                None
-            }
-            Lane::Inference => Some(self.admit_inference()?),
-        };
+        let inference = match &lane {
+            Lane::Function(flow) => self.instances.check_room(flow, deadline).map(|()| None),
+            Lane::Inference => self.admit_inference().map(Some),
+        }?;
         // The memory budget, while the body is read.
         let BufferedBody { mut bytes, mut reservation, duration: body_duration } =
             self.body.read(body, deadline).await?;
@@ -159,10 +173,13 @@ impl Admission {
             content_encoding::undo(&mut head.headers, bytes.len());
         }
         // The queue for an instance.
-        let (permits, waited) = match inference {
-            Some(permits) => (permits, Duration::ZERO),
-            None => {
-                let (instance, waited) = self.instances.acquire(deadline, timeout).await?;
+        let (permits, waited) = match lane {
+            Lane::Inference => (
+                Permits { _inference: inference, _instance: None, _in_flight: self.metrics.admitted() },
+                Duration::ZERO,
+            ),
+            Lane::Function(flow) => {
+                let (instance, waited) = self.instances.acquire(flow, deadline, timeout).await?;
                 let _in_flight = self.metrics.admitted();
                 (Permits { _inference: None, _instance: Some(instance), _in_flight }, waited)
             }
@@ -171,10 +188,8 @@ impl Admission {
     }
 
     /// The limit of inferences. Nobody waits for it: that is what a model's queue is for.
-    fn admit_inference(&self) -> Result<Permits, Problem> {
-        let most = self.inferences.most();
-        let permit = self.inferences.try_acquire().ok_or(Problem::InferencesFull(most))?;
-        Ok(Permits { _inference: Some(permit), _instance: None, _in_flight: self.metrics.admitted() })
+    fn admit_inference(&self) -> Result<Permit, Problem> {
+        self.inferences.try_acquire().ok_or(Problem::InferencesFull(self.inferences.most()))
     }
 
     /// How long a request may take where its route does not say.

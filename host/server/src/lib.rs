@@ -24,3 +24,4 @@ pub mod service;
 pub mod services;
 pub mod tracked_body;
 pub mod units;
+mod unread_responses;

@@ -4,23 +4,26 @@
 //! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
 
 pub mod compile;
+mod memory_limit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::memory_limit::Whole;
 use anyhow::{Context, Result, ensure};
 use modelfn_artifact::{Digest, ReadError, read_verified};
 
 use modelfn_nn::registry::{self, EngineSettings, Registry};
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
-use modelfn_wasm::function::{Code, Function, FunctionSettings, HostLinker, Mount, SandboxLimits};
+use modelfn_wasm::function::{Code, Function, FunctionServices, FunctionSettings, HostLinker, Mount, SandboxLimits};
+use modelfn_wasm::guest_threads::GuestThreads;
 use tokio::sync::mpsc;
 
 use crate::admin::Reload;
-use crate::admission::RequestLimits;
+use crate::admission::{ComponentShare, RequestLimits};
 use crate::functions::manifest::{self, App, Handler};
 use crate::oip::{self, Inference};
 use crate::router::{Router, Target};
@@ -42,6 +45,8 @@ pub struct AppSettings {
     pub ready_components: usize,
     /// Where compiled components are kept; `None` compiles at each start.
     pub code_cache: Option<PathBuf>,
+    /// Bytes that the whole process may use.
+    pub memory_total: usize,
     /// The most that one request may use. A component can be given less memory by the manifest.
     pub sandbox: SandboxLimits,
 }
@@ -53,6 +58,8 @@ pub struct AppLoader {
     engine: Engine,
     linker: HostLinker,
     cache: CodeCache,
+    threads: GuestThreads,
+    limits: RequestLimits,
     loaded: Loaded,
 }
 
@@ -84,7 +91,11 @@ impl AppLoader {
             HostLinker::new(&engine).map_err(|e| anyhow::anyhow!("what guests may call could not be set up: {e:#}"))?;
         let loaded = Loaded { app: app.clone(), registry, code: BTreeMap::new() };
         let cache = CodeCache::new(settings.code_cache.clone());
-        let mut loader = AppLoader { settings, services: services.clone(), engine, linker, cache, loaded };
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = GuestThreads::start(cores).context("threads for guests could not be started")?;
+        let services_of_loader = services.clone();
+        let mut loader =
+            AppLoader { settings, services: services_of_loader, engine, linker, cache, threads, limits, loaded };
         let state = loader.load(app, None).await?;
         Ok((loader, Arc::new(Service::new(state, limits, services))))
     }
@@ -136,8 +147,11 @@ impl AppLoader {
         let functions = self.load_functions(&app, &registry, &components).await?;
         let router = router(&app, &functions);
         let code = components.into_values().collect();
+        let whole = Whole { bytes: self.settings.memory_total, engines: registry.engine_bytes() };
+        memory_limit::set(&self.services.memory, whole, self.limits.instances)?;
+        let shares = app.components.iter().map(share).collect();
         self.loaded = Loaded { app, registry: registry.clone(), code };
-        Ok(AppState { router, inference: Inference::new(registry, self.services.readiness.clone()) })
+        Ok(AppState { router, inference: Inference::new(registry, self.services.readiness.clone()), shares })
     }
 
     fn load_models(&self, app: &App, model: Option<&str>) -> Result<Registry> {
@@ -182,11 +196,18 @@ impl AppLoader {
         components: &Components,
     ) -> Result<BTreeMap<String, Arc<Function>>> {
         let distinct: BTreeSet<_> = components.values().map(|(digest, _)| digest).collect();
+        let services = FunctionServices {
+            registry: registry.clone(),
+            metrics: self.services.metrics.clone(),
+            threads: self.threads.clone(),
+            memory: self.services.memory.clone(),
+            response_stall: self.limits.unread_timeout,
+        };
         let mut functions = BTreeMap::new();
         for (id, component) in &app.components {
             let settings = self.function_settings(id, component, registry)?;
             let code = components[id].1.clone();
-            let function = Function::new(code, settings, registry.clone(), self.services.metrics.clone());
+            let function = Function::new(code, settings, services.clone());
             function.warm().await.with_context(|| {
                 format!("component '{id}' can't be instantiated; if it lacks room: --max-memory, its `memory`, or --max-table-elements")
             })?;
@@ -233,6 +254,11 @@ impl AppLoader {
 
 /// By id, with the digests of their files.
 type Components = BTreeMap<String, (String, Code)>;
+
+/// What a component may have of the instances.
+fn share((id, component): (&String, &manifest::Component)) -> ComponentShare {
+    ComponentShare { component: id.as_str().into(), max_instances: component.max_instances.map(NonZeroUsize::get) }
+}
 
 fn open_engine(sandbox: SandboxLimits, instances: usize) -> Result<Engine> {
     let pool = PoolSize {

@@ -66,6 +66,9 @@ pub enum Problem {
     /// The bodies of all requests take more memory than they may.
     #[error("the bodies of all requests in flight are as large as they may be")]
     BodiesFull,
+    /// All memory that requests may take together is reserved.
+    #[error("all requests together have reserved the memory that they may")]
+    MemoryFull,
     /// A body and what becomes of it take more memory than all requests together may.
     #[error("the body and its tensors take {needed} bytes; all requests together may hold {limit}")]
     #[expect(missing_docs, reason = "the message says it")]
@@ -79,6 +82,9 @@ pub enum Problem {
     /// Too many requests wait already.
     #[error("{0} requests wait for an instance already")]
     QueueFull(usize),
+    /// The wait for an instance would be longer than is wanted of any request.
+    #[error("a request would wait about {0:?} for an instance")]
+    WaitTooLong(Duration),
     /// The requests that wait already leave this one too little time.
     #[error("the requests ahead take about {0:?}, which leaves too little time for this one")]
     DeadlineUnreachable(Duration),
@@ -208,9 +214,10 @@ impl Problem {
                 .saying("The body broke off; send it again."),
             Problem::BodiesFull => Reaction::busy(Rejection::BodiesFull),
             Problem::HeadsFull => Reaction::busy(Rejection::HeadsFull),
+            Problem::MemoryFull | Problem::Invoke(InvokeError::MemoryFull(_)) => Reaction::busy(Rejection::MemoryFull),
             Problem::InferencesFull(_) => Reaction::busy(Rejection::InferencesFull),
             Problem::QueueFull(_) => Reaction::busy(Rejection::WaitingFull),
-            Problem::DeadlineUnreachable(_) => Reaction::busy(Rejection::WouldBeLate),
+            Problem::DeadlineUnreachable(_) | Problem::WaitTooLong(_) => Reaction::busy(Rejection::WouldBeLate),
             Problem::NoInstance(_) => Reaction::busy(Rejection::NoInstance),
             Problem::Invoke(InvokeError::Overloaded(_)) | Problem::Model(ModelError::Failure(Overloaded(_))) => {
                 Reaction::busy(Rejection::ModelQueueFull)
@@ -222,7 +229,9 @@ impl Problem {
                 Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NoModel)
             }
             Problem::Model(ModelError::Failure(Deadline(_))) => Reaction::late("The model did not answer in time."),
-            Problem::Invoke(InvokeError::Deadline(_)) => Reaction::late("The function did not answer in time."),
+            Problem::Invoke(InvokeError::Deadline(_) | InvokeError::Unread(_)) => {
+                Reaction::late("The function did not answer in time.")
+            }
             Problem::Model(ModelError::Failure(Engine(_))) => Reaction::fail("The model failed on this request."),
             Problem::Invoke(InvokeError::Trapped(_)) => Reaction::fail("The function failed on this request."),
             Problem::Invoke(InvokeError::NoResponse) => Reaction::fail("The function ended without an answer."),

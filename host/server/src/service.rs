@@ -17,7 +17,7 @@ use modelfn_wasm::function::{Function, FunctionResponse, Phases};
 use crate::admission::concurrency_limit::Permit;
 use crate::admission::drain_on_drop::DrainOnDrop;
 use crate::admission::keys::Client;
-use crate::admission::{Admission, Admitted, Lane, RequestLimits};
+use crate::admission::{Admission, Admitted, ComponentShare, Flow, Lane, RequestLimits};
 use crate::host_header;
 use crate::oip::rest::{self, Endpoint};
 use crate::oip::{self, Inference};
@@ -29,11 +29,13 @@ use crate::router::{MATCHED_ROUTE, Router, Target, static_response};
 use crate::server_timing;
 use crate::services::Services;
 use crate::tracked_body::TrackedBody;
+use crate::unread_responses::UnreadResponses;
 
 /// What serves requests of all connections.
 pub struct Service {
     app: RwLock<Arc<AppState>>,
     admission: Admission,
+    unread: UnreadResponses,
     metrics: Arc<Metrics>,
     traces: Option<Traces>,
 }
@@ -44,18 +46,23 @@ pub struct AppState {
     pub router: Router,
     /// What is below `/v2`.
     pub inference: Inference,
+    /// Who shares the instances.
+    pub(crate) shares: Vec<ComponentShare>,
 }
 
 impl Service {
     /// A service that serves `app` and records to `services`. Without keys everyone is let in.
     pub fn new(app: AppState, limits: RequestLimits, services: Services) -> Self {
-        let Services { metrics, keys, traces, .. } = services;
-        let admission = Admission::new(limits, keys, metrics.clone());
-        Service { app: RwLock::new(Arc::new(app)), admission, metrics, traces }
+        let Services { metrics, memory, keys, traces, .. } = services;
+        let admission = Admission::new(limits, keys, &memory, metrics.clone());
+        admission.share_among(&app.shares);
+        let unread = UnreadResponses::new(memory, limits.unread_timeout);
+        Service { app: RwLock::new(Arc::new(app)), admission, unread, metrics, traces }
     }
 
     /// Serves `app` from the next request on.
     pub fn replace(&self, app: AppState) {
+        self.admission.share_among(&app.shares);
         *self.app.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(app);
     }
 
@@ -129,7 +136,10 @@ impl Service {
         }
         let method = request.method().clone();
         let (quota, result) = match self.enter(&mut request, &routed, &mut recorder) {
-            Ok(quota) => (quota, self.dispatch(request, &routed, &app.inference).await),
+            Ok(quota) => {
+                let client = recorder.client.as_ref().map(|client| client.name().into());
+                (quota, self.dispatch(request, &routed, client, &app.inference).await)
+            }
             Err(problem) => (None, Err(problem)),
         };
         recorder.end(&result);
@@ -159,13 +169,18 @@ impl Service {
         &self,
         request: Request<DrainOnDrop>,
         routed: &Result<Target, String>,
+        client: Option<Arc<str>>,
         inference: &Inference,
     ) -> Result<Response<ResponseBody>, Problem> {
         match routed {
             Ok(Target::Function { function, timeout, .. }) => {
-                self.invoke(request, function, timeout.unwrap_or(self.admission.timeout())).await
+                let flow = Flow { component: function.component().clone(), client };
+                self.invoke(request, function, flow, timeout.unwrap_or(self.admission.timeout())).await
             }
-            Ok(Target::Inference) => self.infer(request, inference).await.map(|response| response.map(full)),
+            Ok(Target::Inference) => {
+                let response = self.infer(request, inference).await?;
+                self.unread.hold(response).await
+            }
             Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
             Err(path) => Err(Problem::NoRoute(path.clone())),
         }
@@ -175,11 +190,12 @@ impl Service {
     async fn invoke(
         &self,
         request: Request<DrainOnDrop>,
-        function: &Function,
+        function: &Arc<Function>,
+        flow: Flow,
         timeout: Duration,
     ) -> Result<Response<ResponseBody>, Problem> {
         let (mut head, body) = request.into_parts();
-        let admitted = self.admission.admit(&mut head, body, Lane::Function, timeout).await?;
+        let admitted = self.admission.admit(&mut head, body, Lane::Function(flow), timeout).await?;
         let Admitted { body, deadline, body_duration, waited, reservation, permits } = admitted;
         let request = Request::from_parts(head, body);
         let FunctionResponse { mut response, phases } =

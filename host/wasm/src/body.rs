@@ -6,49 +6,43 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use async_task::Task;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use tokio::task::JoinHandle;
-use tracing::Instrument;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::error::InvokeError;
+use super::body_channel::BodyReceiver;
 use super::remaining_length::RemainingLength;
 
-/// A guest's invocation, which runs while it is polled.
-pub(super) type GuestFuture = Pin<Box<dyn Future<Output = Result<(), InvokeError>> + Send>>;
-
-/// The task of a guest whose response has a head. Dropping it ends the guest.
+/// The task of a guest. Dropping it ends the guest, unless that may finish.
 pub(super) struct GuestTask {
-    task: JoinHandle<Result<(), InvokeError>>,
+    task: Option<Task<()>>,
     may_finish: bool,
 }
 
 impl GuestTask {
-    /// Spawns the rest of the guest's invocation as a task, within the current span.
-    pub(super) fn spawn(guest: GuestFuture) -> GuestTask {
-        GuestTask { task: tokio::spawn(guest.in_current_span()), may_finish: false }
+    pub(super) fn new(task: Task<()>) -> GuestTask {
+        GuestTask { task: Some(task), may_finish: false }
     }
 }
 
 impl Drop for GuestTask {
     fn drop(&mut self) {
-        if !self.may_finish {
-            self.task.abort();
+        if let Some(task) = self.task.take_if(|_| self.may_finish) {
+            task.detach();
         }
     }
 }
 
 /// The body of a guest's response.
 pub struct ResponseBody {
-    body: HyperOutgoingBody,
+    body: BodyReceiver,
     guest: GuestTask,
     remaining: RemainingLength,
 }
 
 impl ResponseBody {
-    pub(super) fn wrap(response: Response<HyperOutgoingBody>, mut guest: GuestTask) -> Response<ResponseBody> {
+    pub(super) fn wrap(response: Response<BodyReceiver>, mut guest: GuestTask) -> Response<ResponseBody> {
         let remaining = RemainingLength::announced(response.headers());
         // hyper drops the body of a response that can have none without reading it (RFC 9112, section 6.3), which must
         // not be taken for a client that disconnected.
@@ -66,7 +60,7 @@ impl Body for ResponseBody {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.remaining.read(frame);
-                self.guest.may_finish |= self.remaining.is_zero();
+                self.guest.may_finish |= self.remaining.is_zero() || self.body.is_end_stream();
             }
             Poll::Ready(None) => self.guest.may_finish = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}

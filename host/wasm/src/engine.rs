@@ -20,7 +20,7 @@ const MEMORIES: u32 = 2;
 
 /// Bytes of a slot's linear memory that stay resident between two requests. Zeroing these is cheaper than returning the
 /// pages to the kernel and faulting them in again.
-const KEEP_RESIDENT: usize = 2 << 20;
+pub const KEEP_RESIDENT: usize = 2 << 20;
 
 /// The size of the instance pool. A slot takes address space only, until a guest touches its pages.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,9 @@ use std::time::Duration;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceTableError;
 
+use super::process_memory::MemoryFull;
+use super::state::RefusedGrowth;
+
 /// Why a guest gave no response.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
@@ -17,6 +20,12 @@ pub enum InvokeError {
     /// The instance pool or the queue of a model is full; the client may try again later.
     #[error("overloaded: {0}")]
     Overloaded(String),
+    /// All requests together have reserved the memory that they may; the client may try again later.
+    #[error(transparent)]
+    MemoryFull(#[from] MemoryFull),
+    /// The client has read nothing of the response for so long that the guest was ended.
+    #[error("the client read nothing of the response for {0:?}")]
+    Unread(Duration),
     /// The guest asked for a model that is granted to it but could not be loaded when the host started.
     #[error("model '{0}' could not be loaded; this server is not ready")]
     NoModel(String),
@@ -41,25 +50,31 @@ impl InvokeError {
             InvokeError::Trapped(_) => "Trapped",
             InvokeError::NoResponse => "NoAnswer",
             InvokeError::Refused(_) => "Refused",
+            InvokeError::MemoryFull(_) => "MemoryFull",
+            InvokeError::Unread(_) => "Unread",
             InvokeError::NoModel(_) => "NoModel",
         }
     }
 
-    /// Maps what wasmtime returned. `growth_refused` says whether memory or table growth was refused before, which is
-    /// then taken for the cause of a trap.
-    pub(super) fn from_wasmtime(error: wasmtime::Error, growth_refused: bool) -> InvokeError {
+    /// Maps what wasmtime returned. If growth of a memory or table was refused before, that is taken for the cause of a
+    /// trap.
+    pub(super) fn from_wasmtime(error: wasmtime::Error, refused: Option<RefusedGrowth>) -> InvokeError {
         if error.is::<PoolConcurrencyLimitError>() {
             return InvokeError::Overloaded(error.to_string());
         }
         if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
             return InvokeError::OutOfMemory("it holds too many handles (streams, fields, tensors ...)".to_owned());
         }
-        match error.downcast::<InvokeError>() {
-            Ok(from_host_call) => from_host_call,
-            Err(error) if growth_refused => {
+        if let Some(full) = error.downcast_ref::<MemoryFull>() {
+            return InvokeError::MemoryFull(*full);
+        }
+        match (error.downcast::<InvokeError>(), refused) {
+            (Ok(from_host_call), _) => from_host_call,
+            (Err(_), Some(RefusedGrowth::MemoryFull)) => MemoryFull.into(),
+            (Err(error), Some(RefusedGrowth::OwnLimit)) => {
                 InvokeError::OutOfMemory(format!("memory or table growth was refused; then: {error:#}"))
             }
-            Err(error) => InvokeError::Trapped(format!("{error:#}")),
+            (Err(error), None) => InvokeError::Trapped(format!("{error:#}")),
         }
     }
 }

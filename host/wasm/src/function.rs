@@ -1,42 +1,60 @@
 //! A function: one component that is compiled and linked once, and instantiated anew for each request.
 //!
-//! Once its response has a head, the guest goes on in a task of its own and writes the body. The guest is ended when
-//! its response is dropped, as when the client disconnects, and when its deadline passes.
+//! Guests run on threads of their own. A guest is ended when its response is dropped, as when the client disconnects, when
+//! its deadline passes, and when its client does not read.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use modelfn_nn::registry::Registry;
 use modelfn_telemetry::metrics::Metrics;
-use modelfn_telemetry::traces;
+use modelfn_telemetry::traces::{self, Trace};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
+use super::body::GuestTask;
 pub use super::body::ResponseBody;
-use super::body::{GuestFuture, GuestTask};
 pub use super::code::{Code, HostLinker};
 pub use super::error::InvokeError;
+use super::guest_threads::{GuestLane, GuestThreads};
 use super::invocation::Invocation;
 use super::phases::InvocationProgress;
 pub use super::phases::Phases;
+use super::process_memory::ProcessMemory;
+use super::response_outlet::{ResponseBounds, ResponseOutlet, ResponseSlot};
 pub use super::settings::{FunctionSettings, Mount, SandboxLimits};
 use super::state::State;
 
 /// Bytes that one host call may copy out of a guest, in addition to the tensors of the request.
 const HOSTCALL_BYTES: usize = 1 << 20;
 
+/// What all functions of a server share.
+#[derive(Clone)]
+pub struct FunctionServices {
+    /// Where models are found.
+    pub registry: Arc<Registry>,
+    /// Where invocations are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where guests run.
+    pub threads: GuestThreads,
+    /// What memories, tensors and unread responses of guests are reserved from.
+    pub memory: ProcessMemory,
+    /// How long a client may read nothing of a response that is too large to be kept for it.
+    pub response_stall: Duration,
+}
+
 /// A component that is ready to be invoked.
 pub struct Function {
     code: Code,
     settings: FunctionSettings,
-    registry: Arc<Registry>,
-    metrics: Arc<Metrics>,
+    services: FunctionServices,
+    lane: GuestLane,
 }
 
 /// A guest's response, and how long it took until its head was there.
@@ -47,17 +65,24 @@ pub struct FunctionResponse {
     pub phases: Phases,
 }
 
-/// Where the guest's response arrives once the guest has set it.
-type ResponseReceiver = oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>>;
+/// One request on its way into a sandbox.
+struct Call {
+    request: Request<Bytes>,
+    deadline: Instant,
+    progress: Arc<InvocationProgress>,
+    slot: ResponseSlot,
+    trace: Option<Trace>,
+}
 
 impl Function {
-    /// A function that runs `code` and finds its models in `registry`.
-    pub fn new(code: Code, settings: FunctionSettings, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Function {
-        Function { code, settings, registry, metrics }
+    /// A function that runs `code`, with what it shares with others.
+    pub fn new(code: Code, settings: FunctionSettings, services: FunctionServices) -> Function {
+        let lane = services.threads.lane(&settings.component);
+        Function { code, settings, services, lane }
     }
 
     /// The component's id in the manifest.
-    pub fn component(&self) -> &str {
+    pub fn component(&self) -> &Arc<str> {
         &self.settings.component
     }
 
@@ -68,10 +93,9 @@ impl Function {
     ///
     /// See [`InvokeError`].
     pub async fn warm(&self) -> Result<(), InvokeError> {
-        let trapped = |e: wasmtime::Error| InvokeError::Trapped(format!("{e:#}"));
         let mut store = self.store(Instant::now(), Arc::default()).map_err(trapped)?;
         let result = self.code.get().map_err(trapped)?.instantiate_async(&mut store).await;
-        result.map(drop).map_err(|error| InvokeError::from_wasmtime(error, store.data().limiter.growth_refused))
+        result.map(drop).map_err(|error| InvokeError::from_wasmtime(error, store.data().limiter.refused_growth()))
     }
 
     /// Handles one request with a new instance. `permit` is dropped once the instance is gone.
@@ -80,55 +104,52 @@ impl Function {
     ///
     /// See [`InvokeError`]. A guest that fails after the response's head was sent aborts the body instead.
     pub async fn invoke(
-        &self,
+        self: &Arc<Self>,
         request: Request<Bytes>,
         deadline: Instant,
         permit: impl Send + 'static,
     ) -> Result<FunctionResponse, InvokeError> {
-        let progress = Arc::new(InvocationProgress::default());
-        let (invocation, mut response) =
-            self.prepare(request, deadline, progress.clone()).map_err(|e| InvokeError::Trapped(format!("{e:#}")))?;
-        let mut guest = guest_future(invocation, permit);
-        // The guest runs in its caller's task until there is a head: by then most guests have only to clean up, and a
-        // task of their own would cost two more thread switches.
-        let received = tokio::select! {
-            biased;
-            received = &mut response => received,
-            // A guest that has set its response yields before it ends, so one that ends here has set none.
-            ended = &mut guest => return Err(ended.err().unwrap_or(InvokeError::NoResponse)),
-        };
-        match received {
-            Ok(Ok(response)) if response.status().is_informational() => {
-                Err(InvokeError::Refused(format!("status {} is not an answer", response.status())))
-            }
-            Ok(Ok(response)) => {
-                let phases = *progress.phases();
-                Ok(FunctionResponse { response: ResponseBody::wrap(response, GuestTask::spawn(guest)), phases })
-            }
-            Ok(Err(code)) => Err(InvokeError::Refused(format!("{code:?}"))),
-            Err(_) => Err(guest.await.err().unwrap_or(InvokeError::NoResponse)),
-        }
-    }
-
-    fn prepare(
-        &self,
-        request: Request<Bytes>,
-        deadline: Instant,
-        progress: Arc<InvocationProgress>,
-    ) -> wasmtime::Result<(Invocation, ResponseReceiver)> {
-        let (sender, receiver) = oneshot::channel();
-        let mut store = self.store(deadline, progress.clone())?;
-        let mut wasi = store.data_mut().http();
         let (mut parts, body) = request.into_parts();
         let trace = traces::current().map(|trace| trace.guest(&mut parts, &self.settings.component));
-        let request = wasi.new_incoming_request(Scheme::Http, Request::from_parts(parts, Full::new(body)))?;
-        let on_response = progress.clone();
-        let response = wasi.new_response_outparam_from_callback(move |response| {
-            on_response.start_response();
-            // The receiver is gone when the client disconnected meanwhile.
-            let _ = sender.send(response);
-        })?;
-        let invocation = Invocation {
+        let (progress, slot) = (Arc::new(InvocationProgress::default()), ResponseSlot::default());
+        let (sender, head) = oneshot::channel();
+        let bounds = ResponseBounds { stall: self.services.response_stall, memory: self.services.memory.clone() };
+        let outlet = ResponseOutlet::new(slot.clone(), sender, bounds);
+        let request = Request::from_parts(parts, body);
+        let call = Call { request, deadline, progress: progress.clone(), slot, trace: trace.clone() };
+        let guest = self.clone().run_guest(call, outlet, permit).in_current_span();
+        let task = GuestTask::new(match trace {
+            Some(trace) => self.lane.spawn(trace.scope(guest)),
+            None => self.lane.spawn(guest),
+        });
+        // The sender is dropped without a message only if a host call panicked.
+        let response = head.await.map_err(|_| InvokeError::Trapped("a host call panicked".to_owned()))??;
+        let phases = *progress.phases();
+        Ok(FunctionResponse { response: ResponseBody::wrap(response, task), phases })
+    }
+
+    /// The guest's life, on the threads for guests. Holds `permit` until the instance is gone.
+    async fn run_guest(self: Arc<Self>, call: Call, mut outlet: ResponseOutlet, permit: impl Send) {
+        let result = match self.prepare(call) {
+            Ok(invocation) => invocation.run(&mut outlet).await,
+            Err(error) => Err(InvokeError::from_wasmtime(error, None)),
+        };
+        drop(permit);
+        if let Err(error) = outlet.fail(result.err().unwrap_or(InvokeError::NoResponse))
+            && !matches!(error, InvokeError::NoResponse)
+        {
+            tracing::warn!(error = %error, "the function failed after the head of its answer was sent");
+        }
+        outlet.finish().await;
+    }
+
+    fn prepare(&self, call: Call) -> wasmtime::Result<Invocation> {
+        let Call { request, deadline, progress, slot, trace } = call;
+        let mut store = self.store(deadline, progress.clone())?;
+        let mut wasi = store.data_mut().http();
+        let request = wasi.new_incoming_request(Scheme::Http, request.map(Full::new))?;
+        let response = wasi.new_response_outparam_from_callback(move |response| slot.set(response))?;
+        Ok(Invocation {
             pre: self.code.get()?,
             store,
             request,
@@ -136,14 +157,13 @@ impl Function {
             deadline,
             progress,
             component: self.settings.component.clone(),
-            metrics: self.metrics.clone(),
+            metrics: self.services.metrics.clone(),
             trace,
-        };
-        Ok((invocation, receiver))
+        })
     }
 
     fn store(&self, deadline: Instant, progress: Arc<InvocationProgress>) -> wasmtime::Result<Store<State>> {
-        let state = State::new(&self.settings, self.registry.clone(), deadline, progress)?;
+        let state = State::new(&self.settings, &self.services, deadline, progress)?;
         let mut store = Store::new(self.code.engine(), state);
         store.limiter(|state| &mut state.limiter);
         // Host-call fuel bounds the bytes that one host call copies out of the guest.
@@ -155,16 +175,6 @@ impl Function {
     }
 }
 
-/// The future that runs the guest, within the guest's span if requests are traced. Holds `permit` until it has ended.
-fn guest_future(invocation: Invocation, permit: impl Send + 'static) -> GuestFuture {
-    let trace = invocation.trace.clone();
-    let run = async move {
-        let result = invocation.run().await;
-        drop(permit);
-        result
-    };
-    match trace {
-        Some(trace) => Box::pin(trace.scope(run)),
-        None => Box::pin(run),
-    }
+fn trapped(error: wasmtime::Error) -> InvokeError {
+    InvokeError::Trapped(format!("{error:#}"))
 }

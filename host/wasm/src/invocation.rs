@@ -13,6 +13,7 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use super::error::InvokeError;
 use super::phases::InvocationProgress;
 use super::poll_timer::PollTimer;
+use super::response_outlet::ResponseOutlet;
 use super::state::State;
 
 /// How long a guest may go on after its deadline, so that it can still respond to a `timeout` from wasi-nn.
@@ -34,13 +35,12 @@ pub(super) struct Invocation {
 
 impl Invocation {
     /// Instantiates the component, calls its handler until it returns or its deadline and [`GRACE`] have passed, and
-    /// records what it used.
+    /// records what it used. What the guest responds leaves by `outlet`.
     ///
     /// # Errors
     ///
-    /// See [`InvokeError`]. Failures after the response's head was sent are logged, since the client can no longer be
-    /// told.
-    pub(super) async fn run(self) -> Result<(), InvokeError> {
+    /// See [`InvokeError`].
+    pub(super) async fn run(self, outlet: &mut ResponseOutlet) -> Result<(), InvokeError> {
         let Invocation { pre, mut store, request, response, deadline, progress, component, metrics, trace } = self;
         let started = Instant::now();
         let mut busy = Duration::ZERO;
@@ -55,26 +55,17 @@ impl Invocation {
         };
         let ended = {
             let call = std::pin::pin!(call);
-            tokio::time::timeout_at((deadline + GRACE).into(), PollTimer::new(call, &mut busy)).await
+            let call = tokio::time::timeout_at((deadline + GRACE).into(), PollTimer::new(call, &mut busy));
+            outlet.run(async { call.await.map_err(|_| InvokeError::Deadline(started.elapsed())) }).await
         };
         store.data_mut().abort_unfinished_bodies();
-        // The response is written before the cleanup, which takes longer.
-        tokio::task::yield_now().await;
         let limiter = &store.data().limiter;
         metrics.guest_ended(progress.phases().instantiate, started.elapsed(), limiter.peak_memory);
         metrics.guest_used(&component, busy);
-        let result = match ended {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(InvokeError::from_wasmtime(error, limiter.growth_refused)),
-            Err(_) => Err(InvokeError::Deadline(started.elapsed())),
-        };
+        let result = ended
+            .and_then(|returned| returned.map_err(|error| InvokeError::from_wasmtime(error, limiter.refused_growth())));
         if let Some(trace) = &trace {
             trace.end(result.as_ref().err().map(InvokeError::kind));
-        }
-        if let Err(error) = &result
-            && progress.has_response_started()
-        {
-            tracing::warn!(error = %error, "the function failed after the head of its answer was sent");
         }
         result
     }

@@ -5,16 +5,21 @@
 //! responses.
 
 mod body;
+pub mod body_channel;
 mod code;
 pub mod code_cache;
+pub mod concurrency_limit;
 pub mod engine;
 mod error;
 pub mod function;
 mod guest_log;
+pub mod guest_threads;
 mod invocation;
 mod phases;
 mod poll_timer;
+pub mod process_memory;
 pub mod remaining_length;
+mod response_outlet;
 mod settings;
 mod state;
 mod wasi_nn;

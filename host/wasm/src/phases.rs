@@ -1,6 +1,5 @@
 //! How long the phases of a request took, and how far its invocation has come.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,21 +21,10 @@ pub struct Phases {
 /// The state of an invocation that the guest's host calls update and its caller reads.
 #[derive(Default)]
 pub(super) struct InvocationProgress {
-    response_started: AtomicBool,
     phases: Mutex<Phases>,
 }
 
 impl InvocationProgress {
-    /// Records that the guest has set its response.
-    pub(super) fn start_response(&self) {
-        self.response_started.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the guest has set its response.
-    pub(super) fn has_response_started(&self) -> bool {
-        self.response_started.load(Ordering::Relaxed)
-    }
-
     pub(super) fn phases(&self) -> MutexGuard<'_, Phases> {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,11 +11,12 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
+use super::function::FunctionServices;
 use super::guest_log::GuestLog;
 use super::phases::InvocationProgress;
+use super::process_memory::{MemoryFull, MemoryReservation, ProcessMemory};
 use super::settings::{FunctionSettings, SandboxLimits};
 use super::wasi_nn::Nn;
-use modelfn_nn::registry::Registry;
 
 /// The most handles (streams, tensors, errors …) that a guest may hold at once.
 const MAX_HANDLES: usize = 512;
@@ -23,8 +24,26 @@ const MAX_HANDLES: usize = 512;
 /// The most bytes of host memory that one set of header fields may take.
 const MAX_FIELDS: usize = 64 << 10;
 
-/// Bytes of one chunk of a response body. At most two chunks of a guest are buffered for its client.
+/// Handles from which on further fields may only take [`MAX_FURTHER_FIELDS`]. No guest that means well holds so many.
+const MANY_HANDLES: usize = 64;
+
+/// The most bytes of one set of header fields of a guest that holds [`MANY_HANDLES`].
+const MAX_FURTHER_FIELDS: usize = 4 << 10;
+
+/// Bytes of a guest's memory that are a small reservation.
+const SMALL_GUEST: usize = 8 << 20;
+
+/// Bytes that are reserved for what else the host holds for a guest: fields, bodies that are not sent, its stack.
+const HOST_BYTES: usize = 1 << 20;
+
+/// Bytes of one chunk of a response body. A guest that writes may be ahead of the host by a few chunks.
 const BODY_CHUNK: usize = 64 << 10;
+
+/// Bodies that a guest may create with chunks of that size. One is a response's; the host can't tell which.
+const LARGE_BODIES: usize = 8;
+
+/// Bytes of one chunk of further bodies.
+const SMALL_BODY_CHUNK: usize = 4 << 10;
 
 /// The data of a request's store.
 pub(super) struct State {
@@ -41,24 +60,22 @@ impl State {
     ///
     /// # Errors
     ///
-    /// A folder of `settings.mounts` can't be opened.
+    /// A folder of `settings.mounts` can't be opened, or all memory is reserved ([`MemoryFull`]).
     pub(super) fn new(
         settings: &FunctionSettings,
-        registry: Arc<Registry>,
+        services: &FunctionServices,
         deadline: Instant,
         progress: Arc<InvocationProgress>,
     ) -> wasmtime::Result<State> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_FIELDS);
         Ok(State {
             table,
             wasi: wasi(settings)?,
-            http,
-            outbound: NoOutbound,
-            limiter: Limiter::new(settings.limits),
-            nn: Nn::new(settings, registry, deadline, progress),
+            http: WasiHttpCtx::new(),
+            outbound: NoOutbound { bodies: 0 },
+            limiter: Limiter::new(settings.limits, &services.memory)?,
+            nn: Nn::new(settings, services, deadline, progress),
         })
     }
 }
@@ -99,21 +116,42 @@ pub(super) struct Limiter {
     memory: usize,
     /// The largest value that `memory` had, in bytes.
     pub(super) peak_memory: usize,
-    /// Whether memory or table growth was refused, which is the likely cause should the guest trap later.
-    pub(super) growth_refused: bool,
+    reservation: MemoryReservation,
+    refused: Option<RefusedGrowth>,
+}
+
+/// Why memory or table growth was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RefusedGrowth {
+    /// The request has a limit of its own.
+    OwnLimit,
+    /// All requests together have reserved the memory that they may.
+    MemoryFull,
 }
 
 impl Limiter {
-    fn new(limits: SandboxLimits) -> Self {
-        Limiter { limits, memory: 0, peak_memory: 0, growth_refused: false }
+    fn new(limits: SandboxLimits, memory: &ProcessMemory) -> Result<Self, MemoryFull> {
+        let mut reservation = memory.reservation(SMALL_GUEST);
+        reservation.grow(HOST_BYTES)?;
+        Ok(Limiter { limits, memory: 0, peak_memory: 0, reservation, refused: None })
+    }
+
+    /// Why growth was refused the last time, if it was: the likely cause should the guest trap later.
+    pub(super) fn refused_growth(&self) -> Option<RefusedGrowth> {
+        self.refused
     }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory.saturating_add(desired.saturating_sub(current));
+        let growth = desired.saturating_sub(current);
+        let total = self.memory.saturating_add(growth);
         if total > self.limits.memory {
-            self.growth_refused = true;
+            self.refused = Some(RefusedGrowth::OwnLimit);
+            return Ok(false);
+        }
+        if self.reservation.grow(growth).is_err() {
+            self.refused = Some(RefusedGrowth::MemoryFull);
             return Ok(false);
         }
         self.memory = total;
@@ -122,24 +160,29 @@ impl ResourceLimiter for Limiter {
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.growth_refused = true;
+        self.refused = Some(RefusedGrowth::OwnLimit);
         Ok(())
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let granted = desired <= self.limits.table_elements;
-        self.growth_refused |= !granted;
+        if !granted {
+            self.refused = Some(RefusedGrowth::OwnLimit);
+        }
         Ok(granted)
     }
 
     fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.growth_refused = true;
+        self.refused = Some(RefusedGrowth::OwnLimit);
         Ok(())
     }
 }
 
 /// Denies every outgoing request: guests handle requests and make none.
-struct NoOutbound;
+struct NoOutbound {
+    /// Outgoing bodies that the guest has created.
+    bodies: usize,
+}
 
 type OutgoingResult = Result<
     (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>),
@@ -148,7 +191,8 @@ type OutgoingResult = Result<
 
 impl WasiHttpHooks for NoOutbound {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        BODY_CHUNK
+        self.bodies += 1;
+        if self.bodies <= LARGE_BODIES { BODY_CHUNK } else { SMALL_BODY_CHUNK }
     }
 
     fn send_request(
@@ -169,6 +213,8 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let has_many = self.table.iter_mut().nth(MANY_HANDLES).is_some();
+        self.http.set_field_size_limit(if has_many { MAX_FURTHER_FIELDS } else { MAX_FIELDS });
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
 }

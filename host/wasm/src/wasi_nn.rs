@@ -24,7 +24,10 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use self::bindings::wasi::nn::errors::ErrorCode;
 pub use self::error::NnError;
 pub use self::tensor::GuestTensor;
+use super::error::InvokeError;
+use super::function::FunctionServices;
 use super::phases::InvocationProgress;
+use super::process_memory::{MemoryFull, MemoryReservation};
 use super::settings::FunctionSettings;
 use super::state::State;
 
@@ -46,6 +49,9 @@ mod bindings {
     });
 }
 
+/// Bytes of a request's tensors that are a small reservation.
+const SMALL_TENSORS: usize = 2 << 20;
+
 /// Adds wasi-nn to the imports that components can link against.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     bindings::Ml::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
@@ -66,6 +72,7 @@ pub(super) struct Nn {
     progress: Arc<InvocationProgress>,
     /// Bytes of the tensors and graphs that the host holds for the guest.
     tensor_bytes: usize,
+    reservation: MemoryReservation,
 }
 
 /// The rights that the manifest gives to a component.
@@ -78,10 +85,18 @@ struct Grants {
     max_tensor_bytes: usize,
 }
 
+/// Why bytes of tensors can't be held.
+enum Unreserved {
+    /// The tensors of a request may be so many bytes.
+    Limit(usize),
+    /// The guest traps: wasi-nn has no word for "try again later".
+    MemoryFull(MemoryFull),
+}
+
 impl Nn {
     pub(super) fn new(
         settings: &FunctionSettings,
-        registry: Arc<Registry>,
+        services: &FunctionServices,
         deadline: Instant,
         progress: Arc<InvocationProgress>,
     ) -> Self {
@@ -91,7 +106,8 @@ impl Nn {
             allow_load: settings.allow_load,
             max_tensor_bytes: settings.limits.tensor_bytes,
         };
-        Nn { registry, grants, deadline, progress, tensor_bytes: 0 }
+        let (registry, reservation) = (services.registry.clone(), services.memory.reservation(SMALL_TENSORS));
+        Nn { registry, grants, deadline, progress, tensor_bytes: 0, reservation }
     }
 
     /// The model `name` of the registry, if the component may use it.
@@ -112,22 +128,37 @@ impl Nn {
             .ok_or_else(|| NnError::new(ErrorCode::NotFound, format!("model '{name}' is not loaded")))
     }
 
-    /// Reserves bytes of the request's tensor limit. The error is the limit.
-    fn reserve(&mut self, bytes: usize) -> Result<(), usize> {
+    /// Reserves bytes of the request's tensor limit, and of the memory of all requests.
+    fn reserve(&mut self, bytes: usize) -> Result<(), Unreserved> {
         let total = self.tensor_bytes.saturating_add(bytes);
         if total > self.grants.max_tensor_bytes {
-            return Err(self.grants.max_tensor_bytes);
+            return Err(Unreserved::Limit(self.grants.max_tensor_bytes));
         }
+        self.reservation.grow(bytes).map_err(Unreserved::MemoryFull)?;
         self.tensor_bytes = total;
         Ok(())
     }
 
     fn release(&mut self, bytes: usize) {
         self.tensor_bytes = self.tensor_bytes.saturating_sub(bytes);
+        self.reservation.shrink(bytes);
     }
 }
 
 impl State {
+    /// Reserves `bytes` for what the guest brings or gets. `too_large` says what the limit is.
+    fn reserve(
+        &mut self,
+        bytes: usize,
+        too_large: impl FnOnce(usize) -> String,
+    ) -> wasmtime::Result<Result<(), NnError>> {
+        match self.nn.reserve(bytes) {
+            Ok(()) => Ok(Ok(())),
+            Err(Unreserved::Limit(limit)) => Ok(Err(NnError::new(ErrorCode::TooLarge, too_large(limit)))),
+            Err(Unreserved::MemoryFull(full)) => Err(InvokeError::MemoryFull(full).into()),
+        }
+    }
+
     /// Turns an error into a resource of the guest, and logs it: as a warning when the fault is the host's.
     fn guest_result<T>(&mut self, result: Result<T, NnError>) -> GuestResult<T> {
         match result {

@@ -48,6 +48,8 @@ impl Guest for Probe {
             "/try-allocate" => memory::try_allocate(&request, out),
             "/grow-to" => memory::grow_to(&request, out),
             "/scribble" => memory::scribble(&request, out),
+            "/fields" => memory::fields(&request, out),
+            "/bodies" => memory::bodies(&request, out),
             "/handles" => memory::handles(&request, out),
 
             "/env" => reach::environment(out),

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use crate::bindings::wasi::clocks::monotonic_clock::subscribe_duration;
-use crate::bindings::wasi::http::types::{Fields, ResponseOutparam};
+use crate::bindings::wasi::http::types::{Fields, OutgoingResponse, ResponseOutparam};
 use crate::http::{Request, answer};
 
 /// The unit in which linear memory grows.
@@ -14,9 +14,7 @@ const PAGE_BYTES: usize = 64 << 10;
 pub(crate) fn allocate(request: &Request, out: ResponseOutparam) {
     let bytes = vec![1_u8; request.number("bytes").unwrap_or(0)];
     black_box(&bytes);
-    if let Some(hold) = request.number::<u64>("hold") {
-        subscribe_duration(hold * 1_000_000).block();
-    }
+    hold(request);
     answer(out, 200, b"allocated");
 }
 
@@ -51,6 +49,49 @@ pub(crate) fn scribble(request: &Request, out: ResponseOutparam) {
 pub(crate) fn handles(request: &Request, out: ResponseOutparam) {
     let handles: Vec<_> = (0..request.number("n").unwrap_or(0)).map(|_: usize| Fields::new()).collect();
     answer(out, 200, handles.len().to_string().as_bytes());
+}
+
+/// Creates `n` sets of fields, puts a header of `bytes` bytes into each that takes it, and holds them for `hold`
+/// milliseconds. Says how many took it.
+pub(crate) fn fields(request: &Request, out: ResponseOutparam) {
+    let value = vec![b'x'; request.number("bytes").unwrap_or(0)];
+    let fill = |_: usize| {
+        let fields = Fields::new();
+        let taken = fields.append("x-filled", &value).is_ok();
+        (fields, taken)
+    };
+    let filled: Vec<_> = (0..request.number("n").unwrap_or(0)).map(fill).collect();
+    hold(request);
+    let taken = filled.iter().filter(|(_, taken)| *taken).count();
+    answer(out, 200, taken.to_string().as_bytes());
+}
+
+/// Creates `n` responses, writes to the body of each until it takes no more, and holds them for `hold` milliseconds. Says
+/// how many bytes they took.
+pub(crate) fn bodies(request: &Request, out: ResponseOutparam) {
+    let mut taken = 0;
+    let mut fill = |_: usize| {
+        let response = OutgoingResponse::new(Fields::new());
+        let body = response.body().expect("a body is taken once");
+        let stream = body.write().expect("a body has one stream");
+        while let Ok(room @ 1..) = stream.check_write() {
+            if stream.write(&vec![b'x'; usize::try_from(room).unwrap_or(0)]).is_err() {
+                break;
+            }
+            taken += room;
+        }
+        (stream, body, response)
+    };
+    let filled: Vec<_> = (0..request.number("n").unwrap_or(0)).map(&mut fill).collect();
+    hold(request);
+    drop(filled);
+    answer(out, 200, taken.to_string().as_bytes());
+}
+
+fn hold(request: &Request) {
+    if let Some(hold) = request.number::<u64>("hold") {
+        subscribe_duration(hold * 1_000_000).block();
+    }
 }
 
 /// The address of the first new byte.

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -47,7 +48,7 @@ pub(super) async fn invoke(arguments: InvokeArguments) -> Result<ExitCode> {
         .body(Full::from(body.unwrap_or_default()))
         .context("the route must be a path, such as /classify?top_k=3")?;
     let InvokeArguments { application, request: limits, include, .. } = arguments;
-    let services = Services::default();
+    let services = Services::new(Arc::default());
     let engines = engines(&application.models)?;
     let settings = application.app_settings(&limits);
     let (_, service) = AppLoader::open(settings, limits.single_request_limits()?, engines, services.clone()).await?;

@@ -20,6 +20,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::allocator;
 use crate::engines::engines;
 use crate::settings::{AdmissionSettings, ApplicationSettings, ConnectionSettings, RequestSettings, SecuritySettings};
 use crate::signals::EndSignals;
@@ -74,7 +75,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     metrics.expose_lost_log_lines(log::lost_lines);
     let keys = security.api_keys.map(|path| Keys::open(path, metrics.clone())).transpose()?;
-    let services = Services { metrics, readiness: Arc::default(), keys, traces: start_traces()? };
+    let services = Services { keys, traces: start_traces()?, ..Services::new(metrics) };
     let (reloads, reload_requests) = mpsc::channel(MAX_WAITING_RELOADS);
     // Liveness can be probed from here on; readiness only when every model and function has been loaded.
     let admin_listener = connection::bind(connections.admin_listen, "--admin-listen").await?;
@@ -97,6 +98,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     loader.serve_reloads(service.clone(), reload_requests)?;
     services.readiness.ready(service.readiness_check());
     tokio::spawn(reload_on_hangup(hangups, reloads));
+    tokio::spawn(allocator::return_unused(services.memory.clone()));
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
 
     let grace = connections.grace_periods();

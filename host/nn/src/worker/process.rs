@@ -169,6 +169,14 @@ impl Process {
         (intended, sentence)
     }
 
+    /// The memory of the process in bytes, with its part of what it shares with others; 0 where the kernel does not say.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid.as_raw_nonzero())).ok();
+        let kibibytes = text.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("Pss:")));
+        let kibibytes = kibibytes.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+        kibibytes.unwrap_or(0).saturating_mul(1024)
+    }
+
     /// Whether a handle has found the process gone.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)

@@ -141,6 +141,15 @@ impl Worker {
         self.shared.lock().phase.unavailable()
     }
 
+    /// The memory of the process that runs at the moment, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let process = match &self.shared.lock().phase {
+            Phase::Ready(process) => Some(process.clone()),
+            _ => None,
+        };
+        process.map_or(0, |process| process.memory_bytes())
+    }
+
     /// Notes that `process` has computed something, so that its next crash is the first one in a row.
     pub(super) fn computed(&self) {
         self.shared.lock().crashes = 0;

@@ -95,6 +95,8 @@ fn decoder(coding: Coding, compressed: &[u8]) -> Box<dyn Read + Send + '_> {
 
 #[cfg(test)]
 mod tests {
+    use modelfn_wasm::process_memory::ProcessMemory;
+
     use std::io::Write;
     use std::sync::Arc;
 
@@ -112,7 +114,7 @@ mod tests {
     }
 
     fn decoded(coding: Coding, compressed: Vec<u8>, max_bytes: usize) -> Result<Bytes, Problem> {
-        let budget = MemoryBudget::new(1 << 20, Arc::default());
+        let budget = MemoryBudget::new(1 << 20, ProcessMemory::unlimited(Arc::default()), Arc::default());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(decode(coding, compressed.into(), max_bytes, &mut budget.reserve()))
     }

@@ -1,105 +1,199 @@
-//! The bounded queue for a free instance: who waits, who is refused at once, and since when the queue has been full.
+//! The queue for an instance: who gets one at once, who waits, who is refused, and who is next.
+//!
+//! Instances are shared by components, and among the requests of a component by clients. A component may use what others
+//! leave idle, but not the share that each of the others can always have ([`shares`]). A free instance goes to the
+//! component, and there to the client, that has the fewest. Where the queue is full, a client that waits with fewer
+//! requests takes the last place of the one that waits with most.
 
-use std::sync::Arc;
+mod flows;
+mod shares;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::saturation::Saturation;
 use modelfn_telemetry::traces;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
-use super::concurrency_limit::ConcurrencyLimit;
-use super::queue_wait::QueueWaitEstimator;
+use self::flows::{Flows, Refusal};
+pub(crate) use self::shares::ComponentShare;
 use crate::problem::Problem;
 
-/// Instances, and the requests that wait for one in the order in which they came.
-pub(super) struct InstanceQueue {
-    max_instances: usize,
-    instances: Arc<Semaphore>,
-    /// Each request that waits holds a slot.
-    slots: ConcurrencyLimit,
+/// Whose request it is, as far as shares go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    /// The component's id.
+    pub(crate) component: Arc<str>,
+    /// The name of the client's key; `None` is everyone without one.
+    pub(crate) client: Option<Arc<str>>,
+}
+
+/// The most that may be in use and wait, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueLimits {
+    /// Instances that exist at the same time.
+    pub(super) instances: usize,
+    /// Requests that wait.
+    pub(super) waiting: usize,
+    /// How long a request may be expected to wait.
+    pub(super) target: Duration,
+}
+
+/// The queue of a server.
+pub(super) struct InstanceQueue(Arc<Shared>);
+
+struct Shared {
+    limits: QueueLimits,
+    flows: Mutex<Flows>,
     saturation: Saturation,
-    queue_wait: QueueWaitEstimator,
     metrics: Arc<Metrics>,
 }
 
+/// An instance that a request may use until this is dropped.
+pub(super) struct InstancePermit {
+    queue: Arc<Shared>,
+    flow: Flow,
+}
+
+/// A place in the queue. Dropping it gives the place up, or the instance that was granted meanwhile.
+struct Waiting {
+    queue: Arc<Shared>,
+    flow: Flow,
+    ticket: u64,
+    granted: oneshot::Receiver<Result<(), Refusal>>,
+    is_over: bool,
+}
+
 impl InstanceQueue {
-    /// A queue of at most `max_waiting` requests for `max_instances` instances.
-    pub(super) fn new(max_instances: usize, max_waiting: usize, metrics: Arc<Metrics>) -> Self {
-        InstanceQueue {
-            max_instances,
-            instances: Arc::new(Semaphore::new(max_instances)),
-            slots: ConcurrencyLimit::new(max_waiting),
-            saturation: Saturation::default(),
-            queue_wait: QueueWaitEstimator::default(),
-            metrics,
-        }
+    /// A queue with these limits, for components that [`InstanceQueue::share_among`] names.
+    pub(super) fn new(limits: QueueLimits, metrics: Arc<Metrics>) -> Self {
+        let flows = Mutex::new(Flows::new(limits.instances, limits.waiting));
+        InstanceQueue(Arc::new(Shared { limits, flows, saturation: Saturation::default(), metrics }))
+    }
+
+    /// Shares the instances among these components from now on.
+    pub(super) fn share_among(&self, components: &[ComponentShare]) {
+        self.0.lock().share_among(components);
     }
 
     /// A first look, so that no body is read in vain; [`InstanceQueue::acquire`] decides.
     ///
     /// # Errors
     ///
-    /// The queue is full, or those ahead leave too little time before `deadline`.
-    pub(super) fn check_room(&self, deadline: Instant) -> Result<(), Problem> {
-        let waiting = self.slots.in_use();
-        if self.instances.available_permits() > 0 || waiting == 0 {
-            return Ok(());
-        }
-        if waiting >= self.slots.most() {
-            return Err(self.refuse());
-        }
-        let now = Instant::now();
-        let needed = self.queue_wait.estimate(now, waiting + self.max_instances);
-        // A quarter of the time is kept in reserve, since requests differ in the work that they need.
-        let left = deadline.saturating_duration_since(now) / 4 * 3;
-        if needed > left { Err(Problem::DeadlineUnreachable(needed)) } else { Ok(()) }
+    /// The queue is full, the wait would be too long, or it leaves too little time before `deadline`.
+    pub(super) fn check_room(&self, flow: &Flow, deadline: Instant) -> Result<(), Problem> {
+        self.0.check_room(&self.0.lock(), flow, deadline)
     }
 
-    /// Waits for a free instance, in a queue with a bounded number of others and until the deadline at most. Returns
-    /// it and how long that took. `timeout` is only for the error's text.
+    /// Waits for an instance, in a queue with a bounded number of others and until the deadline at most. Returns it and
+    /// how long that took. `timeout` is only for the error's text.
     ///
     /// # Errors
     ///
-    /// The queue is full, or no instance was free by the deadline.
+    /// As [`InstanceQueue::check_room`], or no instance was free by the deadline.
     pub(super) async fn acquire(
         &self,
+        flow: Flow,
         deadline: Instant,
         timeout: Duration,
-    ) -> Result<(OwnedSemaphorePermit, Duration), Problem> {
-        if let Ok(instance) = self.instances.clone().try_acquire_owned() {
-            self.metrics.waited_for_admission(Duration::ZERO);
-            return Ok((instance, Duration::ZERO));
-        }
-        let slot = self.slots.try_acquire().ok_or_else(|| self.refuse())?;
-        let (waiting, started) = (self.metrics.admission.waiting(), Instant::now());
-        let instance = tokio::time::timeout_at(deadline.into(), self.instances.clone().acquire_owned()).await;
-        drop((slot, waiting));
-        self.saturation.shrank(self.slots.in_use(), self.slots.most());
-        let waited = started.elapsed();
-        self.metrics.waited_for_admission(waited);
-        traces::phase("admission", started);
-        match instance {
-            Ok(Ok(instance)) => {
-                self.queue_wait.dequeued(Instant::now(), self.slots.in_use());
-                Ok((instance, waited))
+    ) -> Result<(InstancePermit, Duration), Problem> {
+        let queue = self.0.clone();
+        let mut waiting = {
+            let mut flows = queue.lock();
+            if flows.try_take(&flow) {
+                drop(flows);
+                queue.metrics.waited_for_admission(Duration::ZERO);
+                return Ok((InstancePermit { queue, flow }, Duration::ZERO));
             }
-            // The semaphore is never closed.
+            queue.check_room(&flows, &flow, deadline)?;
+            let (ticket, granted) = flows.enqueue(&flow).map_err(|refusal| queue.refused(refusal))?;
+            Waiting { queue: queue.clone(), flow, ticket, granted, is_over: false }
+        };
+        let (gauge, started) = (queue.metrics.admission.waiting(), Instant::now());
+        let granted = tokio::time::timeout_at(deadline.into(), &mut waiting.granted).await;
+        drop(gauge);
+        let waited = started.elapsed();
+        queue.metrics.waited_for_admission(waited);
+        traces::phase("admission", started);
+        match granted {
+            Ok(Ok(Ok(()))) => {
+                waiting.is_over = true;
+                queue.shrank(&queue.lock());
+                Ok((InstancePermit { queue: queue.clone(), flow: waiting.flow.clone() }, waited))
+            }
+            Ok(Ok(Err(refusal))) => {
+                waiting.is_over = true;
+                Err(queue.refused(refusal))
+            }
+            // The sender is kept until it was used.
             Ok(Err(_)) | Err(_) => Err(Problem::NoInstance(timeout)),
         }
     }
 
-    /// How long the queue has been full; zero when it is not.
+    /// How long the queue has been refusing requests; zero when it does not.
     pub(super) fn saturated_for(&self) -> Duration {
+        let flows = self.0.lock();
         // Nobody waits where an instance is free; without requests nothing else would notice.
-        if self.instances.available_permits() > 0 {
-            self.saturation.shrank(0, self.slots.most());
+        if flows.free() > 0 {
+            self.0.saturation.shrank(0, self.0.limits.waiting);
         }
-        self.saturation.lasted()
+        drop(flows);
+        self.0.saturation.lasted()
+    }
+}
+
+impl Shared {
+    fn check_room(&self, flows: &Flows, flow: &Flow, deadline: Instant) -> Result<(), Problem> {
+        if flows.has_room_for(flow) {
+            return Ok(());
+        }
+        flows.check_place(flow).map_err(|refusal| self.refused(refusal))?;
+        let now = Instant::now();
+        let wait = flows.expected_wait(flow, now);
+        if wait.in_queue > self.limits.target {
+            self.saturation.refused();
+            return Err(Problem::WaitTooLong(wait.in_queue));
+        }
+        // A quarter of the time is kept in reserve, since requests differ in the work that they need.
+        let left = deadline.saturating_duration_since(now) / 4 * 3;
+        if wait.until_end > left { Err(Problem::DeadlineUnreachable(wait.until_end)) } else { Ok(()) }
     }
 
-    fn refuse(&self) -> Problem {
+    fn refused(&self, Refusal::QueueFull: Refusal) -> Problem {
         self.saturation.refused();
-        Problem::QueueFull(self.slots.most())
+        Problem::QueueFull(self.limits.waiting)
+    }
+
+    /// Notes that something has left the queue. Where the expected wait bounds the queue before its length does, that
+    /// is when it ends to be saturated.
+    fn shrank(&self, flows: &Flows) {
+        self.saturation.shrank(flows.waiting(), self.limits.waiting);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Flows> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for InstancePermit {
+    fn drop(&mut self) {
+        self.queue.lock().release(&self.flow);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut flows = self.queue.lock();
+        // Nothing is granted while the queue is locked.
+        match self.granted.try_recv() {
+            Ok(Ok(())) => flows.release(&self.flow),
+            Ok(Err(_)) => {}
+            Err(_) => flows.leave(&self.flow, self.ticket),
+        }
+        self.queue.shrank(&flows);
     }
 }

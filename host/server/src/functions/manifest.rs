@@ -8,6 +8,7 @@ mod static_response;
 mod syntax;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Component {
     pub timeout: Option<Duration>,
     /// Its limit of linear memory in bytes, instead of the server's.
     pub memory: Option<usize>,
+    /// The most instances that it may have at the same time.
+    pub max_instances: Option<NonZeroUsize>,
     /// The requests that need no API key.
     pub public: Vec<PublicRoute>,
 }
@@ -203,6 +206,7 @@ impl ComponentTable {
                 .map(|time| parse_duration(&time).with_context(|| format!("timeout = \"{time}\"")))
                 .transpose()?,
             memory: memory.map(ByteSize::bytes),
+            max_instances: tool.max_instances,
             public: tool.public.iter().map(|public| public.parse()).collect::<Result<_>>().context("public")?,
         })
     }
@@ -297,13 +301,14 @@ mod tests {
         let app = parse(&format!(
             "{HTTP}[component.c]\nsource = \"c.wasm\"\nallowed_outbound_hosts = []\nenvironment = {{ A = \"1\" }}\n\
              files = [{{ source = \"/tmp\", destination = \"/model\" }}]\n[component.c.build]\ncommand = \"make\"\n\
-             [component.c.tool.modelfn]\nmodels = [\"m\"]\ntimeout = \"2s\"\nmemory = \"64MiB\"\npublic = [\"GET /\"]\n[component.c.tool.other]\nx = 1\n"
+             [component.c.tool.modelfn]\nmodels = [\"m\"]\ntimeout = \"2s\"\nmemory = \"64MiB\"\nmax_instances = 3\npublic = [\"GET /\"]\n[component.c.tool.other]\nx = 1\n"
         ))
         .unwrap();
         let component = &app.components["c"];
         assert_eq!(component.source, Path::new("/srv/c.wasm"));
         assert_eq!(component.files, [(PathBuf::from("/tmp"), "/model".to_owned())]);
         assert_eq!((component.timeout, component.memory), (Some(Duration::from_secs(2)), Some(64 << 20)));
+        assert_eq!(component.max_instances, NonZeroUsize::new(3));
         assert!(!component.allow_load);
         assert_eq!(component.public, ["GET /".parse().unwrap()]);
         assert_eq!(app.models(), ["m"]);
@@ -341,6 +346,7 @@ mod tests {
             (format!("{component}files = [{{ source = \"nowhere\", destination = \"/x\" }}]"), "is not a folder"),
             (format!("{component}[component.c.tool.modelfn]\nmodel = \"m\""), "unknown field `model`"),
             (format!("{component}[component.c.tool.modelfn]\nmemory = \"lots\""), "memory = \"lots\""),
+            (format!("{component}[component.c.tool.modelfn]\nmax_instances = 0"), "nonzero"),
             (format!("{component}[component.c.tool.modelfn]\npublic = [\"/\"]"), "is no method and path"),
             (
                 format!("{HTTP}[component.c]\nsource = {{ url = \"https://a/c.wasm\", digest = \"sha256:00\" }}"),

@@ -15,6 +15,7 @@ pub struct Admission {
     rejections: Family<RejectionLabels, Counter>,
     waiting: Gauge,
     bodies: Gauge,
+    memory: Gauge,
     received: Counter,
     sent: Counter,
     by_key: Family<KeyLabels, Counter>,
@@ -44,6 +45,8 @@ pub enum Rejection {
     BodiesFull,
     /// The heads of a connection's requests, or of all requests, take as much memory as they may.
     HeadsFull,
+    /// All memory that requests may take together is reserved.
+    MemoryFull,
     /// The queue for instances is full.
     WaitingFull,
     /// The requests in the queue for instances leave this one too little time before its deadline.
@@ -98,15 +101,17 @@ impl HeldBytes {
         self.bytes += bytes;
     }
 
-    /// Subtracts all bytes that were added.
-    pub fn release(&mut self) {
-        self.gauge.dec_by(std::mem::take(&mut self.bytes));
+    /// Subtracts bytes that were added before.
+    pub fn remove(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).min(self.bytes);
+        self.gauge.dec_by(bytes);
+        self.bytes -= bytes;
     }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.release();
+        self.gauge.dec_by(self.bytes);
     }
 }
 
@@ -137,6 +142,12 @@ impl Admission {
             Unit::Bytes,
             self.bodies.clone(),
         );
+        r.register_with_unit(
+            "memory_reserved",
+            "Reserved by requests: bodies, memory and tensors of guests, and responses that were not read yet",
+            Unit::Bytes,
+            self.memory.clone(),
+        );
         r.register_with_unit("request", "Received of requests' bodies", Unit::Bytes, self.received.clone());
         r.register_with_unit("response", "Handed to connections of responses' bodies", Unit::Bytes, self.sent.clone());
         r.register("key_requests", "Requests by the name of their API key, and outcome", self.by_key.clone());
@@ -156,6 +167,11 @@ impl Admission {
     /// A guard for the bytes of one body, which holds none yet.
     pub fn held(&self) -> HeldBytes {
         HeldBytes { gauge: self.bodies.clone(), bytes: 0 }
+    }
+
+    /// A guard for reserved memory, which holds none yet.
+    pub fn reserved(&self) -> HeldBytes {
+        HeldBytes { gauge: self.memory.clone(), bytes: 0 }
     }
 
     /// The counter of bytes that were received of request bodies.

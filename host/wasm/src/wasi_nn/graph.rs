@@ -26,9 +26,10 @@ impl graph::Host for State {
             return self.guest_result(Err(NnError::new(ErrorCode::Security, text)));
         }
         let bytes = builders.iter().map(Vec::len).sum();
-        if let Err(limit) = self.nn.reserve(bytes) {
-            let text = format!("a graph of {bytes} bytes is too large; graphs and tensors of a request may be {limit}");
-            return self.guest_result(Err(NnError::new(ErrorCode::TooLarge, text)));
+        let too_large =
+            |limit| format!("a graph of {bytes} bytes is too large; graphs and tensors of a request may be {limit}");
+        if let Err(error) = self.reserve(bytes, too_large)? {
+            return self.guest_result(Err(error));
         }
         let loaded = match (engine(encoding), builders.len()) {
             (Some(engine), 1) => load_graph(self.nn.registry.clone(), engine, target.into(), builders).await,

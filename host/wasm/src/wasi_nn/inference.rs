@@ -5,7 +5,6 @@ use modelfn_nn::model::{Model, ModelError};
 use modelfn_nn::tensor::{Tensor, Tensors};
 use wasmtime::component::Resource;
 
-use super::bindings::wasi::nn::errors::ErrorCode;
 use super::bindings::wasi::nn::inference;
 use super::{GuestModel, GuestResult, GuestTensor, NnError, State};
 use crate::error::InvokeError;
@@ -48,9 +47,9 @@ impl State {
     fn push_outputs(&mut self, outputs: Tensors) -> GuestResult<Vec<inference::NamedTensor>> {
         let outputs: Vec<_> = outputs.into_iter().map(|(name, tensor)| (name, GuestTensor::from(tensor))).collect();
         let bytes = outputs.iter().map(|(_, tensor)| tensor.held_bytes()).sum();
-        if let Err(limit) = self.nn.reserve(bytes) {
-            let text = format!("the outputs are {bytes} bytes; the tensors of a request may be {limit}");
-            return self.guest_result(Err(NnError::new(ErrorCode::TooLarge, text)));
+        let too_large = |limit| format!("the outputs are {bytes} bytes; the tensors of a request may be {limit}");
+        if let Err(error) = self.reserve(bytes, too_large)? {
+            return self.guest_result(Err(error));
         }
         let mut pushed = Vec::with_capacity(outputs.len());
         for (name, tensor) in outputs {

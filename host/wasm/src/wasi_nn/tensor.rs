@@ -6,7 +6,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::wasi::nn::errors::ErrorCode;
 use super::bindings::wasi::nn::tensor::{self, TensorType};
-use super::{NnError, State};
+use super::{NnError, State, Unreserved};
 use crate::error::InvokeError;
 
 /// The resource `tensor`. Whether its shape and data agree is checked only when it becomes the input of a computation.
@@ -50,11 +50,12 @@ impl tensor::HostTensor for State {
     fn new(&mut self, shape: Vec<u32>, dtype: TensorType, data: Vec<u8>) -> wasmtime::Result<Resource<GuestTensor>> {
         let tensor = GuestTensor { shape, dtype, data: data.into() };
         let bytes = tensor.held_bytes();
-        self.nn.reserve(bytes).map_err(|limit| {
+        self.nn.reserve(bytes).map_err(|unreserved| match unreserved {
             // A constructor can return no error to the guest, so the guest traps.
-            InvokeError::OutOfMemory(format!(
+            Unreserved::Limit(limit) => InvokeError::OutOfMemory(format!(
                 "another tensor of {bytes} bytes would exceed the {limit} bytes that the tensors of a request may be"
-            ))
+            )),
+            Unreserved::MemoryFull(full) => full.into(),
         })?;
         Ok(self.table.push(tensor)?)
     }

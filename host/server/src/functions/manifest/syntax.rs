@@ -2,6 +2,7 @@
 //! keeps the keys that it doesn't know in `rest`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -101,6 +102,7 @@ pub(crate) struct ToolSettings {
     pub(crate) allow_load: bool,
     pub(crate) timeout: Option<String>,
     pub(crate) memory: Option<String>,
+    pub(crate) max_instances: Option<NonZeroUsize>,
     pub(crate) digest: Option<String>,
     pub(crate) public: Vec<String>,
 }

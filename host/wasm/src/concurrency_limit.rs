@@ -57,7 +57,12 @@ impl ConcurrencyLimit {
 impl Permit {
     /// Takes so many units more. Returns whether there were as many; otherwise nothing changes.
     pub fn try_grow(&mut self, units: usize) -> bool {
-        let most = self.gate.most.load(Ordering::Relaxed);
+        self.try_grow_within(units, usize::MAX)
+    }
+
+    /// The same within a lower limit: not more than `most` units may be in use then.
+    pub fn try_grow_within(&mut self, units: usize, most: usize) -> bool {
+        let most = self.gate.most.load(Ordering::Relaxed).min(most);
         let grown = |in_use: usize| in_use.checked_add(units).filter(|&sum| sum <= most);
         let taken = self.gate.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
         if taken {
@@ -66,9 +71,11 @@ impl Permit {
         taken
     }
 
-    /// Gives all units back.
-    pub fn release(&mut self) {
-        self.gate.in_use.fetch_sub(std::mem::take(&mut self.units), Ordering::Relaxed);
+    /// Gives so many units back, at most all that it holds.
+    pub fn shrink(&mut self, units: usize) {
+        let units = units.min(self.units);
+        self.units -= units;
+        self.gate.in_use.fetch_sub(units, Ordering::Relaxed);
     }
 
     /// Units that this permit holds.
@@ -79,7 +86,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.release();
+        self.shrink(usize::MAX);
     }
 }
 
@@ -95,11 +102,13 @@ mod tests {
         drop(permits);
         let mut permit = limit.empty_permit();
         assert!(permit.try_grow(2) && !permit.try_grow(1) && !permit.try_grow(usize::MAX) && permit.units() == 2);
+        permit.shrink(1);
+        assert_eq!((limit.in_use(), permit.units()), (1, 1));
+        assert!(permit.try_grow(1));
+        permit.shrink(usize::MAX);
+        assert!(limit.in_use() == 0 && permit.try_grow(2));
         limit.set_most(1);
         assert_eq!((limit.in_use(), limit.most()), (2, 1));
-        permit.release();
-        assert_eq!((limit.in_use(), permit.units()), (0, 0));
-        assert!(permit.try_grow(1));
         drop(permit);
         assert!(limit.try_acquire().is_some() && limit.in_use() == 0);
     }
