@@ -30,6 +30,37 @@ impl Input {
     }
 }
 
+fn text(text: &str) -> Input {
+    Input { path: String::new(), json_length: None, body: text.as_bytes().to_vec() }
+}
+
+/// Cards of this repository.
+pub(crate) fn card_seeds() -> Vec<Input> {
+    vec![
+        text(include_str!("../../models/efficientnet-lite0-int8/model.toml")),
+        text(include_str!("../fixtures/models/cifar10/model.toml")),
+        text(
+            "name = \"m\"\ndescription = \"\"\nlicense = \"MIT\"\nsource = \"\"\ngraph = { file = \"g\", engine = \"fake\" }\n\
+             inputs = [{ name = \"x\", dtype = \"I64\", shape = [-1, 4] }]\noutputs = [{ name = \"y\", dtype = \"BF16\", shape = [] }]\n",
+        ),
+    ]
+}
+
+/// Manifests whose files need not be there to be checked.
+pub(crate) fn manifest_seeds() -> Vec<Input> {
+    let head = "spin_manifest_version = 2\n[application]\nname = \"a\"\n";
+    [
+        "[[trigger.http]]\nroute = \"/:a/b/...\"\ncomponent = \"c\"\n[component.c]\nsource = \"c.wasm\"\nallowed_outbound_hosts = []\n\
+         [component.c.tool.modelfn]\nmodels = [\"m\"]\ntimeout = \"2s\"\nmemory = \"128MiB\"\npublic = [\"GET /\", \"POST /:x/...\"]\n",
+        "[[trigger.http]]\nroute = \"/x\"\ncomponent = { static_response = { status_code = 404, headers = { a = \"b\" }, body = \"no\" } }\n",
+        "[[trigger.http]]\nroute = \"/...\"\ncomponent = \"c\"\nexecutor = { type = \"spin\" }\n[component.c]\n\
+         source = { url = \"file:///c.wasm\", digest = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\" }\n\
+         files = [{ source = \"/\", destination = \"/m\" }]\nenvironment = { A = \"1\" }\n",
+    ]
+    .map(|rest| text(&format!("{head}{rest}")))
+    .into()
+}
+
 /// Requests as curl and the clients of KServe and Triton send them.
 pub(crate) fn seeds() -> Vec<Input> {
     let infer = "/v2/models/m/infer";

@@ -1,8 +1,8 @@
-//! A fuzzer of the parsers of the Open Inference Protocol, which mutates requests as clients send them.
+//! A fuzzer of what reads requests below `/v2`, cards and manifests, which mutates valid ones.
 //!
-//! `make fuzz` runs it for FUZZ_SECONDS (60) with the seed FUZZ_SEED (the time). It checks that nothing panics, and
-//! that tensors are parsed as the request describes them. Inputs that fail are written to `target/fuzz/`, and
-//! `FUZZ_INPUT=<file>` tries one of them again.
+//! `make fuzz` runs it for FUZZ_SECONDS (60) with the seed FUZZ_SEED (the time) for each FUZZ_TARGET: `infer` (the
+//! default), `card` and `manifest`. It checks that nothing panics, and that tensors are parsed as the request describes
+//! them. Inputs that fail are written to `target/fuzz/`, and `FUZZ_INPUT=<file>` tries one of them again.
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "its output is its result, and it ends where it stands")]
 
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::input::Input;
 use self::random::Random;
+use self::targets::Target;
 
 /// Rounds between two readings of the clock.
 const ROUNDS: u64 = 1000;
@@ -31,23 +32,25 @@ const MAX_CHANGES: usize = 12;
 const MAX_KEPT: usize = 2000;
 
 fn main() -> ExitCode {
+    let name = std::env::var("FUZZ_TARGET").unwrap_or_else(|_| "infer".to_owned());
+    let target = Target::named(&name).expect("FUZZ_TARGET is infer, card or manifest");
     if let Ok(path) = std::env::var("FUZZ_INPUT") {
         let input = Input::read(&std::fs::read(&path).expect("FUZZ_INPUT names a file that can be read"));
-        println!("{path}: {:?}", targets::run(&input));
+        println!("{path}: {:?}", target.run(&input));
         return ExitCode::SUCCESS;
     }
     let seconds = number("FUZZ_SECONDS").unwrap_or(60);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = number("FUZZ_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()) ^ since.as_secs());
-    println!("fuzz: {seconds} s from FUZZ_SEED={seed}");
-    fuzz(Duration::from_secs(seconds), Random::new(seed))
+    println!("fuzz: {name} for {seconds} s from FUZZ_SEED={seed}");
+    fuzz(target, Duration::from_secs(seconds), Random::new(seed))
 }
 
-fn fuzz(time: Duration, mut random: Random) -> ExitCode {
+fn fuzz(target: Target, time: Duration, mut random: Random) -> ExitCode {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz");
-    let mut kept = input::seeds();
+    let mut kept = target.seeds();
     let (seeds, mut kinds) = (kept.len(), HashSet::new());
-    assert!(kept.iter().all(|seed| targets::run(seed).taken), "each seed is right as it is");
+    assert!(kept.iter().all(|seed| target.run(seed).taken), "each seed is right as it is");
     let (started, mut executions, mut taken, mut slowest) = (Instant::now(), 0_u64, 0_u64, Duration::ZERO);
     while started.elapsed() < time {
         for _ in 0..ROUNDS {
@@ -58,10 +61,10 @@ fn fuzz(time: Duration, mut random: Random) -> ExitCode {
                 mutate::change(&mut input, other, &mut random);
             }
             let before = Instant::now();
-            let result = catch_unwind(AssertUnwindSafe(|| targets::run(&input)));
+            let result = catch_unwind(AssertUnwindSafe(|| target.run(&input)));
             let elapsed = before.elapsed();
             if result.is_ok() && elapsed > slowest {
-                slowest = slowest.max(elapsed.min(again(&input)));
+                slowest = slowest.max(elapsed.min(again(target, &input)));
             }
             executions += 1;
             match result {
@@ -94,9 +97,9 @@ fn fuzz(time: Duration, mut random: Random) -> ExitCode {
 }
 
 /// Runs `input` once more and measures how long it takes.
-fn again(input: &Input) -> Duration {
+fn again(target: Target, input: &Input) -> Duration {
     let before = Instant::now();
-    targets::run(input);
+    target.run(input);
     before.elapsed()
 }
 

@@ -63,6 +63,19 @@ const WORDS: &[&str] = &[
     "\\",
     "\u{e9}",
     "\u{feff}",
+    "NaN",
+    "-Infinity",
+    // Of cards and manifests.
+    "=",
+    "\n",
+    ".",
+    "...",
+    "/",
+    "shape",
+    "inputs",
+    "route",
+    "component",
+    "source",
 ];
 
 /// Lengths that a header may claim.

@@ -1,15 +1,29 @@
 //! The parsers under test, and what must be true of all that they accept.
+//!
+//! [`Target::Infer`] reads requests below `/v2`, [`Target::Card`] the file `model.toml`, [`Target::Manifest`]
+//! `spin.toml`. The latter two take the body of an input and nothing else.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use modelfn_card::Card;
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec};
+use modelfn_server::functions::manifest::App;
 use modelfn_server::oip::classification::{Classes, Top};
 use modelfn_server::oip::rest::endpoint::Endpoint;
 use modelfn_server::oip::rest::request::{self, InferRequest};
 
-use crate::input::Input;
+use crate::input::{self, Input};
+
+/// What is fuzzed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    Infer,
+    Card,
+    Manifest,
+}
 
 /// The outcome of an input.
 #[derive(Debug)]
@@ -33,8 +47,66 @@ static SIGNATURES: LazyLock<[Signature; 2]> = LazyLock::new(|| {
     ]
 });
 
-/// Panics if something is accepted that must not be.
-pub(crate) fn run(input: &Input) -> Run {
+impl Target {
+    /// The target of this name.
+    pub(crate) fn named(name: &str) -> Option<Target> {
+        match name {
+            "infer" => Some(Target::Infer),
+            "card" => Some(Target::Card),
+            "manifest" => Some(Target::Manifest),
+            _ => None,
+        }
+    }
+
+    /// Valid inputs to start from.
+    pub(crate) fn seeds(self) -> Vec<Input> {
+        match self {
+            Target::Infer => input::seeds(),
+            Target::Card => input::card_seeds(),
+            Target::Manifest => input::manifest_seeds(),
+        }
+    }
+
+    /// Panics if something is accepted that must not be.
+    pub(crate) fn run(self, input: &Input) -> Run {
+        match self {
+            Target::Infer => infer(input),
+            Target::Card => card(&String::from_utf8_lossy(&input.body)),
+            Target::Manifest => manifest(&String::from_utf8_lossy(&input.body)),
+        }
+    }
+}
+
+fn card(text: &str) -> Run {
+    match Card::parse(text) {
+        Ok(card) => {
+            for spec in card.inputs.iter().chain(&card.outputs) {
+                assert!(!spec.describe(DType::name).is_empty() && spec.smallest_shape().len() == spec.shape.len());
+            }
+            let kind = format!("{} {} {}", card.inputs.len(), card.outputs.len(), card.takes_batches());
+            Run { taken: true, kind }
+        }
+        Err(error) => Run { taken: false, kind: said(&error.to_string()) },
+    }
+}
+
+fn manifest(text: &str) -> Run {
+    match App::parse(text, Path::new("/")) {
+        Ok(app) => {
+            assert!(!app.routes.is_empty(), "nothing would be served");
+            for (route, _) in &app.routes {
+                for path in ["/", "/a", "/a/b/", "//", "/%2f"] {
+                    let rest = route.matches(path).map_or("", |found| found.rest);
+                    assert!(path.ends_with(rest), "{route} leaves {rest} of {path}");
+                }
+            }
+            Run { taken: true, kind: format!("{} {}", app.routes.len(), app.components.len()) }
+        }
+        Err(error) => Run { taken: false, kind: said(&format!("{error:#}")) },
+    }
+}
+
+fn infer(input: &Input) -> Run {
     let path = Endpoint::parse(&input.path).is_ok();
     let body = Bytes::copy_from_slice(&input.body);
     let read =

@@ -26,20 +26,21 @@ async fn connections_beyond_the_limit_wait_until_one_is_not_busy() {
     read_hello(&mut second);
 }
 
-/// What a client can leave a connection in without computing anything.
-const UNUSED: &[(&str, &[u8])] = &[
-    ("nothing", b""),
-    ("half a head", b"GET /hello HTTP/1.1\r\nhost: it\r\n"),
-    ("a preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
-    ("half a body", b"POST /echo HTTP/1.1\r\nhost: it\r\ncontent-length: 9\r\n\r\nhalf"),
-    ("half a body below /v2", b"POST /v2/models/m/infer HTTP/1.1\r\nhost: it\r\ncontent-length: 9\r\n\r\nhalf"),
-    ("a response that is not read", b"GET /stream?bytes=1000000000 HTTP/1.1\r\nhost: it\r\n\r\n"),
+/// What a client can leave a connection in without computing anything: nothing said, half a head, a preface of HTTP/2,
+/// half a body for a function and for a model, and a response that it does not read.
+const UNUSED: [&[u8]; 6] = [
+    b"",
+    b"GET /hello HTTP/1.1\r\nhost: it\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    b"POST /echo HTTP/1.1\r\nhost: it\r\ncontent-length: 9\r\n\r\nhalf",
+    b"POST /v2/models/m/infer HTTP/1.1\r\nhost: it\r\ncontent-length: 9\r\n\r\nhalf",
+    b"GET /stream?bytes=1000000000 HTTP/1.1\r\nhost: it\r\n\r\n",
 ];
 
 /// All times are so long that only the newcomer itself can end the others.
 #[tokio::test]
 async fn a_newcomer_takes_the_place_of_whoever_is_slow_or_idle() {
-    for (what, said) in UNUSED {
+    for said in UNUSED {
         let setup = Setup::probe("").fake_model("m", "dtype = \"U8\", shape = [-1]", ("compute = \"echo\"", ""));
         let server =
             setup.args(&["--max-connections", "2", "--header-timeout", "1h", "--request-timeout", "1h"]).start();
@@ -50,8 +51,8 @@ async fn a_newcomer_takes_the_place_of_whoever_is_slow_or_idle() {
         });
         server.wait_for_metric("modelfn_connections", |n| n > 1.5).await;
         get_hello(&mut server.connect());
-        let evicted = server.metric("modelfn_connections_closed_total{reason=\"Evicted\"}").await;
-        assert!(evicted >= 1.0, "{what}");
+        let evicted = "modelfn_connections_closed_total{reason=\"Evicted\"}";
+        server.wait_for_metric(evicted, |times| times > 0.5).await;
         drop(unused);
     }
 }

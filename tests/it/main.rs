@@ -26,6 +26,7 @@ mod limits;
 mod log;
 mod connections;
 mod http;
+mod http_fuzz;
 mod keys;
 mod inference;
 mod tensors;

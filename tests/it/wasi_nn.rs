@@ -117,6 +117,7 @@ async fn an_input_that_does_not_fit_is_refused_by_name() {
         ("shape=4", ["input 'x'", "FP32 [4]", wants]),
         ("shape=1,4,1", ["input 'x'", "FP32 [1, 4, 1]", wants]),
         ("shape=&bytes=4", ["input 'x'", "FP32 []", wants]),
+        ("shape=0,5", ["input 'x'", "FP32 [0, 5]", wants]),
         ("shape=1,4&bytes=15", ["input 'x'", "16 bytes", "15 bytes"]),
         ("shape=1,4&bytes=17", ["input 'x'", "16 bytes", "17 bytes"]),
         ("shape=1,4&bytes=0", ["input 'x'", "16 bytes", "0 bytes"]),

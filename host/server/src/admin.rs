@@ -7,8 +7,8 @@
 //! - `POST /reload`: manifest, components and models are read again, as by SIGHUP.
 //! - `POST /v2/repository/models/{model}/load`: one model is read again, as Triton's model repository has it.
 //!
-//! The response to a reload comes when it is done: `{"error": "..."}` and 400 when it was refused and nothing changed. A
-//! `POST` needs the header `X-Modelfn-Admin: 1`, see [`cross_site`].
+//! The response to a reload comes when it is done: `{"error": "..."}` and 400 when it was refused and nothing changed.
+//! A `POST` needs the header `X-Modelfn-Admin: 1`, see [`cross_site`].
 
 mod cross_site;
 
@@ -40,19 +40,19 @@ const MAX_HEAD: usize = 16 << 10;
 
 /// A request to read files again.
 pub struct Reload {
-    /// Of this model only.
+    /// The one model to load again; `None` loads everything again.
     pub model: Option<String>,
-    /// Where the outcome goes: a sentence for people, either way.
+    /// Receives the outcome: a sentence for people, whether it succeeded or failed.
     pub reply: oneshot::Sender<Result<String, String>>,
 }
 
-/// What the admin port speaks of.
+/// What the admin port shows and changes.
 pub struct Admin {
-    /// What `/metrics` shows.
+    /// Shown by `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// What `/readyz` shows.
+    /// Shown by `/readyz`.
     pub readiness: Arc<Readiness>,
-    /// Who reloads, one at a time. Its capacity bounds the requests that wait.
+    /// Takes requests to reload, which are served one at a time. Its capacity bounds those that wait.
     pub reloads: mpsc::Sender<Reload>,
 }
 
@@ -75,7 +75,7 @@ pub fn spawn(listener: std::net::TcpListener, admin: Admin) -> std::io::Result<(
     Ok(())
 }
 
-/// What the connections of the admin port may take. Probes and scrapes are few and short.
+/// The limits of connections to the admin port. Probes and scrapes are few and short.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
     per_address: None,
@@ -141,7 +141,7 @@ impl Admin {
         }
     }
 
-    /// Everything, or the model of this name, which is percent-encoded.
+    /// Reloads everything, or the model of this percent-encoded name.
     async fn reload(&self, model: Option<&str>) -> Response<Full<Bytes>> {
         let model = match model.map(decode).transpose() {
             Ok(model) => model.map(Cow::into_owned),

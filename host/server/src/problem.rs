@@ -43,10 +43,10 @@ pub enum Problem {
     /// The request's API key is none of those that are valid.
     #[error("this API key is not valid here")]
     WrongKey,
-    /// The key's name has so many requests in flight, and may not have more.
+    /// The key's name has this many requests in flight, and may not have more.
     #[error("{0} requests with keys of this name are in flight, which is their share; try again in a moment")]
     KeyShare(usize),
-    /// The header of this name has no time in it.
+    /// The value of this header is no time.
     #[error("the header {0} must be a time above zero, such as 2s or 500ms (grpc-timeout: 2S or 500m)")]
     BadTimeout(&'static str),
     /// The body is above the limit.
@@ -85,7 +85,7 @@ pub enum Problem {
     /// The wait for an instance would be longer than is wanted of any request.
     #[error("a request would wait about {0:?} for an instance")]
     WaitTooLong(Duration),
-    /// What waits already takes too much of the request's time.
+    /// The requests that wait already leave this one too little time.
     #[error("the requests ahead take about {0:?}, which leaves too little time for this one")]
     DeadlineUnreachable(Duration),
     /// Waiting for an instance took until the deadline.
@@ -97,7 +97,7 @@ pub enum Problem {
     /// The Open Inference Protocol has no such path.
     #[error("the Open Inference Protocol has no {0}")]
     NoEndpoint(String),
-    /// The path is right, the method is not. Has the right ones.
+    /// The path does not take this method. Has the methods that it takes.
     #[error("this path wants one of these methods: {0}")]
     Method(&'static str),
     /// No model has this name.
@@ -309,7 +309,7 @@ fn respond(status: StatusCode, kind: &'static str, document: &impl serde::Serial
     response
 }
 
-/// For errors whose own text is fit for the public.
+/// Makes a sentence of an error's text.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|c| c.to_ascii_uppercase());

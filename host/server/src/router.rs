@@ -1,7 +1,7 @@
 //! (method, path) to handler: what is below `/v2`, then the routes of the manifest, the most specific first.
 //!
-//! A guest learns what its route left of the path from `spin-path-info`, as under Spin, so that one component
-//! can be mounted anywhere. Such headers from a client are removed.
+//! A guest learns from headers how its path was matched, as under Spin, so that one component can be mounted anywhere.
+//! Such headers from a client are removed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use modelfn_wasm::function::Function;
 /// Headers that only the host may set.
 const PREFIX: &str = "spin-";
 
-/// What a route left of the path.
+/// The part of the path that the route's `/...` stands for.
 static PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 
 /// The route that matched. Routes have no prefix here, so this is [`RAW_COMPONENT_ROUTE`], too.
@@ -33,7 +33,7 @@ static BASE_PATH: HeaderName = HeaderName::from_static("spin-base-path");
 static FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 static CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
-/// Who has sent a request: an extension of requests that came over a socket.
+/// The address of a request's client: an extension of requests that came over a socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 

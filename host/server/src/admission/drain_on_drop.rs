@@ -88,7 +88,12 @@ impl Drop for DrainOnDrop {
         self.turn.end();
         let rest = self.body.take().filter(|body| !self.expects_continue && !body.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(timeout(MAX_DRAIN_TIME, drain(rest, self.received.clone())));
+            let (received, turn) = (self.received.clone(), self.turn.clone());
+            runtime.spawn(async move {
+                // Until then the connection does not take what arrives for the next request.
+                let _turn = turn;
+                timeout(MAX_DRAIN_TIME, drain(rest, received)).await
+            });
         }
     }
 }

@@ -15,13 +15,13 @@ use sha2::{Digest as _, Sha256};
 
 use modelfn_artifact::digest::hex;
 
-/// More is no file of keys.
+/// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Each request is compared with all of them.
+/// The most keys of a file: each request is compared with all of them.
 const MAX_KEYS: usize = 1000;
 
-/// What scanners for leaked secrets can look for.
+/// The start of every key, which scanners for leaked secrets can look for.
 const PREFIX: &str = "mfn_";
 
 /// Bytes of a new key.
@@ -30,7 +30,7 @@ const KEY_BYTES: usize = 32;
 /// A line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose key it is.
+    /// The name of the client that has the key.
     pub name: String,
     /// The key's SHA-256.
     pub digest: [u8; 32],
@@ -102,7 +102,7 @@ fn entry(words: &[&str]) -> Result<Entry> {
     Ok(Entry { name: (*name).to_owned(), digest, max_in_flight })
 }
 
-/// Names are in logs and metrics.
+/// Checks a name, which appears in logs and metrics.
 fn check_name(name: &str) -> Result<()> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     ensure!(
@@ -133,7 +133,7 @@ fn parse_hex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// What the file keeps of a key.
+/// The digest of a key, which is what the file has of it.
 pub fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
@@ -142,7 +142,7 @@ pub fn digest(key: &[u8]) -> [u8; 32] {
 ///
 /// # Errors
 ///
-/// The system has none.
+/// The system has no random numbers.
 pub fn new_key() -> Result<String> {
     let mut bytes = [0; KEY_BYTES];
     getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("the system gives no random numbers: {e}"))?;
@@ -153,7 +153,7 @@ pub fn new_key() -> Result<String> {
 ///
 /// # Errors
 ///
-/// The name is not one.
+/// The name is not valid.
 pub fn line(name: &str, key: &str, max_in_flight: Option<NonZeroUsize>) -> Result<String> {
     check_name(name)?;
     let setting = max_in_flight.map_or_else(String::new, |n| format!(" max_in_flight={n}"));
@@ -164,7 +164,7 @@ pub fn line(name: &str, key: &str, max_in_flight: Option<NonZeroUsize>) -> Resul
 ///
 /// # Errors
 ///
-/// The file can't be written, or would not be right then.
+/// The file can't be written, or would be invalid with the line.
 pub fn append(path: &Path, line: &str) -> Result<()> {
     let before = read(path)?.unwrap_or_default();
     let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };

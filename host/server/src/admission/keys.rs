@@ -1,11 +1,12 @@
-//! Who may ask: the API keys of a file, which is read again whenever it changes.
+//! The API keys of a file, which is read again whenever it changes.
 //!
-//! - A client presents `X-API-Key: KEY` or `Authorization: Bearer KEY`; the former counts where both are there, so
-//!   that a proxy in front can have the latter for itself.
-//! - Comparing takes the same time whichever key it is, and whether it is one: the digest of what was presented is
-//!   compared with all digests, to their ends.
-//! - What a name has in flight outlives a change of the file; a broken file changes nothing. A file without keys, or
-//!   none, revokes all keys, as soon as it was seen twice: an editor empties a file before it writes it.
+//! - A client presents `X-API-Key: KEY` or `Authorization: Bearer KEY`; the former counts where both are there, so that
+//!   a proxy in front can have the latter for itself.
+//! - Comparing takes the same time for every key, valid or not: the digest of what was presented is compared with all
+//!   digests, to their ends.
+//! - The count of a name's requests in flight outlives a change of the file. A broken file changes nothing. A file that
+//!   is gone or has no keys revokes all keys once it was found so twice, since an editor empties a file before it
+//!   writes it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,10 +24,10 @@ use modelfn_telemetry::metrics::admission::KeyFile;
 
 static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// How often the file is looked at. Kubernetes takes a minute to change it; who revokes a key by hand waits.
+/// The time between two looks at the file. Somebody who revokes a key by hand waits for it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// More bytes are no key, and not worth hashing.
+/// The longest key that is hashed, in bytes. Longer ones are not valid.
 const MAX_PRESENTED: usize = 512;
 
 /// The keys that are valid now.
@@ -40,7 +41,7 @@ pub struct Keys {
 struct Seen {
     /// Its text, `None` if there was no file, or why it could not be read.
     text: Result<Option<String>, String>,
-    /// Whether it has been found without keys since. They are revoked when that is so the next time, too.
+    /// Whether the last look found no keys. If the next one finds none either, all keys are revoked.
     is_empty: bool,
 }
 
@@ -77,11 +78,11 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Whose key these headers have.
+    /// Finds the client whose key is in `headers`.
     ///
     /// # Errors
     ///
-    /// They have none, or none that is valid.
+    /// The headers have no key, or none that is valid.
     pub(crate) fn find(&self, headers: &HeaderMap) -> Result<Arc<Client>, Problem> {
         let presented = presented(headers).ok_or(Problem::NoKey)?;
         if presented.len() > MAX_PRESENTED {
@@ -104,7 +105,7 @@ impl Keys {
         }
     }
 
-    /// Does something only if the file is not as it was `seen`, so that a broken one is an error once.
+    /// Takes the keys of the file if it has changed since it was `seen`. A broken file is logged once.
     fn look(&self, seen: &mut Seen) {
         let text = key_file::read(&self.path).map_err(|e| format!("{e:#}"));
         if text == seen.text {
@@ -177,7 +178,7 @@ impl Client {
     }
 }
 
-/// Removes what no guest may see.
+/// Removes the headers that may contain a key, which no guest may see.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     headers.remove(&API_KEY);
     headers.remove(AUTHORIZATION);

@@ -1,9 +1,9 @@
 //! What is open on a connection, and how long it has waited for its client.
 //!
-//! hyper bounds neither how long a client may leave a response unread nor how long an HTTP/2 connection may be idle, and
-//! what it calls the time for a head includes the time between two requests. All of these times are kept here, and end
-//! the connection in one place, [`ConnectionActivity::ended`]. Requests that wait for a guest or a model have a deadline
-//! of their own and are not timed out here.
+//! hyper bounds neither how long a client may leave a response unread nor how long an HTTP/2 connection may be idle,
+//! and what it calls the time for a head includes the time between two requests. All of these times are kept here, and
+//! end the connection in one place, [`ConnectionActivity::ended`]. Requests that wait for a guest or a model have a
+//! deadline of their own and are not timed out here.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::limits::ConnectionLimits;
-use crate::client_turn::ClientTurn;
+use crate::client_turn::{ClientTurn, WeakTurn};
 use crate::tracked_body::{ResponseHandle, TrackedBody};
 use modelfn_telemetry::metrics::Closed;
 
@@ -33,7 +33,11 @@ struct State {
     idle_since: Instant,
     /// Since when the head of a request of HTTP/1 has been arriving. A new connection has its first head to send.
     head_since: Option<Instant>,
+    /// Since when bytes have waited for the client to make room for them: the end of a response that hyper has taken.
+    write_since: Option<Instant>,
     exchanges: Vec<Exchange>,
+    /// The latest request, whose body may still be read after its response.
+    latest: WeakTurn,
     /// Whether a response was abandoned, whose stream the client has not ended.
     has_abandoned: bool,
     /// The number of the next exchange.
@@ -70,7 +74,9 @@ impl ConnectionActivity {
             is_http2: false,
             idle_since: now,
             head_since: Some(now),
+            write_since: None,
             exchanges: Vec::new(),
+            latest: WeakTurn::default(),
             has_abandoned: false,
             next: 0,
             heads: 0,
@@ -89,9 +95,17 @@ impl ConnectionActivity {
     /// Bytes have arrived. Between two requests they are the start of a head.
     pub(super) fn received(&self) {
         let mut state = self.lock();
-        if !state.is_http2 && state.exchanges.is_empty() {
+        if !state.is_http2 && state.exchanges.is_empty() && state.latest.is_over() {
             state.head_since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// A write waits for the client to read, or goes on.
+    pub(super) fn write_is_pending(&self, is_pending: bool) {
+        let mut state = self.lock();
+        state.write_since = is_pending.then(Instant::now);
+        // Whoever has just read the end of a response is not idle for long.
+        state.idle_since = Instant::now();
     }
 
     /// Whether a request or a response of HTTP/1 is open.
@@ -107,6 +121,7 @@ impl ConnectionActivity {
         let number = state.next;
         state.next += 1;
         state.head_since = None;
+        state.latest = turn.downgrade();
         state.heads += head;
         state.exchanges.push(Exchange { number, step: Step::Request(turn.clone()) });
         OpenExchange { connection: self.clone(), number, turn, head }
@@ -117,8 +132,8 @@ impl ConnectionActivity {
         self.lock().heads
     }
 
-    /// Resolves when the client has taken longer than `limits` allow, or the connection was evicted. In HTTP/2 responses
-    /// that the client has left alone for too long are abandoned one by one, and other requests go on.
+    /// Resolves when the client has taken longer than `limits` allow, or the connection was evicted. In HTTP/2
+    /// responses that the client has left alone for too long are abandoned one by one, and other requests go on.
     pub(crate) async fn ended(&self, limits: ConnectionLimits) -> Closed {
         loop {
             let check_at = match self.check(limits) {
@@ -143,7 +158,8 @@ impl ConnectionActivity {
             state.has_abandoned = true;
             state.idle_since = now;
         }
-        let (is_idle, head_since, idle_since) = (state.exchanges.is_empty(), state.head_since, state.idle_since);
+        let is_idle = state.exchanges.is_empty() && state.write_since.is_none();
+        let (head_since, idle_since) = (state.head_since, state.idle_since);
         let (is_http2, has_abandoned) = (state.is_http2, state.has_abandoned);
         let oldest = state.exchanges.iter().filter_map(Exchange::response_since).min();
         drop(state);
@@ -171,12 +187,12 @@ impl ConnectionActivity {
     /// Whether this connection may be closed for another one.
     pub(super) fn spare(&self) -> Option<Spare> {
         let state = self.lock();
-        if state.exchanges.is_empty() {
+        if state.exchanges.is_empty() && state.write_since.is_none() {
             let since = state.head_since.unwrap_or(state.idle_since);
             return (since.elapsed() >= MIN_IDLE).then_some(Spare::Idle(since));
         }
         let since = state.exchanges.iter().map(Exchange::since).collect::<Option<Vec<_>>>()?;
-        let latest = since.into_iter().max()?;
+        let latest = since.into_iter().chain(state.write_since).max()?;
         (latest.elapsed() >= MIN_WAIT).then_some(Spare::Waiting(latest))
     }
 
@@ -294,6 +310,21 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_a_body_is_no_head() {
+        let activity = ConnectionActivity::new();
+        let request = activity.request(0);
+        let drained = request.turn();
+        drop(request);
+        activity.received();
+        activity.age(LIMITS.header_timeout);
+        assert!(activity.check(LIMITS).is_ok());
+        drop(drained);
+        activity.received();
+        activity.age(LIMITS.header_timeout);
+        assert!(matches!(activity.check(LIMITS), Err(Closed::SlowHead)));
+    }
+
+    #[test]
     fn a_connection_is_spared_while_something_computes_on_it() {
         let activity = ConnectionActivity::new();
         assert_eq!(activity.spare(), None, "its client is about to send something");
@@ -307,6 +338,20 @@ mod tests {
         drop(request);
         activity.age(MIN_IDLE);
         assert!(activity.spare() < Some(Spare::Waiting(Instant::now())), "idle ones are closed first");
+    }
+
+    #[test]
+    fn the_end_of_a_response_that_is_still_written_is_not_idle() {
+        let activity = ConnectionActivity::new();
+        drop(activity.request(0));
+        activity.write_is_pending(true);
+        activity.age(LIMITS.idle);
+        assert_eq!(activity.spare(), None, "its client may be about to read");
+        assert!(activity.check(LIMITS).is_ok(), "the stream bounds the write itself");
+        activity.write_is_pending(false);
+        assert!(activity.check(LIMITS).is_ok(), "it is idle from here on");
+        activity.age(LIMITS.idle);
+        assert!(matches!(activity.check(LIMITS), Err(Closed::Idle)));
     }
 
     #[test]

@@ -65,10 +65,13 @@ impl<S> TimeoutStream<S> {
     /// A write that is pending may stay so for `stall`; any progress starts anew.
     fn note_write<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = false;
+            if std::mem::take(&mut self.stalled) {
+                self.activity.write_is_pending(false);
+            }
             return written;
         }
         if !std::mem::replace(&mut self.stalled, true) {
+            self.activity.write_is_pending(true);
             self.stalled_by.as_mut().reset(Instant::now() + self.stall);
         }
         ready!(self.stalled_by.as_mut().poll(cx));

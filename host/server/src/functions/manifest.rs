@@ -1,8 +1,8 @@
-//! The application: `spin.toml`, the Spin manifest (version 2), as far as this host goes with it.
+//! The application: `spin.toml`, the Spin manifest (version 2), as far as this host supports it.
 //!
-//! What the host doesn't support is refused by name: a manifest never means less here than it says. Settings
-//! that only this host knows stand where the format has room for them: `[component.<id>.tool.modelfn]`.
-//! Format: <https://spinframework.dev/manifest-reference>.
+//! What the host doesn't support is refused by name, so that no part of a manifest is silently ignored. Settings that
+//! only this host knows stand in the table that the format has for them: `[component.<id>.tool.modelfn]`. Format:
+//! <https://spinframework.dev/manifest-reference>.
 
 mod static_response;
 mod syntax;
@@ -26,9 +26,9 @@ use crate::units::{ByteSize, parse_duration};
 pub struct App {
     /// `application.name`.
     pub name: String,
-    /// In the order of the manifest.
+    /// The routes and their handlers, in the order of the manifest.
     pub routes: Vec<(Route, Handler)>,
-    /// By id.
+    /// The components by id.
     pub components: BTreeMap<String, Component>,
 }
 
@@ -37,7 +37,7 @@ pub struct App {
 pub enum Handler {
     /// The component of this id.
     Component(String),
-    /// Always the same.
+    /// A response that is always the same.
     Static(StaticResponse),
 }
 
@@ -56,13 +56,13 @@ pub struct Component {
     pub models: Vec<String>,
     /// Whether it may load graphs from its own bytes.
     pub allow_load: bool,
-    /// Instead of the server's.
+    /// Its timeout, instead of the server's.
     pub timeout: Option<Duration>,
-    /// Instead of the server's; bytes.
+    /// Its limit of linear memory in bytes, instead of the server's.
     pub memory: Option<usize>,
     /// The most instances that it may have at the same time.
     pub max_instances: Option<NonZeroUsize>,
-    /// What needs no API key.
+    /// The requests that need no API key.
     pub public: Vec<PublicRoute>,
 }
 
@@ -161,7 +161,7 @@ impl HttpTrigger {
     }
 }
 
-/// Component keys of Spin that this host can't honour.
+/// Keys of Spin's component table that this host does not support.
 const UNSUPPORTED: &[&str] = &[
     "allowed_http_hosts",
     "allowed_outbound_hosts",

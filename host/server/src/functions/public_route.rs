@@ -1,6 +1,6 @@
-//! What of a component needs no API key: a method and a path, such as `GET /` or `GET /static/...`.
+//! Requests of a component that need no API key: a method and a path, such as `GET /` or `GET /static/...`.
 //!
-//! The path is what the component's route leaves of it, so that a component can be mounted anywhere. `GET` is also
+//! The path is relative to the component's route, so that a component can be mounted anywhere. `GET` is also
 //! `HEAD`.
 
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub struct PublicRoute {
 }
 
 impl PublicRoute {
-    /// Whether a request is one of these. `rest` is what its route left of its path, empty for nothing.
+    /// Whether a request is one of these. `rest` is the part of its path below its route, which may be empty.
     pub fn has(&self, method: &str, rest: &str) -> bool {
         let rest = if rest.is_empty() { "/" } else { rest };
         if is_ambiguous(rest) {
@@ -28,7 +28,7 @@ impl PublicRoute {
     }
 }
 
-/// Whether a component may take a path for another one. Such a path is never public.
+/// Whether a component may read a path as another one. Such a path is never public.
 fn is_ambiguous(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let steps = path.split('/').any(|segment| segment == "." || segment == "..");

@@ -22,9 +22,9 @@ enum Segment {
 /// How a route matched a path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Match<'p> {
-    /// What `...` stood for, with its leading slash; empty when the route has no rest or nothing was left.
+    /// The part of the path that `...` stands for, with its leading slash; empty without `...` or without such a part.
     pub rest: &'p str,
-    /// What each `:name` stood for.
+    /// The segment that each `:name` stands for.
     pub names: Vec<(String, &'p str)>,
 }
 
@@ -54,7 +54,7 @@ impl Route {
     }
 }
 
-/// `/a/b` is `a` and `/b`.
+/// Splits `/a/b` into `a` and `/b`.
 fn split_first(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix('/')?;
     let end = path.find('/').unwrap_or(path.len());

@@ -43,7 +43,7 @@ static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conte
 ///
 /// # Errors
 ///
-/// The endpoint names no model that serves, or asks for a readiness that there is not.
+/// The endpoint names no model that serves, or the server or model is not ready.
 pub(crate) fn describe(inference: &Inference, endpoint: &Endpoint<'_>) -> Result<Response<Full<Bytes>>, Problem> {
     let document = match endpoint {
         Endpoint::Server => server(),

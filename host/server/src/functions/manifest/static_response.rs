@@ -6,20 +6,20 @@ use anyhow::{Result, ensure};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use serde::Deserialize;
 
-/// Headers that the host sets, or that are about the connection.
+/// Headers that the server sets, or that are about the connection.
 const NOT_THEIRS: &[HeaderName] = &[CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE];
 
 /// A response that needs no component.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticResponse {
-    /// 200 when absent.
+    /// The status, 200 when absent.
     #[serde(default = "ok")]
     pub status_code: u16,
-    /// Names and values.
+    /// The names and values of headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Text.
+    /// The body.
     #[serde(default)]
     pub body: String,
 }

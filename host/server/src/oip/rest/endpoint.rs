@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::problem::Problem;
 
-/// The path that all of them are below.
+/// The path that all endpoints are below.
 pub const ROOT: &str = "/v2";
 
 /// What a path asks for.
@@ -41,7 +41,7 @@ pub fn has(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether anybody may ask this: a balancer that does has no key.
+/// Whether a request for this path needs no key: load balancers that probe have none.
 pub(crate) fn is_public(path: &str) -> bool {
     matches!(Endpoint::parse(path), Ok(Endpoint::Live | Endpoint::Ready))
 }
@@ -114,7 +114,7 @@ impl<'p> Endpoint<'p> {
     }
 }
 
-/// A name as it is, from a path.
+/// Decodes a name of a path.
 pub(crate) fn decode(segment: &str) -> Result<Cow<'_, str>, Problem> {
     let decoded = percent_decode_str(segment).decode_utf8();
     decoded.map_err(|_| Problem::Invalid(format!("{segment} in the path is not UTF-8, percent-encoded")))

@@ -19,22 +19,23 @@ use crate::oip::classification::Top;
 use crate::problem::Problem;
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 
-/// Names of inputs that are longer are not looked for: errors repeat them.
+/// The longest name of an input, in bytes: errors repeat it.
 const MAX_NAME: usize = 256;
 
 /// The longest id of a request, in bytes: the response repeats it.
 const MAX_ID: usize = 4096;
 
-/// Axes that a tensor may have: errors repeat them, too.
+/// The most axes of a tensor: errors repeat them, too.
 const MAX_AXES: usize = 16;
 
-/// Inputs and outputs that a request may list.
+/// The most inputs, and the most outputs, that a request may list.
 const MAX_TENSORS: usize = 1024;
 
 /// An inference request.
 #[derive(Debug)]
 pub struct InferRequest {
-    /// The inputs in the request's order. Their data fill their shapes; whether they fit a model is checked by the model.
+    /// The inputs in the request's order. Their data fill their shapes; whether they fit a model is checked by the
+    /// model.
     pub inputs: Tensors,
     /// What goes into the response.
     pub wanted: Wanted,
@@ -54,7 +55,7 @@ pub struct Wanted {
 /// An output that goes into the response.
 #[derive(Debug)]
 pub struct RequestedOutput {
-    /// One of the model's.
+    /// The name of an output of the model.
     pub name: String,
     /// Whether it follows the JSON as bytes.
     pub binary: bool,
@@ -94,9 +95,9 @@ struct RequestParameters {
     binary_data_size: Option<usize>,
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
-    /// Microseconds; 0 is none.
+    /// The deadline in microseconds; 0 is none.
     timeout: Option<u64>,
-    /// Classes; 0 is the tensor itself.
+    /// The number of classes; 0 is the tensor itself.
     classification: Option<usize>,
     shared_memory_region: Option<IgnoredAny>,
 }
@@ -108,8 +109,8 @@ pub type Reserve<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
 ///
 /// # Errors
 ///
-/// [`Problem::Invalid`] with a sentence for the client, or what `reserve` says. Whether the inputs fit the model's
-/// signature is the model's to say.
+/// [`Problem::Invalid`] with a sentence for the client, or what `reserve` says. The model checks whether
+/// the inputs fit its signature.
 pub fn parse(
     body: &Bytes,
     json_length: Option<usize>,
