@@ -99,3 +99,13 @@ async fn scans_of_a_jpeg_are_bounded() {
         assert_eq!(classify(&server, long).await.status, status, "{more} scans more");
     }
 }
+
+#[tokio::test]
+async fn work_on_a_webp_is_bounded() {
+    let server = Setup::example().start();
+    // What is behind the picture counts as its data, since telling them apart is the decoder's work.
+    let padded = |bytes: usize| [fixture("webp-exif-prefix.webp"), vec![0; bytes]].concat();
+    assert_eq!(classify(&server, padded(7_000_000)).await.status, 200);
+    let problem = classify(&server, padded(8_000_000)).await.problem(413);
+    assert!(problem.contains("15 million pixels"), "{problem}");
+}
