@@ -56,8 +56,9 @@ fn check_work(info: &Info<'_>, samples_per_pixel: usize) -> Result<(), Error> {
     let cost = bytes.max(3) + if info.interlaced { 2 } else { 0 };
     let most = MAX_DECODED_BYTES / cost as u64;
     if pixels > most {
+        let kind = if info.interlaced { "an interlaced PNG" } else { "a PNG" };
         return Err(Error::too_large(format!(
-            "decoding a PNG of {width} x {height} pixels takes too long; send one of at most {most} pixels, or more if it is not interlaced"
+            "decoding {kind} of {width} x {height} pixels takes too long; send one of at most {most} pixels"
         )));
     }
     Ok(())
