@@ -21,11 +21,11 @@ from workloads import Workload
 # A sample belongs to the first phase whose pattern matches `library function`.
 PHASES = [
     ("engine", r"libonnxruntime"),
-    ("guest: resize", r"cwasm .*(fast_image_resize|resample|color)"),
-    ("guest: decode", r"cwasm .*(jpeg|zune|png|image|picture|miniz|fdeflate)"),
-    ("guest: tensor", r"cwasm .*(lay_out|preprocess)"),
-    ("guest: card", r"cwasm .*(toml|card|Card)"),
-    ("guest: answer", r"cwasm .*(serde_json|postprocess|rank|softmax|expf?\b)"),
+    ("guest: resize", r"cwasm .*modelfn_imaging::(resample|color)\b"),
+    ("guest: tensor", r"cwasm .*modelfn_imaging::preprocess\b"),
+    ("guest: decode", r"cwasm .*(modelfn_imaging|image|image_webp|png|fdeflate|gif|weezl)::"),
+    ("guest: card", r"cwasm .*(modelfn_card|toml|toml_parser|winnow|serde_core::de)\b"),
+    ("guest: answer", r"cwasm .*(serde_json|classify::postprocess|expf?\b)"),
     ("guest: memory", r"cwasm .*(memcpy|memmove|memset|alloc|malloc|free)"),
     ("guest: the rest", r"cwasm"),
     ("kernel: pages", r"kernel.*(fault|page|folio|mmap|munmap|madvise|zap|tlb|lru|memcg|vma|clear)"),

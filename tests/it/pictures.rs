@@ -99,3 +99,26 @@ async fn scans_of_a_jpeg_are_bounded() {
         assert_eq!(classify(&server, long).await.status, status, "{more} scans more");
     }
 }
+
+/// One scan of a component with few samples is little work, but the coefficients of the others have their place, too: more
+/// bytes than a guest can count.
+#[tokio::test]
+async fn coefficients_that_no_scan_brings_are_counted() {
+    let side = 46_000_u16.to_be_bytes();
+    let frame = [&[8][..], &side, &side, &[3, 1, 0x44, 0, 2, 0x11, 0, 3, 0x11, 0]].concat();
+    let segment = |marker: u8, data: &[u8]| [&[0xFF, marker, 0, data.len() as u8 + 2][..], data].concat();
+    let segments = [segment(0xDB, &[1; 65]), segment(0xC2, &frame), segment(0xDA, &[1, 2, 0, 0, 0, 0])].concat();
+    let file = [&[0xFF, 0xD8][..], &segments, &vec![0; 9 << 20], &[0xFF, 0xD9]].concat();
+    let problem = classify(&Setup::example().start(), file).await.problem(413);
+    assert!(problem.contains("96 MiB"), "{problem}");
+}
+
+#[tokio::test]
+async fn work_on_a_webp_is_bounded() {
+    let server = Setup::example().start();
+    // What is behind the picture counts as its data, since telling them apart is the decoder's work.
+    let padded = |bytes: usize| [fixture("webp-exif-prefix.webp"), vec![0; bytes]].concat();
+    assert_eq!(classify(&server, padded(7_000_000)).await.status, 200);
+    let problem = classify(&server, padded(8_000_000)).await.problem(413);
+    assert!(problem.contains("15 million pixels"), "{problem}");
+}

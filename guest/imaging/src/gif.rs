@@ -26,8 +26,8 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     let size = size(screen, frame);
     let (pixels, placed) = (usize::from(frame.width) * usize::from(frame.height), Placed::of(frame));
     check_file(size, file)?;
-    // Three samples a pixel.
-    check_size(size, 3 * u64::from(size.0) * u64::from(size.1))?;
+    // An index and three samples a pixel.
+    check_size(size, 4 * u64::from(size.0) * u64::from(size.1))?;
     if pixels == 0 {
         return Err(broken(ImageFormat::Gif, "its frame has no pixels"));
     }

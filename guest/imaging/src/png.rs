@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use image::ImageFormat;
 use image::metadata::Orientation;
-use png::{Decoder, DecodingError, Limits, Reader, Transformations};
+use png::{Decoder, DecodingError, Info, Limits, Reader, Transformations};
 
 use crate::error::Error;
 use crate::exif;
@@ -29,9 +29,7 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     let (info, samples_per_pixel) = (reader.info(), reader.output_color_type().0.samples());
     let (size, is_interlaced) = ((info.width, info.height), info.interlaced);
     check_file(size, file)?;
-    // Samples of 16 bits take time and memory, too, before they are halved.
-    let bytes = samples_per_pixel.max(info.bytes_per_pixel()) as u64;
-    check_size(size, u64::from(size.0) * u64::from(size.1) * bytes)?;
+    check_work(info, samples_per_pixel)?;
     let orientation = orientation(file);
     let mut rows = RowCollector::new(size, samples_per_pixel, window, orientation);
     if is_interlaced {
@@ -45,6 +43,25 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
         }
     }
     Ok(Picture { samples: Samples::Interleaved(rows.into_raster()), size, orientation })
+}
+
+/// Refuses what takes too much memory, or too long: a pixel counts as many bytes as it takes, in the file or in memory,
+/// and as much as RGB at least, since one sample takes as long as three. The pixels of an interlaced picture are moved,
+/// too.
+fn check_work(info: &Info<'_>, samples_per_pixel: usize) -> Result<(), Error> {
+    let (width, height) = (info.width, info.height);
+    let pixels = u64::from(width) * u64::from(height);
+    let bytes = samples_per_pixel.max(info.bytes_per_pixel());
+    check_size((width, height), pixels * bytes as u64)?;
+    let cost = bytes.max(3) + if info.interlaced { 2 } else { 0 };
+    let most = MAX_DECODED_BYTES / cost as u64;
+    if pixels > most {
+        let kind = if info.interlaced { "an interlaced PNG" } else { "a PNG" };
+        return Err(Error::too_large(format!(
+            "decoding {kind} of {width} x {height} pixels takes too long; send one of at most {most} pixels"
+        )));
+    }
+    Ok(())
 }
 
 /// All rows of a picture of seven passes.
@@ -121,5 +138,71 @@ fn refused(error: DecodingError) -> Error {
         DecodingError::LimitsExceeded => too_much("PNG"),
         DecodingError::Parameter(what) => unsupported(&format!("this kind of PNG is not read ({what})")),
         other => broken(ImageFormat::Png, &other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    const WINDOW: Window = Window { size: (8, 8), crop: 1.0 };
+
+    /// A gray picture, of black.
+    fn file(width: u32, height: u32) -> Vec<u8> {
+        let mut file = Cursor::new(Vec::new());
+        image::GrayImage::new(width, height).write_to(&mut file, ImageFormat::Png).unwrap();
+        file.into_inner()
+    }
+
+    /// The file with another byte in its header, and the checksum that goes with it.
+    fn with_header(mut file: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+        file[at] = byte;
+        let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+        let crc = file[12..29].iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step));
+        file[29..33].copy_from_slice(&(!crc).to_be_bytes());
+        file
+    }
+
+    #[test]
+    fn work_is_bounded_whatever_a_pixel_is() {
+        let padded = |width, height| [file(width, height), vec![0; 200_000]].concat();
+        assert!(decode(&padded(5700, 5700), WINDOW).is_ok());
+        let error = decode(&padded(6000, 6000), WINDOW).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge);
+        assert!(error.detail.contains("takes too long"), "{}", error.detail);
+        // Interlaced, which the data is not: the size is refused first.
+        let interlaced = |width, height| decode(&with_header(padded(width, height), 28, 1), WINDOW).unwrap_err().kind;
+        assert_eq!(interlaced(4600, 4600), ErrorKind::TooLarge);
+        assert_eq!(interlaced(4400, 4400), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn orientation_may_stand_before_the_data_or_behind_it() {
+        let whole = file(9, 5);
+        let chunk = |data: &[u8]| [&(data.len() as u32).to_be_bytes()[..], b"eXIf", data, &[0; 4]].concat();
+        let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let (head, end) = (33, whole.len() - 12);
+        for metadata in [tiff.to_vec(), [b"Exif\0\0", &tiff[..]].concat()] {
+            for at in [head, end, whole.len()] {
+                let with = [&whole[..at], &chunk(&metadata), &whole[at..]].concat();
+                assert_eq!(orientation(&with), Orientation::Rotate90, "{at}");
+            }
+        }
+        assert_eq!(orientation(&whole), Orientation::NoTransforms);
+    }
+
+    #[test]
+    fn what_is_behind_the_data_need_not_be_there() {
+        let whole = file(9, 5);
+        let data = whole.len() - 12;
+        for length in data..whole.len() {
+            assert!(decode(&whole[..length], WINDOW).is_ok(), "{length}");
+        }
+        // The data's checksum is the last that is missed.
+        let pixels = data - 8;
+        for length in 0..pixels - 3 {
+            assert_eq!(decode(&whole[..length], WINDOW).unwrap_err().kind, ErrorKind::Damaged, "{length}");
+        }
     }
 }

@@ -29,7 +29,9 @@ pub(crate) fn decode(file: &[u8], window: Window) -> Result<Picture, Error> {
     let frame = largest_frame(file.get(12..).unwrap_or_default());
     let largest = (size.0.max(frame.0), size.1.max(frame.1));
     check_file(largest, file)?;
-    check_size(largest, u64::from(largest.0) * u64::from(largest.1) * samples_per_pixel)?;
+    // Of an animation, the decoder holds a frame and the picture behind it as well.
+    let bytes = if decoder.is_animated() { 8 } else { samples_per_pixel };
+    check_size(largest, u64::from(largest.0) * u64::from(largest.1) * bytes)?;
     let most = if decoder.is_lossy() { MAX_LOSSY_WORK } else { MAX_LOSSLESS_WORK };
     let work = u64::from(largest.0) * u64::from(largest.1) + WORK_PER_BYTE * file.len() as u64;
     if work > most {

@@ -77,14 +77,15 @@ fn allocate(header: &Header<'_>, window: Window) -> Result<Vec<Coefficients>, Er
         let (h, v) = component.sampling;
         (mcus.0 * usize::from(h), mcus.1 * usize::from(v))
     });
-    let total: usize = counts.clone().map(|(across, down)| across * down).sum();
+    // In 64 bits, since a guest's sizes have 32.
+    let total: u64 = counts.clone().map(|(across, down)| across as u64 * down as u64).sum();
     let planes: u64 = header
         .components
         .iter()
         .filter_map(|component| Target::new(header, component, window))
         .map(|of| of.bytes())
         .sum();
-    check_size(header.dimensions(), (total * size_of::<Block>()) as u64 + planes)?;
+    check_size(header.dimensions(), total * size_of::<Block>() as u64 + planes)?;
     let of = |(across, down)| Coefficients {
         blocks: vec![[0; 64]; across * down],
         across,
