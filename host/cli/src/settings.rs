@@ -3,15 +3,16 @@
 //! A group is a table of flags as they are typed (each also a `MODELFN_*` variable), and a method that turns it into the
 //! settings of the layer that obeys them. The help, the completions and the README's table come from these definitions.
 
+mod models;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
-use modelfn_nn::backend::Isolation;
 use modelfn_plan::settings::ServerDefaults;
 use modelfn_server::admission::RequestLimits;
 use modelfn_server::connection::{ConnectionLimits, GracePeriods};
@@ -19,11 +20,8 @@ use modelfn_server::loader::AppSettings;
 use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 
+pub(crate) use self::models::{ModelSettings, default_model_instances};
 use crate::memory_limit;
-
-/// The most engine instances of a model that nobody chose: more compete for the cores, and each holds memory for its
-/// computations.
-const MAX_DEFAULT_MODEL_INSTANCES: usize = 4;
 
 /// Files and sockets that are kept for other things than clients' connections: models, components, the folders and files
 /// that guests have open, and the admin port.
@@ -31,40 +29,6 @@ const RESERVED_FILES: usize = 512;
 
 /// The fewest connections that the limit of open files leaves.
 const MIN_CONNECTIONS: usize = 16;
-
-/// Which models there are, and what runs them.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Models")]
-pub(crate) struct ModelSettings {
-    /// The folder of model folders.
-    #[arg(long, default_value = "models", env = "MODELFN_MODELS", value_name = "FOLDER")]
-    pub(crate) models: PathBuf,
-    /// The ONNX Runtime library. Default: ../lib/libonnxruntime.so* beside this program's folder.
-    #[arg(long, env = "MODELFN_ONNXRUNTIME", value_name = "FILE")]
-    pub(crate) onnxruntime: Option<PathBuf>,
-    /// Where engines run: in a process for each model, or on threads of the server. A card may say otherwise for its
-    /// model.
-    #[arg(
-        long,
-        default_value = "process",
-        env = "MODELFN_MODEL_ISOLATION",
-        value_parser = parse_isolation,
-        value_name = "process|thread"
-    )]
-    pub(crate) model_isolation: Isolation,
-    /// How long loading a model in a process may take, its warm-up included.
-    #[arg(
-        long,
-        default_value = "2m",
-        env = "MODELFN_MODEL_LOAD_TIMEOUT",
-        value_parser = parse_duration,
-        value_name = "TIME"
-    )]
-    pub(crate) model_load_timeout: Duration,
-    /// The most memory of an engine's process. Default: half of what --max-memory-total is by default.
-    #[arg(long, env = "MODELFN_MAX_MODEL_MEMORY", value_name = "SIZE")]
-    max_model_memory: Option<ByteSize>,
-}
 
 /// The application that is loaded, and how.
 #[derive(Clone, Debug, Args)]
@@ -240,21 +204,6 @@ pub(crate) struct SecuritySettings {
     pub(crate) api_keys: Option<PathBuf>,
 }
 
-impl ModelSettings {
-    /// The most memory of an engine's process, in bytes.
-    pub(crate) fn max_model_memory(&self) -> u64 {
-        self.max_model_memory.map_or_else(|| memory_limit::available() as u64 / 2, |size| size.bytes() as u64)
-    }
-}
-
-fn parse_isolation(text: &str) -> Result<Isolation> {
-    match text {
-        "process" => Ok(Isolation::Process),
-        "thread" => Ok(Isolation::Thread),
-        _ => bail!("`process` or `thread`"),
-    }
-}
-
 impl ApplicationSettings {
     /// What the loader needs: this application, with sandboxes of these limits.
     pub(crate) fn app_settings(&self, request: &RequestSettings) -> AppSettings {
@@ -398,6 +347,8 @@ pub(crate) fn server_defaults() -> ServerDefaults {
         max_instances: admission.max_instances().get(),
         max_body: request.max_body.bytes(),
         max_bodies: request.max_bodies.bytes(),
+        max_memory: request.max_memory.bytes(),
+        max_tensors: request.max_tensors.bytes(),
     }
 }
 
@@ -408,11 +359,6 @@ struct Defaults {
     request: RequestSettings,
     #[command(flatten)]
     admission: AdmissionSettings,
-}
-
-/// Engine instances of a model where neither its card nor a setting says a number.
-pub(crate) fn default_model_instances() -> NonZeroUsize {
-    cores().min(NonZeroUsize::new(MAX_DEFAULT_MODEL_INSTANCES).expect("the constant is not zero"))
 }
 
 fn cores() -> NonZeroUsize {

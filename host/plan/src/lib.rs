@@ -132,6 +132,7 @@ pub fn plan(settings: &PlanSettings, backends: &[Box<dyn Backend>], progress: &P
         cores,
         memory_bytes,
         peak_concurrency_bytes: measurement.as_ref().map(|measured| measured.peak_concurrency_bytes),
+        largest_request_bytes: settings.server.largest_request(),
     };
     let resources = Resources::of(&needs, fleets.map(|(_, scaling)| scaling));
     let advice = advice::advise(&size, measurement.as_ref(), &hardware);

@@ -7,6 +7,9 @@ use super::queue::Fleet;
 /// The multiple of the planned rate that autoscaling provides for.
 pub(super) const BURST: f64 = 2.0;
 
+/// The part of its memory limit that a server gives to requests and itself.
+const USED_OF_LIMIT: f64 = 0.9;
+
 /// The memory limit as a multiple of the highest peak that was measured.
 const LIMIT_BY_PEAK: f64 = 1.1;
 
@@ -22,6 +25,8 @@ pub(super) struct Needs {
     pub(super) memory_bytes: f64,
     /// Bytes with as many requests in flight as a server admits, if that was measured.
     pub(super) peak_concurrency_bytes: Option<f64>,
+    /// Bytes of the largest request that a server admits.
+    pub(super) largest_request_bytes: f64,
 }
 
 /// Resource requests and limits of a replica, and the bounds of autoscaling.
@@ -33,7 +38,8 @@ pub struct Resources {
     pub cpu_limit_millis: Option<u64>,
     /// `requests.memory` in MiB.
     pub memory_request_mib: u64,
-    /// `limits.memory` in MiB. Beyond it the replica is killed, so that it lies above what the server can hold.
+    /// `limits.memory` in MiB. The server stays below it by itself and refuses what does not fit, so that beside the usual
+    /// requests there is room for one of the largest that it admits.
     pub memory_limit_mib: u64,
     /// Bounds of the HorizontalPodAutoscaler; `None` where no rate was given.
     pub scaling: Option<Scaling>,
@@ -72,7 +78,7 @@ impl Resources {
             cpu_request_millis: cpu,
             cpu_limit_millis: cpu.map(|millis| millis.div_ceil(1000) * 1000),
             memory_request_mib: mebibytes(needs.memory_bytes),
-            memory_limit_mib: mebibytes(limit),
+            memory_limit_mib: mebibytes((limit + needs.largest_request_bytes) / USED_OF_LIMIT),
             scaling,
         }
     }
@@ -92,12 +98,13 @@ mod tests {
             cores: Some(1.901),
             memory_bytes: 200.5 * 1048576.0,
             peak_concurrency_bytes: Some(300.0 * 1048576.0),
+            largest_request_bytes: 30.0 * 1048576.0,
         };
         let resources = Resources::of(&needs, None);
         assert_eq!((resources.cpu_request_millis, resources.cpu_limit_millis), (Some(1910), Some(2000)));
-        assert_eq!((resources.memory_request_mib, resources.memory_limit_mib), (201, 330));
+        assert_eq!((resources.memory_request_mib, resources.memory_limit_mib), (201, 400));
         let estimate = Resources::of(&Needs { cores: None, peak_concurrency_bytes: None, ..needs }, None);
-        assert_eq!((estimate.cpu_request_millis, estimate.memory_limit_mib), (None, 301));
+        assert_eq!((estimate.cpu_request_millis, estimate.memory_limit_mib), (None, 368));
         let tiny = Resources::of(&Needs { cores: Some(0.0), ..needs }, None);
         assert_eq!((tiny.cpu_request_millis, tiny.cpu_limit_millis), (Some(10), Some(1000)));
     }

@@ -53,6 +53,14 @@ pub enum Method {
     Estimate(Option<Duration>),
 }
 
+impl ServerDefaults {
+    /// Bytes of the largest request that a server admits: its body, which the sandbox holds once more within its memory, and
+    /// its tensors.
+    pub(super) fn largest_request(&self) -> f64 {
+        (self.max_body + self.max_memory + self.max_tensors) as f64
+    }
+}
+
 /// The limits of `modelfn serve` that decide how much a measured server can be loaded with.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerDefaults {
@@ -62,4 +70,8 @@ pub struct ServerDefaults {
     pub max_body: usize,
     /// Bytes of all request bodies in flight.
     pub max_bodies: usize,
+    /// Bytes of a request's sandbox.
+    pub max_memory: usize,
+    /// Bytes of a request's tensors.
+    pub max_tensors: usize,
 }

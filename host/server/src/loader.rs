@@ -93,11 +93,11 @@ impl AppLoader {
         let cache = CodeCache::new(settings.code_cache.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = GuestThreads::start(cores).context("threads for guests could not be started")?;
-        let services_of_loader = services.clone();
-        let mut loader =
-            AppLoader { settings, services: services_of_loader, engine, linker, cache, threads, limits, loaded };
+        let shared = services.clone();
+        let mut loader = AppLoader { settings, services, engine, linker, cache, threads, limits, loaded };
         let state = loader.load(app, None).await?;
-        Ok((loader, Arc::new(Service::new(state, limits, services))))
+        loader.limit_memory()?;
+        Ok((loader, Arc::new(Service::new(state, limits, shared))))
     }
 
     /// Serves `requests` to read files again, one after the other, on a thread of its own, until nobody can ask.
@@ -130,9 +130,19 @@ impl AppLoader {
         };
         let current = self.load(app, model).await?;
         service.replace(current);
+        // What was replaced is gone by now, unless a request still uses it.
+        if let Err(error) = self.limit_memory() {
+            tracing::warn!("the memory that requests may take stays as it was: {error:#}");
+        }
         let models = self.loaded.registry.models().filter(|loaded| model.is_none_or(|name| name == loaded.name()));
         let models: Vec<_> = models.map(|model| format!("{} version {}", model.name(), model.version())).collect();
         Ok(models.join(", "))
+    }
+
+    /// Gives requests the memory that the program leaves.
+    fn limit_memory(&self) -> Result<()> {
+        let whole = Whole { bytes: self.settings.memory_total, engines: self.loaded.registry.engine_bytes() };
+        memory_limit::set(&self.services.memory, whole, self.limits.instances)
     }
 
     /// Makes what serves `app`; with only `model` anew, if one is named.
@@ -147,8 +157,6 @@ impl AppLoader {
         let functions = self.load_functions(&app, &registry, &components).await?;
         let router = router(&app, &functions);
         let code = components.into_values().collect();
-        let whole = Whole { bytes: self.settings.memory_total, engines: registry.engine_bytes() };
-        memory_limit::set(&self.services.memory, whole, self.limits.instances)?;
         let shares = app.components.iter().map(share).collect();
         self.loaded = Loaded { app, registry: registry.clone(), code };
         Ok(AppState { router, inference: Inference::new(registry, self.services.readiness.clone()), shares })

@@ -6,7 +6,6 @@ use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceTableError;
 
 use super::process_memory::MemoryFull;
-use super::state::RefusedGrowth;
 
 /// Why a guest gave no response.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +37,15 @@ pub enum InvokeError {
     /// The guest set an error code, or an informational status, in place of a response.
     #[error("the function answered with an error: {0}")]
     Refused(String),
+}
+
+/// Why memory or table growth was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RefusedGrowth {
+    /// The request has a limit of its own.
+    OwnLimit,
+    /// All requests together have reserved the memory that they may.
+    MemoryFull,
 }
 
 impl InvokeError {

@@ -4,13 +4,11 @@
 //! its deadline passes, and when its client does not read.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use modelfn_nn::registry::Registry;
-use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::{self, Trace};
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -22,32 +20,17 @@ use super::body::GuestTask;
 pub use super::body::ResponseBody;
 pub use super::code::{Code, HostLinker};
 pub use super::error::InvokeError;
-use super::guest_threads::{GuestLane, GuestThreads};
+use super::guest_threads::GuestLane;
 use super::invocation::Invocation;
 use super::phases::InvocationProgress;
 pub use super::phases::Phases;
-use super::process_memory::ProcessMemory;
 use super::response_outlet::{ResponseBounds, ResponseOutlet, ResponseSlot};
+pub use super::services::FunctionServices;
 pub use super::settings::{FunctionSettings, Mount, SandboxLimits};
 use super::state::State;
 
 /// Bytes that one host call may copy out of a guest, in addition to the tensors of the request.
 const HOSTCALL_BYTES: usize = 1 << 20;
-
-/// What all functions of a server share.
-#[derive(Clone)]
-pub struct FunctionServices {
-    /// Where models are found.
-    pub registry: Arc<Registry>,
-    /// Where invocations are counted.
-    pub metrics: Arc<Metrics>,
-    /// Where guests run.
-    pub threads: GuestThreads,
-    /// What memories, tensors and unread responses of guests are reserved from.
-    pub memory: ProcessMemory,
-    /// How long a client may read nothing of a response that is too large to be kept for it.
-    pub response_stall: Duration,
-}
 
 /// A component that is ready to be invoked.
 pub struct Function {

@@ -67,6 +67,8 @@ impl Invocation {
         if let Some(trace) = &trace {
             trace.end(result.as_ref().err().map(InvokeError::kind));
         }
-        result
+        // The response is sent before the cleanup, which takes longer, and after everything was recorded.
+        let flushed = outlet.flush().await;
+        result.and(flushed)
     }
 }

@@ -20,6 +20,7 @@ mod poll_timer;
 pub mod process_memory;
 pub mod remaining_length;
 mod response_outlet;
+mod services;
 mod settings;
 mod state;
 mod wasi_nn;

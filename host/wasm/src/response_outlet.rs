@@ -80,8 +80,8 @@ impl ResponseOutlet {
         ResponseOutlet { slot, head: Some(head), bounds, pump: None }
     }
 
-    /// Runs `guest` to its end, and moves what it writes. The head is sent after the guest has yielded or ended, with as
-    /// much of the body as it has written by then.
+    /// Runs `guest` to its end, and moves what it writes whenever it yields: the head with as much of the body as there is
+    /// by then. [`ResponseOutlet::flush`] moves what it wrote last.
     ///
     /// # Errors
     ///
@@ -93,13 +93,24 @@ impl ResponseOutlet {
     ) -> Result<T, InvokeError> {
         let mut guest = std::pin::pin!(guest);
         std::future::poll_fn(|cx| {
-            let ended = guest.as_mut().poll(cx);
-            match (self.advance(cx), ended) {
-                (Err(error), _) => Poll::Ready(Err(error)),
-                (Ok(()), ended) => ended,
+            let polled = guest.as_mut().poll(cx);
+            if polled.is_pending()
+                && let Err(error) = self.advance(cx)
+            {
+                return Poll::Ready(Err(error));
             }
+            polled
         })
         .await
+    }
+
+    /// Moves what the guest had written when it ended, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`ResponseOutlet::run`].
+    pub(super) async fn flush(&mut self) -> Result<(), InvokeError> {
+        std::future::poll_fn(|cx| Poll::Ready(self.advance(cx))).await
     }
 
     /// Moves on what is left once the guest is gone, then waits until the client has read all but a little of it.

@@ -11,10 +11,11 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use super::function::FunctionServices;
+use super::error::RefusedGrowth;
 use super::guest_log::GuestLog;
 use super::phases::InvocationProgress;
 use super::process_memory::{MemoryFull, MemoryReservation, ProcessMemory};
+use super::services::FunctionServices;
 use super::settings::{FunctionSettings, SandboxLimits};
 use super::wasi_nn::Nn;
 
@@ -118,15 +119,6 @@ pub(super) struct Limiter {
     pub(super) peak_memory: usize,
     reservation: MemoryReservation,
     refused: Option<RefusedGrowth>,
-}
-
-/// Why memory or table growth was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RefusedGrowth {
-    /// The request has a limit of its own.
-    OwnLimit,
-    /// All requests together have reserved the memory that they may.
-    MemoryFull,
 }
 
 impl Limiter {

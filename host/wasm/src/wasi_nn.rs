@@ -25,9 +25,9 @@ use self::bindings::wasi::nn::errors::ErrorCode;
 pub use self::error::NnError;
 pub use self::tensor::GuestTensor;
 use super::error::InvokeError;
-use super::function::FunctionServices;
 use super::phases::InvocationProgress;
 use super::process_memory::{MemoryFull, MemoryReservation};
+use super::services::FunctionServices;
 use super::settings::FunctionSettings;
 use super::state::State;
 

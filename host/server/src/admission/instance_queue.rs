@@ -8,6 +8,7 @@
 mod flows;
 mod shares;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ struct Shared {
     limits: QueueLimits,
     flows: Mutex<Flows>,
     saturation: Saturation,
+    /// How many waited when a request was refused last: by the number that may wait, or by how long they would.
+    capacity: AtomicUsize,
     metrics: Arc<Metrics>,
 }
 
@@ -69,7 +72,8 @@ impl InstanceQueue {
     /// A queue with these limits, for components that [`InstanceQueue::share_among`] names.
     pub(super) fn new(limits: QueueLimits, metrics: Arc<Metrics>) -> Self {
         let flows = Mutex::new(Flows::new(limits.instances, limits.waiting));
-        InstanceQueue(Arc::new(Shared { limits, flows, saturation: Saturation::default(), metrics }))
+        let (saturation, capacity) = (Saturation::default(), AtomicUsize::new(limits.waiting));
+        InstanceQueue(Arc::new(Shared { limits, flows, saturation, capacity, metrics }))
     }
 
     /// Shares the instances among these components from now on.
@@ -152,7 +156,7 @@ impl Shared {
         let now = Instant::now();
         let wait = flows.expected_wait(flow, now);
         if wait.in_queue > self.limits.target {
-            self.saturation.refused();
+            self.saturate(flows.waiting());
             return Err(Problem::WaitTooLong(wait.in_queue));
         }
         // A quarter of the time is kept in reserve, since requests differ in the work that they need.
@@ -161,14 +165,19 @@ impl Shared {
     }
 
     fn refused(&self, Refusal::QueueFull: Refusal) -> Problem {
-        self.saturation.refused();
+        self.saturate(self.limits.waiting);
         Problem::QueueFull(self.limits.waiting)
     }
 
-    /// Notes that something has left the queue. Where the expected wait bounds the queue before its length does, that
-    /// is when it ends to be saturated.
+    /// Records that a request was refused because so many wait.
+    fn saturate(&self, waiting: usize) {
+        self.capacity.store(waiting, Ordering::Relaxed);
+        self.saturation.refused();
+    }
+
+    /// Records that something has left the queue.
     fn shrank(&self, flows: &Flows) {
-        self.saturation.shrank(flows.waiting(), self.limits.waiting);
+        self.saturation.shrank(flows.waiting(), self.capacity.load(Ordering::Relaxed));
     }
 
     fn lock(&self) -> MutexGuard<'_, Flows> {

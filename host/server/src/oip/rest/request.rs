@@ -22,6 +22,9 @@ use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 /// The longest name of an input, in bytes: errors repeat it.
 const MAX_NAME: usize = 256;
 
+/// The longest id of a request, in bytes: the response repeats it.
+const MAX_ID: usize = 4096;
+
 /// The most axes of a tensor: errors repeat them, too.
 const MAX_AXES: usize = 16;
 
@@ -133,6 +136,9 @@ pub fn parse(
             serde_json::from_slice(&quoted).map_err(no_json)?
         }
     };
+    if let Some(id) = document.id.as_ref().filter(|id| id.len() > MAX_ID) {
+        return Err(format!("the id has {} bytes, which is more than {MAX_ID}", id.len()).into());
+    }
     if document.inputs.len() > signature.inputs.len() {
         let (given, wanted) = (document.inputs.len(), specs(&signature.inputs));
         return Err(format!("the request has {given} inputs; the model's are: {wanted}").into());

@@ -62,6 +62,10 @@ fn malformed_requests_are_told_what_is_wrong() {
     for (text, expected) in [
         ("nonsense".to_owned(), "not the protocol's JSON"),
         ("{}".to_owned(), "missing field `inputs`"),
+        (
+            format!(r#"{{"id": "{}", "inputs": []}}"#, "i".repeat(4097)),
+            "the id has 4097 bytes, which is more than 4096",
+        ),
         ("[]".to_owned(), "not the protocol's JSON"),
         (many, "has 3 inputs"),
         (x(r#""datatype": "FP32""#), "missing field `shape`"),
