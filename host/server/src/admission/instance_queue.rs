@@ -71,7 +71,7 @@ struct Waiting {
 impl InstanceQueue {
     /// A queue with these limits, for components that [`InstanceQueue::share_among`] names.
     pub(super) fn new(limits: QueueLimits, metrics: Arc<Metrics>) -> Self {
-        let flows = Mutex::new(Flows::new(limits.instances, limits.waiting));
+        let flows = Mutex::new(Flows::new(&limits));
         let (saturation, capacity) = (Saturation::default(), AtomicUsize::new(limits.waiting));
         InstanceQueue(Arc::new(Shared { limits, flows, saturation, capacity, metrics }))
     }
@@ -87,7 +87,7 @@ impl InstanceQueue {
     ///
     /// The queue is full, the wait would be too long, or it leaves too little time before `deadline`.
     pub(super) fn check_room(&self, flow: &Flow, deadline: Instant) -> Result<(), Problem> {
-        self.0.check_room(&self.0.lock(), flow, deadline)
+        self.0.check_room(&mut self.0.lock(), flow, deadline)
     }
 
     /// Waits for an instance, in a queue with a bounded number of others and until the deadline at most. Returns it and
@@ -110,7 +110,7 @@ impl InstanceQueue {
                 queue.metrics.waited_for_admission(Duration::ZERO);
                 return Ok((InstancePermit { queue, flow }, Duration::ZERO));
             }
-            queue.check_room(&flows, &flow, deadline)?;
+            queue.check_room(&mut flows, &flow, deadline)?;
             let (ticket, granted) = flows.enqueue(&flow).map_err(|refusal| queue.refused(refusal))?;
             Waiting { queue: queue.clone(), flow, ticket, granted, is_over: false }
         };
@@ -148,7 +148,7 @@ impl InstanceQueue {
 }
 
 impl Shared {
-    fn check_room(&self, flows: &Flows, flow: &Flow, deadline: Instant) -> Result<(), Problem> {
+    fn check_room(&self, flows: &mut Flows, flow: &Flow, deadline: Instant) -> Result<(), Problem> {
         if flows.has_room_for(flow) {
             return Ok(());
         }
@@ -156,6 +156,7 @@ impl Shared {
         let now = Instant::now();
         let wait = flows.expected_wait(flow, now);
         if wait.in_queue > self.limits.target {
+            flows.refused(now);
             self.saturate(flows.waiting());
             return Err(Problem::WaitTooLong(wait.in_queue));
         }
@@ -164,9 +165,14 @@ impl Shared {
         if wait.until_end > left { Err(Problem::DeadlineUnreachable(wait.until_end)) } else { Ok(()) }
     }
 
-    fn refused(&self, Refusal::QueueFull: Refusal) -> Problem {
-        self.saturate(self.limits.waiting);
-        Problem::QueueFull(self.limits.waiting)
+    fn refused(&self, refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::QueueFull => {
+                self.saturate(self.limits.waiting);
+                Problem::QueueFull(self.limits.waiting)
+            }
+            Refusal::Stale(waited) => Problem::WaitTooLong(waited),
+        }
     }
 
     /// Records that a request was refused because so many wait.

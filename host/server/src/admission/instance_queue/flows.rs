@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::queue_wait::QueueWaitEstimator;
-use super::Flow;
 use super::shares::{ComponentShare, Reserve};
+use super::{Flow, QueueLimits};
 
 /// All flows of a server.
 pub(super) struct Flows {
@@ -18,6 +18,9 @@ pub(super) struct Flows {
     in_use: usize,
     waiting: usize,
     tickets: u64,
+    target: Duration,
+    /// When a request was refused last because it would have waited for too long.
+    refused_at: Option<Instant>,
     components: BTreeMap<Arc<str>, Component>,
 }
 
@@ -40,6 +43,7 @@ struct Client {
 
 struct Waiter {
     ticket: u64,
+    since: Instant,
     grant: oneshot::Sender<Result<(), Refusal>>,
 }
 
@@ -48,6 +52,8 @@ struct Waiter {
 pub(super) enum Refusal {
     /// As many wait as may.
     QueueFull,
+    /// It has waited for so long, and others are refused meanwhile.
+    Stale(Duration),
 }
 
 /// How long a request is expected to stay.
@@ -62,9 +68,24 @@ pub(super) struct ExpectedWait {
 pub(super) type Place = (u64, oneshot::Receiver<Result<(), Refusal>>);
 
 impl Flows {
-    pub(super) fn new(instances: usize, max_waiting: usize) -> Self {
-        let reserve = Reserve::of(instances, 1);
-        Flows { instances, max_waiting, reserve, in_use: 0, waiting: 0, tickets: 0, components: BTreeMap::new() }
+    /// Flows for a queue with these limits, for no components.
+    pub(super) fn new(limits: &QueueLimits) -> Self {
+        Flows {
+            instances: limits.instances,
+            max_waiting: limits.waiting,
+            target: limits.target,
+            reserve: Reserve::of(limits.instances, 1),
+            in_use: 0,
+            waiting: 0,
+            tickets: 0,
+            refused_at: None,
+            components: BTreeMap::new(),
+        }
+    }
+
+    /// Records that a request was refused because it would have waited for too long.
+    pub(super) fn refused(&mut self, now: Instant) {
+        self.refused_at = Some(now);
     }
 
     /// Serves these components. Requests of others that are there may stay.
@@ -133,7 +154,7 @@ impl Flows {
         let component = self.components.entry(flow.component.clone()).or_default();
         component.waiting += 1;
         let client = component.clients.entry(flow.client.clone()).or_default();
-        client.waiting.push_back(Waiter { ticket, grant });
+        client.waiting.push_back(Waiter { ticket, since: Instant::now(), grant });
         self.waiting += 1;
         Ok((ticket, granted))
     }
@@ -199,17 +220,25 @@ impl Flows {
         self.in_use += 1;
     }
 
-    /// Grants free instances to those who wait, as long as somebody may have one.
+    /// Grants free instances to those who wait, as long as somebody may have one. While others are refused, who has waited
+    /// for twice the target gives way: its client has had the worst of the wait, and who came later can still be in time.
     fn grant(&mut self) {
+        let now = Instant::now();
+        let is_overloaded = self.refused_at.is_some_and(|at| now.saturating_duration_since(at) <= self.target);
         while self.waiting > 0
             && let Some(flow) = self.next()
         {
             let Some(component) = self.components.get_mut(&flow.component) else { return };
             let Some(client) = component.clients.get_mut(&flow.client) else { return };
             let Some(waiter) = client.waiting.pop_front() else { return };
-            client.pace.dequeued(Instant::now(), client.waiting.len());
             component.waiting -= 1;
             self.waiting -= 1;
+            let waited = now.saturating_duration_since(waiter.since);
+            if is_overloaded && waited > self.target.saturating_mul(2) {
+                let _ = waiter.grant.send(Err(Refusal::Stale(waited)));
+                continue;
+            }
+            client.pace.dequeued(now, client.waiting.len());
             self.take(&flow);
             // Who stops waiting looks for its grant first, with the queue locked, so that none is lost.
             let _ = waiter.grant.send(Ok(()));

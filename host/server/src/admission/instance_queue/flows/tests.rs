@@ -5,7 +5,8 @@ fn flow(component: &str, client: Option<&str>) -> Flow {
 }
 
 fn flows(instances: usize, max_waiting: usize, components: &[(&str, Option<usize>)]) -> Flows {
-    let mut flows = Flows::new(instances, max_waiting);
+    let limits = QueueLimits { instances, waiting: max_waiting, target: Duration::ZERO };
+    let mut flows = Flows::new(&limits);
     let share = |&(component, max_instances): &(&str, Option<usize>)| ComponentShare {
         component: component.into(),
         max_instances,
@@ -107,4 +108,20 @@ fn a_component_that_is_served_no_more_ends_with_its_requests() {
     assert_eq!(fill(&mut flows, &flow("b", None)), 7, "nothing is kept for it");
     flows.release(&flow("a", None));
     assert_eq!(flows.components.len(), 1);
+}
+
+#[test]
+fn who_has_waited_for_too_long_gives_way_only_while_others_are_refused() {
+    let mut flows = flows(1, 4, &[("a", None)]);
+    let flow = flow("a", None);
+    assert_eq!(fill(&mut flows, &flow), 1);
+    let mut patient = flows.enqueue(&flow).unwrap();
+    flows.release(&flow);
+    assert!(is_granted(&mut patient), "nobody was refused");
+    let mut stale = [flows.enqueue(&flow).unwrap(), flows.enqueue(&flow).unwrap()];
+    // The target is zero, so that a refusal of this instant counts, and any wait is too long.
+    flows.refused(Instant::now() + Duration::from_secs(60));
+    flows.release(&flow);
+    assert!(stale.iter_mut().all(|place| matches!(place.1.try_recv(), Ok(Err(Refusal::Stale(_))))));
+    assert_eq!((flows.free(), flows.waiting()), (1, 0));
 }
