@@ -12,7 +12,9 @@ use modelfn_nn::registry::{EngineSettings, Registry};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, PoolSize};
-use modelfn_wasm::function::{Function, FunctionSettings, HostLinker, Mount, SandboxLimits};
+use modelfn_wasm::function::{Function, FunctionServices, FunctionSettings, HostLinker, Mount, SandboxLimits};
+use modelfn_wasm::guest_threads::GuestThreads;
+use modelfn_wasm::process_memory::ProcessMemory;
 
 const ROUNDS: usize = 20_000;
 
@@ -22,8 +24,7 @@ fn main() {
     let components = if named.is_empty() { vec![root.join("target/guest/classify.wasm")] } else { named };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for component in components {
-        let function = load(&component, &root);
-        let mut times = runtime.block_on(measure(&function));
+        let mut times = runtime.block_on(async { measure(&load(&component, &root)).await });
         times.sort_unstable();
         let at = |part: usize| times[ROUNDS * part / 1000].as_secs_f64() * 1e6;
         println!(
@@ -67,5 +68,12 @@ fn load(component: &PathBuf, root: &std::path::Path) -> Function {
     };
     let code =
         HostLinker::new(&engine).and_then(|linker| linker.link(compiled)).expect("a component that can be linked");
-    Function::new(code, settings, registry, metrics)
+    let services = FunctionServices {
+        registry,
+        memory: ProcessMemory::unlimited(metrics.clone()),
+        metrics,
+        threads: GuestThreads::start(1).expect("a thread"),
+        response_stall: Duration::from_secs(10),
+    };
+    Function::new(code, settings, services)
 }
