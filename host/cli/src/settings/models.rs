@@ -45,7 +45,8 @@ pub(crate) struct ModelSettings {
         value_name = "TIME"
     )]
     pub(crate) model_load_timeout: Duration,
-    /// The most memory of an engine's process. Default: half of what --max-memory-total is by default.
+    /// The most memory of an engine's process. Default: that of the container (its cgroup's limit), else 80 % of the
+    /// machine's.
     #[arg(long, env = "MODELFN_MAX_MODEL_MEMORY", value_name = "SIZE")]
     max_model_memory: Option<ByteSize>,
 }
@@ -53,7 +54,7 @@ pub(crate) struct ModelSettings {
 impl ModelSettings {
     /// The most memory of an engine's process, in bytes.
     pub(crate) fn max_model_memory(&self) -> u64 {
-        self.max_model_memory.map_or_else(|| memory_limit::available() as u64 / 2, |size| size.bytes() as u64)
+        self.max_model_memory.map_or_else(|| memory_limit::available() as u64, |size| size.bytes() as u64)
     }
 }
 

@@ -77,14 +77,14 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_time,
 ];
 
-/// Bounds the memory of this process to `bytes` of addresses, so that an absurd allocation fails instead of taking the
+/// Bounds the memory that this process can write to `bytes`, so that an absurd allocation fails instead of taking the
 /// machine's memory, and offers this process to the kernel first where memory runs out all the same.
 ///
 /// # Errors
 ///
 /// The kernel refuses a limit.
 pub(super) fn limit_memory(bytes: u64) -> io::Result<()> {
-    lower(Resource::As, bytes)?;
+    lower(Resource::Data, bytes)?;
     lower(Resource::Fsize, bytes)?;
     lower(Resource::Core, 0)?;
     lower(Resource::Nofile, MAX_DESCRIPTORS)?;

@@ -95,8 +95,8 @@ impl Graph for RemoteGraph {
         let result = self.connection()?.compute(inputs, &cancelled);
         match &result {
             Ok(_) => self.worker.computed(),
-            Err(ComputeError::Failed(_)) => {}
-            Err(ComputeError::Crashed(_) | ComputeError::Cancelled) => self.connection = None,
+            Err(ComputeError::Failed(_) | ComputeError::Cancelled) => {}
+            Err(ComputeError::Crashed(_)) => self.connection = None,
         }
         result
     }
@@ -149,7 +149,9 @@ impl Connection {
         let _ = self.process.send(&Command::Cancel { handle: self.handle, run: self.runs }, &[]);
         let until = Instant::now() + CANCEL_TIMEOUT;
         let channel = self.channel.as_fd();
-        if !matches!(wait_readable([channel, channel], Some(until)), Ok([true, _])) {
+        let stopped = matches!(wait_readable([channel, channel], Some(until)), Ok([true, _]));
+        // What it computed or why it failed is of no interest, but must not be taken for the next outcome.
+        if !stopped || !matches!(self.channel.receive::<Outcome>(), Ok(Some(_))) {
             tracing::warn!("a computation that nobody waits for does not stop: its process is ended");
             self.process.kill();
         }

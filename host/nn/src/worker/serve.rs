@@ -37,13 +37,17 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     };
     let graph = match load(&command, &File::from(file), backends) {
         Ok(Loaded { graph, sha256 }) => {
-            let signature = graph.signature().clone();
-            let axis_names = graph.axis_names();
-            control.send(&Event::Loaded { signature, axis_names, sha256 }, &[])?;
+            let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
+            match control.send(&Event::Loaded { signature, axis_names, sha256 }, &[]) {
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                    let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
+                    return control.send(&Event::NotLoaded(error), &[]);
+                }
+                sent => sent?,
+            }
             graph
         }
-        Err(LoadFailure::Graph(error)) => return control.send(&Event::NotLoaded(error), &[]),
-        Err(LoadFailure::Process(error)) => return Err(error),
+        Err(error) => return control.send(&Event::NotLoaded(error), &[]),
     };
     let mut runs: HashMap<u32, Arc<CurrentRun>> = HashMap::new();
     while let Some(received) = control.receive::<Command>()? {
@@ -85,21 +89,7 @@ struct Loaded {
     sha256: String,
 }
 
-/// Why there is no graph.
-enum LoadFailure {
-    /// The graph is at fault, as the server should say.
-    Graph(LoadError),
-    /// This process is at fault, and ends.
-    Process(io::Error),
-}
-
-impl From<LoadError> for LoadFailure {
-    fn from(error: LoadError) -> LoadFailure {
-        LoadFailure::Graph(error)
-    }
-}
-
-fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Result<Loaded, LoadFailure> {
+fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Result<Loaded, LoadError> {
     let LoadCommand { engine, target, threads, sha256: expected, warm_up: warm } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
@@ -110,9 +100,14 @@ fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Re
     let bytes = read.map_err(|e| LoadError::Invalid(format!("the file can't be read: {e}")))?;
     let sha256 = Digest::of(&bytes).to_string();
     if !expected.is_empty() && *expected != sha256 {
-        return Err(LoadError::Digest { actual: sha256 }.into());
+        return Err(LoadError::Digest { actual: sha256 });
     }
-    confine::confine().map_err(LoadFailure::Process)?;
+    confine::confine().map_err(|e| {
+        LoadError::NoEngine(format!(
+            "this system can't confine the engine's process ({e}); for models that you trust, `--model-isolation thread` \
+             does without a process"
+        ))
+    })?;
     let mut graph = backend.load(&bytes, &LoadOptions { target: *target, threads: *threads })?;
     drop(bytes);
     if *warm {
