@@ -81,6 +81,9 @@ async fn data_that_ends_the_engine_fails_its_own_request_and_nothing_else() {
         assert!(started.elapsed() < SOON);
     }
     server.wait_for_log("SIGFPE");
+    // Each of them ends the engine twice: with others, and then alone.
+    let restarts = server.metric("modelfn_engine_restarts_total{model=\"integer-division\"}").await;
+    assert!(restarts >= 4.0, "{restarts}");
     assert_eq!(server.pid(), pid);
     assert_eq!(server.get("/v2/models/add/ready").await.status, 200);
     assert_eq!(server.admin("/readyz").await.status, 200);

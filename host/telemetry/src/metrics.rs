@@ -63,6 +63,7 @@ pub struct Metrics {
     compute: Family<ModelLabels, Histogram>,
     model_load: Family<ModelLabels, Gauge<f64, AtomicU64>>,
     model_version: Family<ModelLabels, Gauge>,
+    engine_restarts: Family<ModelLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
 }
 
@@ -93,6 +94,7 @@ impl Metrics {
             compute: Family::new_with_constructor(seconds),
             model_load: Family::default(),
             model_version: Family::default(),
+            engine_restarts: Family::default(),
             reloads: Family::default(),
         };
         metrics.registered()
@@ -170,6 +172,11 @@ impl Metrics {
         let labels = ModelLabels { model: model.to_owned() };
         self.model_load.get_or_create(&labels).set(duration.as_secs_f64());
         self.model_version.get_or_create(&labels).set(version.into());
+    }
+
+    /// Records that a model's engine process ended and another one took its place.
+    pub fn engine_restarted(&self, model: &str) {
+        self.engine_restarts.get_or_create(&ModelLabels { model: model.to_owned() }).inc();
     }
 
     /// Records a reload, and whether it took effect.

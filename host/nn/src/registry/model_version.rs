@@ -172,6 +172,10 @@ impl ModelVersion {
             .map_err(|e| self.failed(LoadError::NoEngine(e.to_string())))?;
         let load_time = started.elapsed();
         let load_ms = load_time.as_millis();
+        if let Some(worker) = &worker {
+            let (metrics, name) = (engines.metrics.clone(), name.clone());
+            worker.on_restart(move || metrics.engine_restarted(&name));
+        }
         let isolation = if worker.is_some() { Isolation::Process } else { Isolation::Thread };
         tracing::info!(model = name, version, instances, engine = ?card.graph.engine, ?isolation, load_ms, "model loaded");
         engines.metrics.model_loaded(name, *version, load_time);

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStderr};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use modelfn_card::Signature;
@@ -45,6 +45,8 @@ struct Shared {
     load: LoadCommand,
     state: Mutex<State>,
     changed: Condvar,
+    /// Told of each process that takes the place of another one.
+    on_restart: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 struct State {
@@ -104,6 +106,7 @@ impl Worker {
             load: LoadCommand { sha256: sha256.clone(), ..load },
             state: Mutex::new(State { phase: Phase::Ready(process.clone()), crashes: 0 }),
             changed: Condvar::new(),
+            on_restart: OnceLock::new(),
         });
         let supervised = shared.clone();
         let first = Running { process: process.clone(), log, child };
@@ -115,6 +118,11 @@ impl Worker {
             return Err(LoadError::NoEngine(format!("no thread for the engine's process: {e}")));
         }
         Ok(StartedWorker { worker: Arc::new(Worker { shared }), signature, axis_names, sha256 })
+    }
+
+    /// Calls `on_restart` for each process that takes the place of another one from now on. Only the first call counts.
+    pub(crate) fn on_restart(&self, on_restart: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.on_restart.set(Box::new(on_restart));
     }
 
     /// The process that runs at the moment. Waits for one that starts.
@@ -263,6 +271,9 @@ fn supervise(shared: &Shared, mut running: Running) {
                 }
             }
         };
+        if let Some(on_restart) = shared.on_restart.get() {
+            on_restart();
+        }
         if !shared.enter(Phase::Ready(running.process.clone())) {
             running.process.kill();
         }

@@ -85,6 +85,11 @@ impl Metrics {
             "Computations by model, and whether the engine succeeded",
             self.computations.clone(),
         );
+        r.register(
+            "engine_restarts",
+            "Engine processes that took the place of one that ended, by model",
+            self.engine_restarts.clone(),
+        );
         r.register("batches", "Engine calls by model, and why each was released", self.batches.clone());
         r.register("batch_size", "Rows of an engine call", self.batch_size.clone());
         r.register_with_unit(
