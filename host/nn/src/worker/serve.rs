@@ -93,7 +93,7 @@ fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Re
     let LoadCommand { engine, target, threads, sha256: expected, warm_up: warm } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| read(file));
+        let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
         backend.prepare();
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
