@@ -207,7 +207,8 @@ fn a_route_below_v2_is_refused() {
     let manifest = app(&guest("probe"), "").replace("\"/...\"", "\"/v2/mine\"");
     let scratch = crate::harness::Scratch::new();
     let app = scratch.write("spin.toml", manifest);
-    let output = crate::harness::modelfn().args(["serve", "--app"]).arg(app).args(["--listen", "127.0.0.1:0"]).output();
+    let addresses = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let output = crate::harness::modelfn().args(["serve", "--app"]).arg(app).args(addresses).output();
     let errors = String::from_utf8(output.unwrap().stderr).unwrap();
     assert!(errors.contains("/v2 is the Open Inference Protocol's"), "{errors}");
 }

@@ -33,10 +33,9 @@ use modelfn_artifact::Digest;
 use modelfn_card::Engine;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use self::graph::{RemoteGraph, RemoteSignature};
+use self::graph::RemoteGraph;
 use self::message::LoadCommand;
 pub use self::serve::serve;
-use self::supervisor::StartedWorker;
 pub(crate) use self::supervisor::{Unavailable, Worker};
 use crate::backend::{Graph, LoadError, LoadOptions};
 
@@ -88,9 +87,9 @@ pub(crate) fn memory_file(graph: &[u8]) -> io::Result<File> {
 pub(crate) fn load(settings: &WorkerSettings, load: RemoteLoad<'_>) -> Result<RemoteLoaded, LoadError> {
     let RemoteLoad { model, file, engine, sha256, options: LoadOptions { target, threads }, warm_up } = load;
     let command = LoadCommand { engine, target, threads, sha256: sha256.to_owned(), warm_up };
-    let StartedWorker { worker, signature, axis_names, sha256 } =
-        Worker::start(model, settings.clone(), file, command)?;
-    let digest = sha256.parse().map_err(|_| LoadError::Invalid("the engine's process is not understood".to_owned()))?;
-    let graph = Box::new(RemoteGraph::new(worker.clone(), Arc::new(RemoteSignature { signature, axis_names })));
+    let (worker, description) = Worker::start(model, settings.clone(), file, command)?;
+    let not_understood = |_| LoadError::Invalid("the engine's process is not understood".to_owned());
+    let digest = description.sha256.parse().map_err(not_understood)?;
+    let graph = Box::new(RemoteGraph::new(worker.clone(), Arc::new(description)));
     Ok(RemoteLoaded { graph, worker, digest })
 }

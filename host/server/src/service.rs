@@ -177,10 +177,7 @@ impl Service {
                 let flow = Flow { component: function.component().clone(), client };
                 self.invoke(request, function, flow, timeout.unwrap_or(self.admission.timeout())).await
             }
-            Ok(Target::Inference) => {
-                let response = self.infer(request, inference).await?;
-                self.unread.hold(response).await
-            }
+            Ok(Target::Inference) => self.infer(request, inference).await,
             Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
             Err(path) => Err(Problem::NoRoute(path.clone())),
         }
@@ -209,18 +206,18 @@ impl Service {
         &self,
         request: Request<DrainOnDrop>,
         inference: &Inference,
-    ) -> Result<Response<Full<Bytes>>, Problem> {
+    ) -> Result<Response<ResponseBody>, Problem> {
         let (mut head, body) = request.into_parts();
         let endpoint = Endpoint::parse(head.uri.path())?;
         endpoint.check_method(&head.method)?;
         let Endpoint::Infer(named) = endpoint else {
             let _in_flight = self.metrics.admitted();
-            return rest::describe(inference, &endpoint);
+            return self.unread.hold(rest::describe(inference, &endpoint)?);
         };
         let model = inference.model(&named.model, named.version)?;
         let json_length = rest::json_length(&head.headers)?;
         let admitted = self.admission.admit(&mut head, body, Lane::Inference, self.admission.timeout()).await?;
-        rest::infer(inference, model, json_length, admitted).await
+        rest::infer(inference, model, json_length, admitted).await.map(|response| self.unread.deliver(response))
     }
 }
 

@@ -34,12 +34,15 @@ impl UnreadResponses {
     /// # Errors
     ///
     /// [`Problem::MemoryFull`].
-    pub(crate) async fn hold(&self, response: Response<Full<Bytes>>) -> Result<Response<ResponseBody>, Problem> {
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
+    pub(crate) fn hold(&self, response: Response<Bytes>) -> Result<Response<ResponseBody>, Problem> {
+        let (head, bytes) = response.into_parts();
         let bytes = self.memory.hold(bytes, MAX_LINGERING).map_err(|_| Problem::MemoryFull)?;
-        let body = if bytes.len() <= MAX_LINGERING { whole(bytes) } else { self.in_frames(bytes) };
-        Ok(Response::from_parts(head, body))
+        Ok(self.deliver(Response::from_parts(head, bytes)))
+    }
+
+    /// The response, whose bytes are reserved already for as long as they live.
+    pub(crate) fn deliver(&self, response: Response<Bytes>) -> Response<ResponseBody> {
+        response.map(|bytes| if bytes.len() <= MAX_LINGERING { whole(bytes) } else { self.in_frames(bytes) })
     }
 
     /// A body of several frames, so that what was not read yet can be taken back.

@@ -4,14 +4,13 @@ use super::*;
 use crate::backend::{Backend, Canceller, ComputeError, LoadOptions, fake::Fake};
 use crate::tensor::{DType, Signature, Tensor};
 
-/// A graph that signals when a run starts, and waits for a signal to go on.
-struct Gated {
+/// A graph in which something else happens before each run, which may fail.
+struct Hooked<F> {
     inner: Box<dyn Graph>,
-    started: mpsc::Sender<()>,
-    go: mpsc::Receiver<()>,
+    before: F,
 }
 
-impl Graph for Gated {
+impl<F: FnMut(&Tensors) -> Result<(), ComputeError> + Send> Graph for Hooked<F> {
     fn signature(&self) -> &Signature {
         self.inner.signature()
     }
@@ -22,8 +21,7 @@ impl Graph for Gated {
         self.inner.canceller()
     }
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
-        self.started.send(()).unwrap();
-        self.go.recv().unwrap();
+        (self.before)(inputs)?;
         self.inner.compute(inputs)
     }
 }
@@ -48,6 +46,7 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
+/// A graph that signals when a run starts, and waits for a signal to go on.
 fn gated() -> (Box<dyn Graph>, mpsc::Receiver<()>, mpsc::Sender<()>) {
     gated_around(fake("echo"))
 }
@@ -55,7 +54,12 @@ fn gated() -> (Box<dyn Graph>, mpsc::Receiver<()>, mpsc::Sender<()>) {
 fn gated_around(inner: Box<dyn Graph>) -> (Box<dyn Graph>, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (started, on_start) = mpsc::channel();
     let (let_go, go) = mpsc::channel();
-    (Box::new(Gated { inner, started, go }), on_start, let_go)
+    let before = move |_: &Tensors| {
+        started.send(()).unwrap();
+        go.recv().unwrap();
+        Ok(())
+    };
+    (Box::new(Hooked { inner, before }), on_start, let_go)
 }
 
 #[tokio::test]
@@ -149,34 +153,18 @@ async fn what_queued_while_the_engine_was_busy_is_one_batch_and_each_gets_its_ow
     }
 }
 
-/// A graph that fails on every input with the byte [`GUILTY`].
-struct FailsOnGuilty {
-    inner: Box<dyn Graph>,
-    error: ComputeError,
-}
-
 const GUILTY: u8 = 9;
 
-impl Graph for FailsOnGuilty {
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-    fn share(&self) -> Box<dyn Graph> {
-        self.inner.share()
-    }
-    fn canceller(&self) -> Arc<dyn Canceller> {
-        self.inner.canceller()
-    }
-    fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError> {
-        let guilty = inputs[0].1.data().contains(&GUILTY);
-        if guilty { Err(self.error.clone()) } else { self.inner.compute(inputs) }
-    }
+/// A graph that fails with `error` on every input with the byte [`GUILTY`].
+fn fails_on_guilty(error: ComputeError) -> Box<dyn Graph> {
+    let before = move |inputs: &Tensors| if inputs[0].1.data().contains(&GUILTY) { Err(error.clone()) } else { Ok(()) };
+    Box::new(Hooked { inner: fake("echo"), before })
 }
 
 #[tokio::test]
 async fn only_the_guilty_of_a_failed_batch_fail() {
     for error in [ComputeError::Failed("refused".to_owned()), ComputeError::Crashed("gone".to_owned())] {
-        let (graph, on_start, let_go) = gated_around(Box::new(FailsOnGuilty { inner: fake("echo"), error }));
+        let (graph, on_start, let_go) = gated_around(fails_on_guilty(error));
         let batcher = Arc::new(start(vec![graph], 16));
         let submit = |n| {
             let batcher = batcher.clone();

@@ -102,13 +102,16 @@ impl AsFd for Channel {
     }
 }
 
-/// Waits until one of two descriptors can be read or is closed, or until the deadline. Says which of them can be read.
+/// Waits until one of the descriptors can be read or is closed, or until the deadline. Says which of them can be read.
 ///
 /// # Errors
 ///
 /// The system call failed.
-pub(super) fn wait_readable(two: [BorrowedFd<'_>; 2], deadline: Option<Instant>) -> io::Result<[bool; 2]> {
-    let mut polled = two.each_ref().map(|descriptor| PollFd::new(descriptor, PollFlags::IN));
+pub(super) fn wait_readable<const N: usize>(
+    descriptors: [BorrowedFd<'_>; N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    let mut polled = descriptors.each_ref().map(|descriptor| PollFd::new(descriptor, PollFlags::IN));
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match poll(&mut polled, left.map(timespec).as_ref()) {

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::channel::{Channel, wait_readable};
 use super::memory::SharedMemory;
-use super::message::{Command, Computation, Outcome};
+use super::message::{Command, Computation, GraphDescription, Outcome};
 use super::process::Process;
 use super::supervisor::Worker;
 use crate::backend::{Canceller, ComputeError, Graph};
@@ -22,15 +22,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_millis(80);
 /// A handle to the graph of a [`Worker`].
 pub(super) struct RemoteGraph {
     worker: Arc<Worker>,
-    signature: Arc<RemoteSignature>,
+    description: Arc<GraphDescription>,
     cancelled: Arc<CancelEvent>,
     connection: Option<Connection>,
-}
-
-/// What the process said of its graph.
-pub(super) struct RemoteSignature {
-    pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
 }
 
 /// A handle in one process.
@@ -48,26 +42,29 @@ struct Connection {
 struct CancelEvent(Option<OwnedFd>);
 
 impl RemoteGraph {
-    pub(super) fn new(worker: Arc<Worker>, signature: Arc<RemoteSignature>) -> RemoteGraph {
+    pub(super) fn new(worker: Arc<Worker>, description: Arc<GraphDescription>) -> RemoteGraph {
         let cancelled = Arc::new(CancelEvent::new());
-        RemoteGraph { worker, signature, cancelled, connection: None }
+        RemoteGraph { worker, description, cancelled, connection: None }
+    }
+
+    fn process(&self) -> Result<Arc<Process>, ComputeError> {
+        self.worker.process().map_err(|e| ComputeError::Crashed(e.reason))
     }
 
     /// The connection to the process that runs now.
     fn connection(&mut self) -> Result<&mut Connection, ComputeError> {
-        let process = self.worker.process().map_err(|e| ComputeError::Crashed(e.reason))?;
+        let process = self.process()?;
         let connection = match self.connection.take() {
             Some(connection) if Arc::ptr_eq(&connection.process, &process) => connection,
-            // A process that has just ended refuses the handle; the next one is waited for.
             _ => match Connection::open(&process) {
-                Ok(connection) => connection,
-                Err(_) => {
+                // The process has just ended; the next one is waited for.
+                Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                     process.ending();
-                    let process = self.worker.process().map_err(|e| ComputeError::Crashed(e.reason))?;
-                    Connection::open(&process)
-                        .map_err(|_| ComputeError::Crashed(format!("the engine's process {}", process.ending())))?
+                    Connection::open(&self.process()?)
                 }
-            },
+                opened => opened,
+            }
+            .map_err(|e| ComputeError::Failed(format!("no handle to the engine's process: {e}")))?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -75,15 +72,15 @@ impl RemoteGraph {
 
 impl Graph for RemoteGraph {
     fn signature(&self) -> &Signature {
-        &self.signature.signature
+        &self.description.signature
     }
 
     fn axis_names(&self) -> AxisNames {
-        self.signature.axis_names.clone()
+        self.description.axis_names.clone()
     }
 
     fn share(&self) -> Box<dyn Graph> {
-        Box::new(RemoteGraph::new(self.worker.clone(), self.signature.clone()))
+        Box::new(RemoteGraph::new(self.worker.clone(), self.description.clone()))
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
@@ -148,8 +145,7 @@ impl Connection {
     fn stop(&mut self) -> ComputeError {
         let _ = self.process.send(&Command::Cancel { handle: self.handle, run: self.runs }, &[]);
         let until = Instant::now() + CANCEL_TIMEOUT;
-        let channel = self.channel.as_fd();
-        let stopped = matches!(wait_readable([channel, channel], Some(until)), Ok([true, _]));
+        let stopped = matches!(wait_readable([self.channel.as_fd()], Some(until)), Ok([true]));
         // What it computed or why it failed is of no interest, but must not be taken for the next outcome.
         if !stopped || !matches!(self.channel.receive::<Outcome>(), Ok(Some(_))) {
             tracing::warn!("a computation that nobody waits for does not stop: its process is ended");

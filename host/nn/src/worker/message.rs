@@ -47,14 +47,18 @@ pub(super) struct LoadCommand {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Event {
     /// The graph was loaded.
-    Loaded {
-        signature: Signature,
-        axis_names: AxisNames,
-        /// The digest of the graph's file, in hexadecimal digits.
-        sha256: String,
-    },
+    Loaded(GraphDescription),
     /// The graph can't be loaded. The process ends.
     NotLoaded(LoadError),
+}
+
+/// What a process says of the graph that it has loaded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct GraphDescription {
+    pub(super) signature: Signature,
+    pub(super) axis_names: AxisNames,
+    /// The digest of the graph's file, in hexadecimal digits.
+    pub(super) sha256: String,
 }
 
 /// One computation on a handle.

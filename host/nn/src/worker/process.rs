@@ -6,21 +6,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use modelfn_card::Signature;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::WorkerSettings;
 use super::channel::{Channel, wait_readable};
 use super::log_lines::LogLines;
-use super::message::{Command, Event, LoadCommand};
+use super::message::{Command, Event, GraphDescription, LoadCommand};
 use crate::backend::LoadError;
-use crate::tensor::AxisNames;
 
 /// Variables of the environment that an engine process gets: how libraries are found, and the allocator's settings.
 const ENVIRONMENT: &[&str] = &["LD_LIBRARY_PATH", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"];
+
+/// How long a process whose socket is closed may take to end by itself.
+const GRACE_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long a process may take to end after it was killed, before it is no longer waited for.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,12 +46,9 @@ struct Exit {
     sentence: Option<String>,
 }
 
-/// A process that was started, with what its supervisor needs of it.
-pub(super) struct Started {
-    pub(super) process: Process,
-    pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
-    pub(super) sha256: String,
+/// A process with what its supervisor needs of it.
+pub(super) struct Running {
+    pub(super) process: Arc<Process>,
     /// Ends when the process does.
     pub(super) log: LogLines<ChildStderr>,
     pub(super) child: Child,
@@ -67,7 +65,7 @@ impl Process {
         file: &File,
         load: LoadCommand,
         model: &str,
-    ) -> Result<Started, LoadError> {
+    ) -> Result<(Running, GraphDescription), LoadError> {
         let deadline = Instant::now() + settings.load_timeout;
         let no_process = |e: io::Error| LoadError::NoEngine(format!("no process for the engine: {e}"));
         let (control, theirs) = Channel::pair().map_err(no_process)?;
@@ -90,8 +88,8 @@ impl Process {
         let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
         let sent = process.control.send(&Command::Load(load), &[file.as_fd()]);
         match sent.and_then(|()| process.await_loaded(&mut log, deadline)) {
-            Ok(Some(Event::Loaded { signature, axis_names, sha256 })) => {
-                Ok(Started { process, signature, axis_names, sha256, log, child })
+            Ok(Some(Event::Loaded(description))) => {
+                Ok((Running { process: Arc::new(process), log, child }, description))
             }
             Ok(Some(Event::NotLoaded(error))) => {
                 let _ = child.wait();
@@ -138,11 +136,15 @@ impl Process {
         self.control.send(command, descriptors)
     }
 
-    /// Ends the process at once.
+    /// Ends the process at once. That is no crash.
     pub(super) fn kill(&self) {
         self.broken.store(true, Ordering::Relaxed);
         let mut exit = self.lock();
         exit.intended = true;
+        self.send_kill(&exit);
+    }
+
+    fn send_kill(&self, exit: &Exit) {
         // The id is still that of this process: it is reaped only after `sentence` is set.
         if exit.sentence.is_none()
             && let Err(e) = kill_process(self.pid, Signal::KILL)
@@ -182,13 +184,21 @@ impl Process {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// How the process ended, which is waited for: a handle has found it gone.
+    /// How the process ended, which is waited for: a handle has found it gone. One that only seems to be gone is ended, so
+    /// that another one takes its place.
     pub(super) fn ending(&self) -> String {
         self.broken.store(true, Ordering::Relaxed);
-        let exit = self.lock();
-        let waited = self.exited.wait_timeout_while(exit, EXIT_TIMEOUT, |exit| exit.sentence.is_none());
-        let sentence = waited.unwrap_or_else(PoisonError::into_inner).0.sentence.clone();
-        sentence.unwrap_or_else(|| "does not respond".to_owned())
+        let mut exit = self.wait_for_exit(self.lock(), GRACE_PERIOD);
+        if exit.sentence.is_none() {
+            self.send_kill(&exit);
+            exit = self.wait_for_exit(exit, EXIT_TIMEOUT);
+        }
+        exit.sentence.clone().unwrap_or_else(|| "does not respond".to_owned())
+    }
+
+    fn wait_for_exit<'a>(&self, exit: MutexGuard<'a, Exit>, timeout: Duration) -> MutexGuard<'a, Exit> {
+        let waited = self.exited.wait_timeout_while(exit, timeout, |exit| exit.sentence.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn lock(&self) -> MutexGuard<'_, Exit> {

@@ -13,7 +13,7 @@ use modelfn_artifact::Digest;
 use super::channel::Channel;
 use super::confine;
 use super::memory::{Mapping, SharedMemory, view};
-use super::message::{Command, Computation, Event, LoadCommand, Outcome, TensorHeader};
+use super::message::{Command, Computation, Event, GraphDescription, LoadCommand, Outcome, TensorHeader};
 use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
 use crate::warm_up::warm_up;
 
@@ -38,7 +38,7 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     let graph = match load(&command, &File::from(file), backends) {
         Ok(Loaded { graph, sha256 }) => {
             let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
-            match control.send(&Event::Loaded { signature, axis_names, sha256 }, &[]) {
+            match control.send(&Event::Loaded(GraphDescription { signature, axis_names, sha256 }), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
                     return control.send(&Event::NotLoaded(error), &[]);
@@ -173,7 +173,13 @@ impl Handle {
                 Err(message) => Outcome::Failed(shortened(message)),
             };
             self.run.end();
-            let sent = self.channel.send(&outcome, &[]);
+            let sent = match self.channel.send(&outcome, &[]) {
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                    let message = "the names and shapes of the outputs are too long".to_owned();
+                    self.channel.send(&Outcome::Failed(message), &[])
+                }
+                sent => sent,
+            };
             if let Err(e) = sent {
                 tracing::warn!("a result can't be sent: {e}");
                 return;

@@ -3,19 +3,14 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use modelfn_card::Signature;
-
 use super::WorkerSettings;
 use super::channel::wait_readable;
-use super::log_lines::LogLines;
-use super::message::LoadCommand;
-use super::process::{Process, Started};
+use super::message::{GraphDescription, LoadCommand};
+use super::process::{Process, Running};
 use crate::backend::LoadError;
-use crate::tensor::AxisNames;
 
 /// Crashes in a row, without a computation in between, after which starts are delayed.
 const IMMEDIATE_RESTARTS: u32 = 4;
@@ -76,14 +71,6 @@ pub(crate) struct Unavailable {
     pub(crate) retry_after: Duration,
 }
 
-/// A worker whose first process has loaded the graph.
-pub(super) struct StartedWorker {
-    pub(super) worker: Arc<Worker>,
-    pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
-    pub(super) sha256: String,
-}
-
 impl Worker {
     /// Starts a process that loads the graph in `file`, and waits until it has.
     ///
@@ -95,21 +82,19 @@ impl Worker {
         settings: WorkerSettings,
         file: File,
         load: LoadCommand,
-    ) -> Result<StartedWorker, LoadError> {
-        let Started { process, signature, axis_names, sha256, log, child } =
-            Process::start(&settings, &file, load.clone(), model)?;
-        let process = Arc::new(process);
+    ) -> Result<(Arc<Worker>, GraphDescription), LoadError> {
+        let (first, description) = Process::start(&settings, &file, load.clone(), model)?;
+        let process = first.process.clone();
         let shared = Arc::new(Shared {
             model: model.to_owned(),
             settings,
             file,
-            load: LoadCommand { sha256: sha256.clone(), ..load },
+            load: LoadCommand { sha256: description.sha256.clone(), ..load },
             state: Mutex::new(State { phase: Phase::Ready(process.clone()), crashes: 0 }),
             changed: Condvar::new(),
             on_restart: OnceLock::new(),
         });
         let supervised = shared.clone();
-        let first = Running { process: process.clone(), log, child };
         let spawned = std::thread::Builder::new()
             .name(format!("nn-{model}-process"))
             .spawn(move || supervise(&supervised, first));
@@ -117,7 +102,7 @@ impl Worker {
             process.kill();
             return Err(LoadError::NoEngine(format!("no thread for the engine's process: {e}")));
         }
-        Ok(StartedWorker { worker: Arc::new(Worker { shared }), signature, axis_names, sha256 })
+        Ok((Arc::new(Worker { shared }), description))
     }
 
     /// Calls `on_restart` for each process that takes the place of another one from now on. Only the first call counts.
@@ -240,13 +225,6 @@ struct Crash {
     longest_delay: Duration,
 }
 
-/// A process with what its supervisor needs of it.
-struct Running {
-    process: Arc<Process>,
-    log: LogLines<ChildStderr>,
-    child: Child,
-}
-
 /// Follows the processes of a worker until that is closed.
 fn supervise(shared: &Shared, mut running: Running) {
     loop {
@@ -282,15 +260,13 @@ fn supervise(shared: &Shared, mut running: Running) {
 
 fn start(shared: &Shared) -> Result<Running, LoadError> {
     let Shared { settings, file, load, model, .. } = shared;
-    let Started { process, log, child, .. } = Process::start(settings, file, load.clone(), model)?;
-    Ok(Running { process: Arc::new(process), log, child })
+    Process::start(settings, file, load.clone(), model).map(|(running, _)| running)
 }
 
 /// Logs what the process writes until it closes its end.
 fn follow_log(running: &mut Running) {
     while !running.log.ended() {
-        let log = running.log.as_fd();
-        if wait_readable([log, log], None).is_err() {
+        if wait_readable([running.log.as_fd()], None).is_err() {
             break;
         }
         running.log.read_available();

@@ -19,7 +19,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http_body_util::Full;
 use modelfn_nn::backend::Engine;
 use modelfn_nn::model::Model;
 use modelfn_nn::tensor::TensorSpec;
@@ -44,7 +43,7 @@ static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conte
 /// # Errors
 ///
 /// The endpoint names no model that serves, or the server or model is not ready.
-pub(crate) fn describe(inference: &Inference, endpoint: &Endpoint<'_>) -> Result<Response<Full<Bytes>>, Problem> {
+pub(crate) fn describe(inference: &Inference, endpoint: &Endpoint<'_>) -> Result<Response<Bytes>, Problem> {
     let document = match endpoint {
         Endpoint::Server => server(),
         Endpoint::Live => json!({ "live": true }),
@@ -70,7 +69,7 @@ pub(crate) fn describe(inference: &Inference, endpoint: &Endpoint<'_>) -> Result
     Ok(response_of(format!("{document}\n").into(), "application/json"))
 }
 
-/// The response to an inference that was admitted. Its body's JSON has `json_length` bytes, where that was announced.
+/// The response to an inference that was admitted, whose bytes stay reserved for as long as they live. The request's JSON has `json_length` bytes, where that was announced.
 ///
 /// # Errors
 ///
@@ -80,7 +79,7 @@ pub(crate) async fn infer(
     model: &Arc<Model>,
     json_length: Option<usize>,
     admitted: Admitted,
-) -> Result<Response<Full<Bytes>>, Problem> {
+) -> Result<Response<Bytes>, Problem> {
     let Admitted { body, deadline, body_duration, mut reservation, permits, .. } = admitted;
     let parsed_model = model.clone();
     let parsed_bytes = json_length.unwrap_or(body.len());
@@ -178,8 +177,8 @@ fn metadata(model: &Model) -> Value {
     })
 }
 
-fn response_of(body: Bytes, kind: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn response_of(body: Bytes, kind: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

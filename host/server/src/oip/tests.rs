@@ -39,8 +39,14 @@ fn registry() -> Arc<Registry> {
 
 async fn get(inference: &Inference, path: &str) -> (StatusCode, Value) {
     let response = rest::describe(inference, &Endpoint::parse(path).unwrap());
-    let (head, body) = response.unwrap_or_else(|problem| problem.inference_response()).into_parts();
-    (head.status, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
+    let (head, body) = match response {
+        Ok(response) => response.into_parts(),
+        Err(problem) => {
+            let (head, body) = problem.inference_response().into_parts();
+            (head, body.collect().await.unwrap().to_bytes())
+        }
+    };
+    (head.status, serde_json::from_slice(&body).unwrap())
 }
 
 #[tokio::test]
