@@ -219,6 +219,30 @@ async fn an_engine_process_has_bounded_memory() {
     until_served(&small, "m").await;
 }
 
+/// Outputs that don't fit a message, for the length of their names, fail their own computation.
+#[tokio::test]
+async fn outputs_with_endless_names_fail_their_own_computation() {
+    let setup = Setup::models_only().fake_model("m", "dtype = \"U8\", shape = [-1]", ("compute = \"echo\"", ""));
+    for (file, from, to) in [
+        ("graph", "name = \"y\"", format!("name = \"{}\"", "y".repeat(70_000))),
+        ("model.toml", "name = \"y\"", format!("name = \"{}\"", "y".repeat(70_000))),
+        ("model.toml", "engine = \"fake\"", "engine = \"fake\", isolation = \"process\"".to_owned()),
+        ("model.toml", "[serving]", "[serving]\nmax_batch_size = 40000".to_owned()),
+    ] {
+        let path = setup.path("models/m").join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replace(from, &to)).unwrap();
+    }
+    let server = setup.start();
+    let x = |length: usize| json!([{ "name": "x", "shape": [length], "datatype": "UINT8", "data": vec![1; length] }]);
+    let small = infer(&server, "m", x(4)).await;
+    assert_eq!(output(small).await, json!([1, 1, 1, 1]));
+    assert_eq!(infer(&server, "m", x(30_000)).await.status, 500);
+    server.wait_for_log("the names and shapes of the outputs are too long");
+    assert_eq!(output(infer(&server, "m", x(4)).await).await, json!([1, 1, 1, 1]));
+}
+
 /// The engine's processes end with the server, however that ends.
 #[tokio::test]
 async fn no_engine_process_outlives_its_server() {
