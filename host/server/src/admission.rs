@@ -19,6 +19,12 @@ pub use modelfn_wasm::concurrency_limit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http::request::Parts;
+use modelfn_telemetry::metrics::{GaugeGuard, Metrics};
+use modelfn_wasm::process_memory::ProcessMemory;
+
 use self::concurrency_limit::{ConcurrencyLimit, Permit};
 use self::content_encoding::Coded;
 use self::drain_on_drop::DrainOnDrop;
@@ -28,11 +34,6 @@ use self::keys::{Client, Keys};
 use self::memory_budget::{MemoryBudget, Reservation};
 use self::request_body::{BodyReader, BufferedBody};
 use crate::problem::Problem;
-use bytes::Bytes;
-use http::HeaderMap;
-use http::request::Parts;
-use modelfn_telemetry::metrics::{GaugeGuard, Metrics};
-use modelfn_wasm::process_memory::ProcessMemory;
 
 /// What requests may take of the server.
 #[derive(Clone, Copy, Debug)]

@@ -7,15 +7,11 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full};
-use modelfn_wasm::body_channel;
+use modelfn_wasm::body_channel::{self, MAX_LINGERING};
 use modelfn_wasm::process_memory::ProcessMemory;
 
 use crate::problem::Problem;
 use crate::response_body::ResponseBody;
-
-/// Bytes that may stay unread for as long as their connection lives, and of one frame of a larger body. More are no small
-/// reservation.
-const MAX_LINGERING: usize = 64 << 10;
 
 /// What unread responses may take.
 pub(crate) struct UnreadResponses {
@@ -45,7 +41,8 @@ impl UnreadResponses {
         response.map(|bytes| if bytes.len() <= MAX_LINGERING { whole(bytes) } else { self.in_frames(bytes) })
     }
 
-    /// A body of several frames, so that what was not read yet can be taken back.
+    /// A body of several frames, so that what was not read yet can be taken back. A frame, and a whole body that is not
+    /// cut into frames, is a small reservation.
     fn in_frames(&self, mut bytes: Bytes) -> ResponseBody {
         let (sender, receiver) = body_channel::channel();
         while !bytes.is_empty() {

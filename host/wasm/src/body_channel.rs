@@ -11,6 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+/// Bytes of a whole body that may stay unread for as long as its connection lives: more are taken back after a while.
+pub const MAX_LINGERING: usize = 64 << 10;
+
 /// The end that the guest's frames are put into. Dropped before [`BodySender::finish`], it aborts the body.
 pub struct BodySender(Arc<Shared>);
 

@@ -18,15 +18,12 @@ use tokio::time::{Instant, sleep};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::body_channel::{self, BodyReceiver, BodySender, Stalled};
+use super::body_channel::{self, BodyReceiver, BodySender, MAX_LINGERING, Stalled};
 use super::error::InvokeError;
 use super::process_memory::ProcessMemory;
 
 /// Bytes of a body that may be unread while the guest runs on.
 const MAX_UNREAD: usize = 1 << 20;
-
-/// Bytes of a body that may stay unread for as long as its connection lives, after the guest has ended.
-const MAX_LINGERING: usize = 64 << 10;
 
 /// Bytes of a response that are a small reservation.
 const SMALL_RESPONSE: u64 = 64 << 10;
