@@ -288,3 +288,15 @@ async fn two_hundred_requests_at_once_are_answered_like_single_ones() {
         assert_eq!(answer.body, alone[n % names.len()], "request {n}");
     }
 }
+
+/// A response to HEAD names the length of GET's, or none.
+#[tokio::test]
+async fn head_does_not_say_that_there_is_nothing() {
+    let server = Setup::example().start();
+    for path in ["/", "/model"] {
+        let length = server.get(path).await.body.len().to_string();
+        let answer = server.send(server.client.head(server.url(path))).await;
+        let said = answer.header("content-length");
+        assert!(answer.status == 200 && (said.is_empty() || said == length), "{path}: {said} of {length}");
+    }
+}

@@ -154,7 +154,7 @@ fn addresses(lines: &Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
                 if let (Some(address), Some(admin)) = (entry["address"].as_str(), entry["admin"].as_str()) {
                     return Ok((address.parse()?, admin.parse()?));
                 }
-                last = line;
+                last = entry["message"].as_str().map(str::to_owned).unwrap_or(line);
             }
             Err(RecvTimeoutError::Disconnected) => {
                 bail!("the server to be measured ended: {}", last.trim_start_matches("modelfn: "))

@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::{Trace, Traces};
 use modelfn_wasm::function::{Function, FunctionResponse, Phases};
@@ -192,13 +192,19 @@ impl Service {
         timeout: Duration,
     ) -> Result<Response<ResponseBody>, Problem> {
         let (mut head, body) = request.into_parts();
+        let is_head = head.method == Method::HEAD;
         let admitted = self.admission.admit(&mut head, body, Lane::Function(flow), timeout).await?;
         let Admitted { body, deadline, body_duration, waited, reservation, permits } = admitted;
         let request = Request::from_parts(head, body);
         let FunctionResponse { mut response, phases } =
             function.invoke(request, deadline, (permits, reservation)).await?;
         response.extensions_mut().insert(Phases { body: body_duration, admission: waited, ..phases });
-        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        Ok(response.map(|body| {
+            let body = body.map_err(Into::into);
+            // A guest that writes no body to HEAD does not say that GET has none (RFC 9110, 8.6).
+            let says_nothing = is_head && body.size_hint().exact() == Some(0);
+            if says_nothing { StreamBody::new(BodyStream::new(body)).boxed_unsync() } else { body.boxed_unsync() }
+        }))
     }
 
     /// A request below `/v2`: an inference passes admission, everything else is a look at what is loaded.

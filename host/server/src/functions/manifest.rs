@@ -327,6 +327,34 @@ mod tests {
         }
     }
 
+    /// The manifests `spin.toml` in `folder` and below, but not of what was built.
+    fn manifests(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap_or_default().to_owned();
+            if path.is_dir() && name != "target" && name != ".git" {
+                found.extend(manifests(&path));
+            } else if name == "spin.toml" {
+                found.push(path);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_manifest_that_is_shipped_is_read() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let shipped = manifests(&root);
+        assert!(shipped.len() >= 3, "{shipped:?}");
+        for path in shipped {
+            // What an image has in its root is in the repository here.
+            let text = std::fs::read_to_string(&path).unwrap().replace("\"/models/", "\"models/");
+            let read = App::parse(&text, &root);
+            assert!(read.is_ok(), "{}: {:#}", path.display(), read.unwrap_err());
+        }
+    }
+
     #[test]
     fn a_static_response_needs_no_component() {
         let app = parse("[[trigger.http]]\nroute = \"/x\"\ncomponent = { static_response = { status_code = 404, body = \"no\" } }\n").unwrap();
