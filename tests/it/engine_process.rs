@@ -119,6 +119,7 @@ async fn crashes_in_a_row_make_the_model_unready_and_not_the_server() {
     }
     let refused = refused.expect("it never became unready");
     assert_eq!(refused.header("retry-after"), "1");
+    assert!(refused.text().contains("several times in a row"), "{}", refused.text());
     assert_eq!(server.admin("/readyz").await.status, 200, "the server is ready");
     assert_eq!(output(bytes(&server, "sound", [1; 4]).await).await, json!([1, 1, 1, 1]));
     until_served(&server, "m").await;

@@ -84,8 +84,9 @@ impl Model {
     }
 
     /// Why computations fail at the moment, if they do: the engine's process crashed again and again.
-    pub fn unavailable(&self) -> Option<String> {
-        Some(self.worker.as_ref()?.unavailable()?.reason)
+    pub fn unavailable(&self) -> Option<Failure> {
+        let Unavailable { reason, retry_after } = self.worker.as_ref()?.unavailable()?;
+        Some(Failure::Unavailable { reason, retry_after })
     }
 
     /// The engine that runs the model.
@@ -116,9 +117,8 @@ impl Model {
     /// See [`ModelError`].
     pub async fn compute(&self, inputs: Tensors, deadline: Instant) -> Result<Computed, ModelError> {
         self.check(&inputs)?;
-        if let Some(Unavailable { reason, retry_after }) = self.worker.as_ref().and_then(|worker| worker.unavailable())
-        {
-            return Err(Failure::Unavailable { reason, retry_after }.into());
+        if let Some(failure) = self.unavailable() {
+            return Err(failure.into());
         }
         let submitted = Instant::now();
         let computed = self.batcher.compute(inputs, deadline).await;

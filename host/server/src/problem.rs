@@ -223,10 +223,12 @@ impl Problem {
                 Reaction::busy(Rejection::ModelQueueFull)
             }
             Problem::NotReady(_) => Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NotReady),
-            Problem::Unavailable(_)
-            | Problem::Invoke(InvokeError::NoModel(_))
-            | Problem::Model(ModelError::Failure(Unavailable { .. })) => {
+            Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => {
                 Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NoModel)
+            }
+            Problem::Model(ModelError::Failure(Unavailable { .. })) => {
+                Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NoModel)
+                    .saying("The model has failed several times in a row; try again in a moment.")
             }
             Problem::Model(ModelError::Failure(Deadline(_))) => Reaction::late("The model did not answer in time."),
             Problem::Invoke(InvokeError::Deadline(_) | InvokeError::Unread(_)) => {

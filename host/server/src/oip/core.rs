@@ -79,8 +79,10 @@ impl Inference {
         let Some(model) = self.registry.get(name) else {
             return Err(Problem::NoModel { name: name.to_owned(), have: self.names().join(", ") });
         };
+        if let Some(failure) = model.unavailable() {
+            return Err(ModelError::from(failure).into());
+        }
         match version {
-            _ if model.unavailable().is_some() => Err(Problem::Unavailable(name.to_owned())),
             Some(version) if version != u64::from(model.version()) => {
                 Err(Problem::NoVersion { name: name.to_owned(), version, have: model.version() })
             }
