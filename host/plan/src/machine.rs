@@ -1,8 +1,10 @@
 //! CPU time and memory as the system counts them: of a server with its engine processes, of this process with its
 //! children, and of the whole machine.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// CPU seconds that a process and its children have used: fields 14 (utime) and 15 (stime) of proc_pid_stat(5), and those
@@ -13,8 +15,12 @@ use std::time::Instant;
 /// The process is gone.
 pub(super) fn process_seconds(pid: u32) -> io::Result<f64> {
     // A child that ends meanwhile counts as its parent's.
-    let children: f64 = children(pid)?.iter().flat_map(|child| seconds(&child.to_string(), &[14, 15])).sum();
+    let children = children_seconds(pid)?;
     Ok(seconds(&pid.to_string(), &[14, 15, 16, 17])? + children)
+}
+
+fn children_seconds(pid: u32) -> io::Result<f64> {
+    Ok(children(pid)?.iter().flat_map(|child| seconds(&child.to_string(), &[14, 15])).sum())
 }
 
 /// The peak of the memory of a process and of its children so far, in bytes: their own (VmHWM of proc_pid_status(5)), but
@@ -51,6 +57,19 @@ fn children(parent: u32) -> io::Result<Vec<u32>> {
 pub(super) struct CpuInterference {
     from: Instant,
     before: f64,
+    /// What the children of servers used: nobody waits for them once their server was ended.
+    engines: EngineSeconds,
+}
+
+/// Adds up the CPU seconds of processes that no process of ours waits for. Clones share the sum.
+#[derive(Clone, Default)]
+pub(super) struct EngineSeconds(Rc<Cell<f64>>);
+
+impl EngineSeconds {
+    /// Adds what the children of `server` have used so far, which is about to be ended with them.
+    pub(super) fn add_children_of(&self, server: u32) {
+        self.0.set(self.0.get() + children_seconds(server).unwrap_or(0.0));
+    }
 }
 
 impl CpuInterference {
@@ -60,7 +79,12 @@ impl CpuInterference {
     ///
     /// The system does not tell.
     pub(super) fn start() -> io::Result<CpuInterference> {
-        Ok(CpuInterference { from: Instant::now(), before: others_seconds()? })
+        Ok(CpuInterference { from: Instant::now(), before: others_seconds()?, engines: EngineSeconds::default() })
+    }
+
+    /// Where servers that are ended say what their children used.
+    pub(super) fn engines(&self) -> EngineSeconds {
+        self.engines.clone()
     }
 
     /// Cores that other programs kept busy since the start, on average. The children of this process must have ended,
@@ -70,7 +94,7 @@ impl CpuInterference {
     ///
     /// The system does not tell.
     pub(super) fn others_cores(&self) -> io::Result<f64> {
-        Ok(((others_seconds()? - self.before) / self.from.elapsed().as_secs_f64()).max(0.0))
+        Ok(((others_seconds()? - self.before - self.engines.0.get()) / self.from.elapsed().as_secs_f64()).max(0.0))
     }
 }
 
@@ -125,6 +149,10 @@ mod tests {
     fn the_cpu_time_of_this_process_is_no_interference() {
         let interference = CpuInterference::start().unwrap();
         let cores = interference.others_cores().unwrap();
+        let engines = interference.engines();
+        engines.add_children_of(std::process::id());
+        engines.0.set(engines.0.get() + 1e9);
+        assert!(interference.others_cores().unwrap() < f64::EPSILON, "what engines used is no interference either");
         assert!((0.0..1e6).contains(&cores), "{cores}");
         assert!(process_seconds(std::process::id()).unwrap() >= 0.0);
     }

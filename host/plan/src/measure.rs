@@ -155,7 +155,7 @@ impl Subject {
         let interference = CpuInterference::start()?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let parallelism = Parallelism { instances: self.instances, threads: self.card.serving.threads.get() };
-        let planned = self.start(parallelism, progress)?;
+        let planned = self.start(parallelism, &interference, progress)?;
         let busy = self.load(&planned, Window { clients: self.instances, windows: 1 }, progress)?;
         let (name, description) = (&self.card.name, &self.request.description);
         ensure!(planned.has_computed(name)?, "{description} does not use the model '{name}': name the route that does");
@@ -165,7 +165,7 @@ impl Subject {
         // Another number of instances is compared: one, or two where one is planned. Rows are measured with one.
         let planned = Some(planned).filter(|_| self.instances == 1);
         let other = Parallelism { instances: if planned.is_some() { 2 } else { 1 }, ..parallelism };
-        let compared = self.start(other, progress)?;
+        let compared = self.start(other, &interference, progress)?;
         let mut layouts = vec![first, self.full_layout(&compared, other, progress)?];
         let single = planned.as_ref().unwrap_or(&compared);
         let alone = self.alone(single, progress)?;
@@ -173,7 +173,8 @@ impl Subject {
         drop((planned, compared));
         if parallelism.threads == 1 && cores > 1 {
             let threaded = Parallelism { instances: 1, threads: cores };
-            layouts.push(self.full_layout(&self.start(threaded, progress)?, threaded, progress)?);
+            let server = self.start(threaded, &interference, progress)?;
+            layouts.push(self.full_layout(&server, threaded, progress)?);
         }
         Ok(Measurement {
             machine_cores: cores,
@@ -190,7 +191,12 @@ impl Subject {
         })
     }
 
-    fn start(&self, parallelism: Parallelism, progress: &Progress<'_>) -> Result<Server> {
+    fn start(
+        &self,
+        parallelism: Parallelism,
+        interference: &CpuInterference,
+        progress: &Progress<'_>,
+    ) -> Result<Server> {
         let Parallelism { instances, threads } = parallelism;
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         (progress.report)(&format!("measuring {} of {}", count(instances, "instance"), count(threads, "thread")));
@@ -211,6 +217,7 @@ impl Subject {
             defaults: self.server,
             max_body: self.request.body_bytes.max(row * largest),
             max_requests: self.most_requests(),
+            engines: interference.engines(),
         })
     }
 

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::client::{self, Client};
 use super::load::{self, Load, LoadResult};
-use super::machine;
+use super::machine::{self, EngineSeconds};
 use super::settings::ServerDefaults;
 use modelfn_card::{CARD_FILE, Card};
 
@@ -43,6 +43,8 @@ pub(super) struct Deployment<'a> {
     pub(super) max_body: usize,
     /// The most requests in flight.
     pub(super) max_requests: usize,
+    /// Told of the engines' CPU time when the server is ended.
+    pub(super) engines: EngineSeconds,
 }
 
 /// A running server. Dropping it ends the process and removes its files.
@@ -51,6 +53,7 @@ pub(super) struct Server {
     address: SocketAddr,
     admin: SocketAddr,
     files: Overlay,
+    engines: EngineSeconds,
 }
 
 impl Server {
@@ -68,7 +71,7 @@ impl Server {
         }
         // Made before the wait, so that an error drops it, which ends the process.
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { child, address: unknown, admin: unknown, files };
+        let mut server = Server { child, address: unknown, admin: unknown, files, engines: deployment.engines.clone() };
         (server.address, server.admin) = addresses(&lines)?;
         Ok(server)
     }
@@ -110,6 +113,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.engines.add_children_of(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.files.0);
