@@ -28,10 +28,10 @@ async fn requests_behind_a_busy_engine_are_batched() {
     for request in [first].into_iter().chain(rest) {
         assert!(request.await.unwrap().text().contains("\"ok\""));
     }
-    assert!((server.metric("modelfn_batch_size_sum{model=\"slow\"}").await - 9.0).abs() < 1e-9);
+    server.expect_metric("modelfn_batch_size_sum{model=\"slow\"}", 9.0).await;
     let calls = server.metric("modelfn_batch_size_count{model=\"slow\"}").await;
     assert!((calls - 3.0).abs() < 1e-9, "1 + 4 + 4 rows are three calls, not {calls}");
-    assert!(server.metric("modelfn_batches_total{model=\"slow\",release=\"Full\"}").await > 0.5);
+    server.wait_for_metric("modelfn_batches_total{model=\"slow\",release=\"Full\"}", |n| n > 0.5).await;
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_batch_of_a_client_counts_with_its_rows() {
     let server = setup.start();
     let own = server.get("/nn/compute?model=slow&input=x&dtype=U8&shape=4,4").await;
     assert!(own.text().contains("\"ok\""), "{}", own.text());
-    assert!((server.metric("modelfn_batch_size_sum{model=\"slow\"}").await - 4.0).abs() < 1e-9);
+    server.expect_metric("modelfn_batch_size_sum{model=\"slow\"}", 4.0).await;
     let larger = server.get("/nn/compute?model=slow&input=x&dtype=U8&shape=5,4").await.text();
     assert!(larger.contains("too-large") && larger.contains("is 4"), "{larger}");
 }

@@ -16,7 +16,7 @@ async fn connections_beyond_the_limit_wait_until_one_is_not_busy() {
     second.write_all(b"GET /hello HTTP/1.1\r\nhost: it\r\n\r\n").unwrap();
     // The server has had time to respond on its other port, and has not responded to this one.
     for _ in 0..20 {
-        assert!((server.metric("modelfn_connections").await - 1.0).abs() < 1e-9);
+        server.expect_metric("modelfn_connections", 1.0).await;
     }
     second.set_nonblocking(true).unwrap();
     assert_eq!(second.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -84,7 +84,7 @@ async fn an_address_has_its_share_of_connections() {
     }
     server.wait_for_in_flight(|n| n > 1.5).await;
     assert_eq!(server.connect().read(&mut [0]).unwrap_or(0), 0, "a third is refused");
-    assert!(server.metric("modelfn_connections_closed_total{reason=\"AddressFull\"}").await > 0.5);
+    server.wait_for_metric("modelfn_connections_closed_total{reason=\"AddressFull\"}", |n| n > 0.5).await;
     drop(busy);
     server.wait_for_metric("modelfn_connections", |n| n < 0.5).await;
     get_hello(&mut server.connect());
@@ -262,7 +262,7 @@ async fn the_heads_of_a_connection_take_a_bounded_memory() {
     let further = (0..8).map(|_| Box::pin(with_head(60).send()));
     let (first, ..) = futures::future::select_all(further).await;
     assert_eq!(first.unwrap().status(), 503);
-    assert!(server.metric("modelfn_rejections_total{reason=\"HeadsFull\"}").await > 0.5);
+    server.wait_for_metric("modelfn_rejections_total{reason=\"HeadsFull\"}", |n| n > 0.5).await;
     // Others have connections of their own.
     assert_text(&server, "/hello", "hello").await;
     held.into_iter().for_each(|request| request.abort());

@@ -142,5 +142,5 @@ async fn a_failing_engine_fails_its_batch_and_no_other() {
     }
     assert_eq!(infer("sound").await.unwrap().0, 200);
     let failed = "modelfn_computations_total{model=\"failing\",succeeded=\"False\"}";
-    assert!((server.metric(failed).await - 9.0).abs() < 1e-9);
+    server.expect_metric(failed, 9.0).await;
 }

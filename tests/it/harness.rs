@@ -340,6 +340,11 @@ impl Server {
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
+    /// Waits until a metric is `value`. What a request leaves behind is counted a moment after its response was read.
+    pub async fn expect_metric(&self, name: &str, value: f64) {
+        self.wait_for_metric(name, |n| (n - value).abs() < 1e-9).await;
+    }
+
     /// Waits until a metric has the value `wanted`. Clients of the test go on meanwhile.
     pub async fn wait_for_metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
         let until = Instant::now() + Duration::from_secs(20);

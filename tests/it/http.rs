@@ -78,7 +78,7 @@ async fn whoever_closed_their_half_is_waited_for_a_bounded_time() {
     let response = exchange(&server, "GET /never HTTP/1.1\r\nhost: it\r\n\r\n", true);
     assert_eq!(response, "");
     server.wait_for_in_flight(|n| n < 0.5).await;
-    assert!(server.metric("modelfn_requests_total{function=\"it\",outcome=\"ClientLeft\"}").await > 0.5);
+    server.wait_for_metric("modelfn_requests_total{function=\"it\",outcome=\"ClientLeft\"}", |n| n > 0.5).await;
     // Nothing is open: the end is seen at once.
     assert_eq!(exchange(&server, "", true), "");
 }

@@ -50,8 +50,8 @@ async fn json_goes_in_and_comes_out() {
         let data: Vec<f64> = output["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
         assert_eq!(data, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
     }
-    assert!(server.metric("modelfn_requests_total{function=\"(v2)\",outcome=\"Answered\"}").await > 2.5);
-    assert!(server.metric("modelfn_computations_total{model=\"ints\",succeeded=\"True\"}").await > 0.5);
+    server.wait_for_metric("modelfn_requests_total{function=\"(v2)\",outcome=\"Answered\"}", |n| n > 2.5).await;
+    server.wait_for_metric("modelfn_computations_total{model=\"ints\",succeeded=\"True\"}", |n| n > 0.5).await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn inferences_in_flight_are_limited() {
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1\r\n"), "{head}");
     let shed = server.post("/v2/models/m/infer", FOUR).await;
     assert!(error(&shed, 503).contains("busy") && shed.header("retry-after") == "1");
-    assert!((server.metric("modelfn_rejections_total{reason=\"InferencesFull\"}").await - 2.0).abs() < 1e-9);
+    server.expect_metric("modelfn_rejections_total{reason=\"InferencesFull\"}", 2.0).await;
     // Requests that are no inferences are not limited, and functions have a limit of their own.
     assert_eq!(server.get("/v2/models/m").await.status, 200);
     assert_eq!(server.get("/hello").await.status, 200);
@@ -165,7 +165,7 @@ async fn tensors_made_of_json_count_against_the_body_budget() {
     server.wait_for_metric(held, |n| n > 29_999.0).await;
     assert_eq!(server.post(infer, body(1500)).await.status, 200);
     error(&server.post(infer, body(2500)).await, 503);
-    assert!((server.metric("modelfn_rejections_total{reason=\"BodiesFull\"}").await - 1.0).abs() < 1e-9);
+    server.expect_metric("modelfn_rejections_total{reason=\"BodiesFull\"}", 1.0).await;
     std::fs::write(gate, "").unwrap();
     assert_eq!(holder.await.unwrap().unwrap().status(), 200);
     server.wait_for_metric(held, |n| n.abs() < 0.5).await;

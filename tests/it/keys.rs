@@ -72,7 +72,7 @@ async fn a_request_without_a_key_is_refused_before_its_body_is_read() {
         ("modelfn_requests_total{function=\"it\",outcome=\"ClientError\"}", 4.0),
         ("modelfn_requests_total{function=\"(v2)\",outcome=\"ClientError\"}", 4.0),
     ] {
-        server.wait_for_metric(metric, |n| (n - value).abs() < 1e-9).await;
+        server.expect_metric(metric, value).await;
     }
     assert_unauthorized(&server.get("/hello").await, NO_KEY);
     // Keys of the greatest length and longer, a key that is nearly right, and a key that nobody has.
@@ -99,7 +99,7 @@ async fn a_key_opens_functions_and_models_in_either_header_and_protocol() {
             assert_eq!(answer.json()["outputs"][0]["data"], json!([1, 2, 3, 4]));
         }
     }
-    assert!(server.metric("modelfn_key_requests_total{key=\"alice\",outcome=\"Answered\"}").await > 11.5);
+    server.wait_for_metric("modelfn_key_requests_total{key=\"alice\",outcome=\"Answered\"}", |n| n > 11.5).await;
 }
 
 #[tokio::test]
@@ -204,8 +204,8 @@ async fn requests_in_flight_of_a_name_are_limited() {
         assert!(answer.status == 429 && answer.json()["error"].as_str().unwrap().contains("share"), "{answer:?}");
     }
     assert_eq!(get(&server, "/hello", &bob).await.status, 200);
-    assert!((server.metric("modelfn_rejections_total{reason=\"KeyShare\"}").await - 4.0).abs() < 1e-9);
-    assert!((server.metric("modelfn_key_requests_total{key=\"alice\",outcome=\"Shed\"}").await - 4.0).abs() < 1e-9);
+    server.expect_metric("modelfn_rejections_total{reason=\"KeyShare\"}", 4.0).await;
+    server.expect_metric("modelfn_key_requests_total{key=\"alice\",outcome=\"Shed\"}", 4.0).await;
 
     holder.abort();
     server.wait_for_metric("modelfn_key_requests_total{key=\"alice\",outcome=\"ClientLeft\"}", |n| n > 0.5).await;

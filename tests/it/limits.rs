@@ -38,7 +38,7 @@ fn assert_shed(answer: &Answer) {
 
 async fn assert_rejected(server: &Server, reason: &str, times: f64) {
     let name = format!("modelfn_rejections_total{{reason=\"{reason}\"}}");
-    server.wait_for_metric(&name, |n| (n - times).abs() < 1e-9).await;
+    server.expect_metric(&name, times).await;
 }
 
 /// Checks that the path responds with 200 and this text.
@@ -98,7 +98,7 @@ async fn bodies_of_all_requests_may_be_as_large_as_the_limit_together() {
     assert_shed(&server.post("/echo", vec![0; 50_001]).await);
     assert_shed(&server.post("/echo", unannounced(50_001)).await);
     assert_rejected(&server, "BodiesFull", 2.0).await;
-    server.wait_for_metric("modelfn_bodies_in_flight_bytes", |n| (n - 100_000.0).abs() < 1e-9).await;
+    server.expect_metric("modelfn_bodies_in_flight_bytes", 100_000.0).await;
 
     std::fs::write(gate, "").unwrap();
     assert!(holder.await.unwrap().text().contains("\"ok\""));
@@ -238,7 +238,7 @@ async fn requests_wait_for_an_instance_until_the_queue_is_full() {
     server.wait_for_in_flight(|n| n > 0.5).await;
     let (first, _, rest) = select_all([server.start_get("/hello"), server.start_get("/hello")]).await;
     assert_shed(&first.unwrap());
-    server.wait_for_metric("modelfn_requests_waiting", |n| (n - 1.0).abs() < 1e-9).await;
+    server.expect_metric("modelfn_requests_waiting", 1.0).await;
     assert_rejected(&server, "WaitingFull", 1.0).await;
 
     std::fs::write(gate, "").unwrap();
@@ -324,8 +324,8 @@ async fn a_request_that_would_wait_for_longer_than_the_target_is_refused_at_once
 async fn a_component_does_not_take_the_share_of_another() {
     let server = Setup::app(&two_components("")).args(&["--max-instances", "8", "--request-timeout", "1h"]).start();
     let holders: Vec<_> = (0..20).map(|_| server.start_get("/never")).collect();
-    server.wait_for_metric("modelfn_requests_waiting", |n| (n - 14.0).abs() < 1e-9).await;
-    assert!((server.metric("modelfn_requests_in_flight").await - 6.0).abs() < 1e-9, "2 of 8 are kept");
+    server.expect_metric("modelfn_requests_waiting", 14.0).await;
+    server.expect_metric("modelfn_requests_in_flight", 6.0).await;
     assert_text(&server, "/hello", "hello").await;
     for holder in holders {
         holder.abort();
@@ -337,7 +337,7 @@ async fn a_component_does_not_take_the_share_of_another() {
 async fn a_component_has_as_many_instances_as_its_manifest_says_and_no_more() {
     let server = Setup::app(&two_components("max_instances = 2")).args(&["--request-timeout", "1h"]).start();
     let holders: Vec<_> = (0..3).map(|_| server.start_get("/never")).collect();
-    server.wait_for_metric("modelfn_requests_waiting", |n| (n - 1.0).abs() < 1e-9).await;
+    server.expect_metric("modelfn_requests_waiting", 1.0).await;
     server.wait_for_in_flight(|n| (n - 2.0).abs() < 1e-9).await;
     assert_text(&server, "/hello", "hello").await;
     for holder in holders {

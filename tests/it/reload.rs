@@ -65,7 +65,7 @@ async fn the_newest_version_serves_until_another_is_pinned_or_added() {
     models.write("efficientnet-lite0/versions.toml", "serve = 1\n");
     hang_up(&server, "True").await;
     assert!(first_label(&server).await.starts_with("v1 "));
-    assert!((server.metric("modelfn_model_version{model=\"efficientnet-lite0\"}").await - 1.0).abs() < 1e-9);
+    server.expect_metric("modelfn_model_version{model=\"efficientnet-lite0\"}", 1.0).await;
 }
 
 /// Card, labels and graph change together between two requests. Only the response shows it.

@@ -70,7 +70,7 @@ async fn functions_and_clients_of_v2_are_counted_alike() {
     for (name, value) in [("request_success", 3.0), ("count", 5.0), ("exec_count", 3.0), ("pending_request_count", 0.0)]
     {
         let name = format!("nv_inference_{name}{{model=\"m\",version=\"1\"}}");
-        assert!((server.metric(&name).await - value).abs() < 1e-9, "{name} is not {value}");
+        server.expect_metric(&name, value).await;
     }
     let us = server.metric("nv_inference_request_duration_us{model=\"m\",version=\"1\"}").await;
     assert!((us - (ns("success") / 1000) as f64).abs() < 1e-9, "{us}");

@@ -162,9 +162,7 @@ async fn an_engine_that_fails_is_a_runtime_error_of_one_request() {
             assert_error(&server.get(COMPUTE).await, "runtime-error", &[says]);
         }
         assert_eq!(server.get("/hello").await.text(), "hello");
-        assert!(
-            (server.metric("modelfn_computations_total{model=\"m\",succeeded=\"False\"}").await - 3.0).abs() < 1e-9
-        );
+        server.expect_metric("modelfn_computations_total{model=\"m\",succeeded=\"False\"}", 3.0).await;
     }
 }
 
