@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::admin::Reload;
 use crate::admission::{ComponentShare, RequestLimits};
 use crate::functions::manifest::{self, App, Handler};
+use crate::model_page::ModelPages;
 use crate::oip::{self, Inference};
 use crate::router::{Router, Target};
 use crate::service::{AppState, Service};
@@ -155,7 +156,7 @@ impl AppLoader {
             Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
         })?;
         let functions = self.load_functions(&app, &registry, &components).await?;
-        let router = router(&app, &functions);
+        let router = router(&app, &functions, &registry);
         let code = components.into_values().collect();
         let shares = app.components.iter().map(share).collect();
         self.loaded = Loaded { app, registry: registry.clone(), code };
@@ -306,7 +307,7 @@ fn check_routes(app: &App) -> Result<()> {
     })
 }
 
-fn router(app: &App, functions: &BTreeMap<String, Arc<Function>>) -> Router {
+fn router(app: &App, functions: &BTreeMap<String, Arc<Function>>, registry: &Registry) -> Router {
     let target = |handler: &Handler| match handler {
         Handler::Component(id) => {
             let component = &app.components[id];
@@ -315,5 +316,10 @@ fn router(app: &App, functions: &BTreeMap<String, Arc<Function>>) -> Router {
         }
         Handler::Static(response) => Target::Static(response.clone()),
     };
-    Router::new(app.routes.iter().map(|(route, handler)| (route.clone(), target(handler))).collect())
+    let router = Router::new(app.routes.iter().map(|(route, handler)| (route.clone(), target(handler))).collect());
+    if !app.model_pages {
+        return router;
+    }
+    let models = registry.models().map(|model| model.name()).chain(registry.broken().keys().map(String::as_str));
+    router.with_pages(ModelPages::new(models.map(str::to_owned)))
 }

@@ -1,4 +1,5 @@
-//! (method, path) to handler: what is below `/v2`, then the routes of the manifest, the most specific first.
+//! (method, path) to handler: what is below `/v2`, then the routes of the manifest, the most specific first, then the
+//! pages of models.
 //!
 //! A guest learns from headers how its path was matched, as under Spin, so that one component can be mounted anywhere.
 //! Such headers from a client are removed.
@@ -14,6 +15,7 @@ use http_body_util::Full;
 use crate::functions::manifest::StaticResponse;
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::{Match, Route};
+use crate::model_page::{ModelPages, PageRequest};
 use crate::oip::rest;
 use modelfn_wasm::function::Function;
 
@@ -40,6 +42,7 @@ pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 /// The routes of an application.
 pub struct Router {
     routes: Vec<(Route, Target)>,
+    pages: Option<ModelPages>,
 }
 
 /// What responds on a route.
@@ -56,6 +59,8 @@ pub enum Target {
     },
     /// A model itself, without a function: the Open Inference Protocol.
     Inference,
+    /// A page of the server's own.
+    Page(PageRequest),
     /// A response that is always the same.
     Static(StaticResponse),
 }
@@ -69,6 +74,7 @@ impl Target {
                 rest.is_some_and(|rest| public.iter().any(|public| public.has(request.method().as_str(), rest)))
             }
             Target::Inference => rest::is_public(request.uri().path()),
+            Target::Page(page) => page.is_public(),
             Target::Static(_) => true,
         }
     }
@@ -78,7 +84,13 @@ impl Router {
     /// A router over `routes`, in any order.
     pub fn new(mut routes: Vec<(Route, Target)>) -> Self {
         routes.sort_by_key(|(route, _)| route.specificity());
-        Router { routes }
+        Router { routes, pages: None }
+    }
+
+    /// Also has these pages, on paths that no route has.
+    #[must_use]
+    pub fn with_pages(self, pages: ModelPages) -> Self {
+        Router { pages: Some(pages), ..self }
     }
 
     /// Finds what responds to `request`, and tells it how its path was matched.
@@ -98,7 +110,8 @@ impl Router {
                 return Ok(target.clone());
             }
         }
-        Err(path)
+        let page = self.pages.as_ref().and_then(|pages| pages.find(&path));
+        page.map(Target::Page).ok_or(path)
     }
 }
 

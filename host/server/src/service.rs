@@ -19,6 +19,7 @@ use crate::admission::drain_on_drop::DrainOnDrop;
 use crate::admission::keys::Client;
 use crate::admission::{Admission, Admitted, ComponentShare, Flow, Lane, RequestLimits};
 use crate::host_header;
+use crate::model_page::PageRequest;
 use crate::oip::rest::{self, Endpoint};
 use crate::oip::{self, Inference};
 use crate::problem::Problem;
@@ -127,6 +128,7 @@ impl Service {
         let function = match &routed {
             Ok(Target::Function { function, .. }) => function.component(),
             Ok(Target::Inference) => oip::FUNCTION,
+            Ok(Target::Page(_)) => "(page)",
             Ok(Target::Static(_)) => "(static)",
             Err(_) => "(none)",
         };
@@ -178,6 +180,7 @@ impl Service {
                 self.invoke(request, function, flow, timeout.unwrap_or(self.admission.timeout())).await
             }
             Ok(Target::Inference) => self.infer(request, inference).await,
+            Ok(Target::Page(page)) => self.show(&request, page, inference),
             Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
             Err(path) => Err(Problem::NoRoute(path.clone())),
         }
@@ -205,6 +208,19 @@ impl Service {
             let says_nothing = is_head && body.size_hint().exact() == Some(0);
             if says_nothing { StreamBody::new(BodyStream::new(body)).boxed_unsync() } else { body.boxed_unsync() }
         }))
+    }
+
+    /// A page of the server's own.
+    fn show(
+        &self,
+        request: &Request<DrainOnDrop>,
+        page: &PageRequest,
+        inference: &Inference,
+    ) -> Result<Response<ResponseBody>, Problem> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Problem::Method("GET, HEAD"));
+        }
+        self.unread.hold(page.respond(inference)?)
     }
 
     /// A request below `/v2`: an inference passes admission, everything else is a look at what is loaded.
@@ -238,6 +254,9 @@ fn trace_route(trace: &Trace, request: &Request<DrainOnDrop>, routed: &Result<Ta
             let matched = request.headers().get(&MATCHED_ROUTE).and_then(|route| route.to_str().ok());
             matched.unwrap_or_default()
         }
+        Ok(Target::Page(PageRequest::Page)) if request.uri().path() == "/" => "/",
+        Ok(Target::Page(PageRequest::Page)) => "/models/{model}",
+        Ok(Target::Page(PageRequest::Card(_))) => "/models/{model}/card",
         Err(_) => return,
     };
     trace.routed(request.method(), pattern, function);

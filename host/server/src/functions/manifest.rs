@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
 use toml::Value;
 
 pub use self::static_response::StaticResponse;
-use self::syntax::{ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings};
+use self::syntax::{
+    ApplicationSettings, ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings,
+};
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::Route;
 use crate::units::{ByteSize, parse_duration};
@@ -30,6 +33,8 @@ pub struct App {
     pub routes: Vec<(Route, Handler)>,
     /// The components by id.
     pub components: BTreeMap<String, Component>,
+    /// Whether the server has pages of its own for its models, on paths that no route has.
+    pub model_pages: bool,
 }
 
 /// What responds on a route.
@@ -92,12 +97,8 @@ impl App {
             manifest.spin_manifest_version
         );
         refuse_rest("the manifest", &manifest.rest, &["variables"], &[])?;
-        refuse_rest(
-            "[application]",
-            &manifest.application.rest,
-            &["trigger"],
-            &["version", "description", "authors", "tool"],
-        )?;
+        refuse_rest("[application]", &manifest.application.rest, &["trigger"], &["version", "description", "authors"])?;
+        let ApplicationSettings { model_pages } = tool_settings(manifest.application.tool, "application.")?;
         refuse_rest("[trigger]", &manifest.trigger.rest, &["redis", "sqs", "mqtt", "cron", "command"], &[])?;
         let components = manifest
             .component
@@ -109,11 +110,11 @@ impl App {
             .collect::<Result<BTreeMap<_, _>>>()?;
         let routes =
             manifest.trigger.http.into_iter().map(|trigger| trigger.check(&components)).collect::<Result<Vec<_>>>()?;
-        ensure!(!routes.is_empty(), "no [[trigger.http]]: nothing would be served");
+        ensure!(model_pages || !routes.is_empty(), "no [[trigger.http]]: nothing would be served");
         for (n, (route, _)) in routes.iter().enumerate() {
             ensure!(!routes[..n].iter().any(|(other, _)| other == route), "route \"{route}\" stands there twice");
         }
-        Ok(App { name: manifest.application.name, routes, components })
+        Ok(App { name: manifest.application.name, routes, components, model_pages })
     }
 
     /// The models that the components name, each once.
@@ -176,10 +177,9 @@ const UNSUPPORTED: &[&str] = &[
 ];
 
 impl ComponentTable {
-    fn check(mut self, folder: &Path) -> Result<Component> {
+    fn check(self, folder: &Path) -> Result<Component> {
         refuse_rest("it", &self.rest, UNSUPPORTED, &["description", "build", "targets"])?;
-        let tool = self.tool.remove("modelfn").map_or_else(|| Ok(ToolSettings::default()), Value::try_into);
-        let tool: ToolSettings = tool.context("in tool.modelfn")?;
+        let tool: ToolSettings = tool_settings(self.tool, "")?;
         let (source, mut digest) = self.source.check(folder)?;
         if let Some(own) = &tool.digest {
             let own = sha256_of(own)?;
@@ -245,6 +245,12 @@ impl Files {
             }
         }
     }
+}
+
+/// What the table `tool.modelfn` says, which stands in `place`.
+fn tool_settings<T: Default + DeserializeOwned>(mut tool: BTreeMap<String, Value>, place: &str) -> Result<T> {
+    let settings = tool.remove("modelfn").map_or_else(|| Ok(T::default()), Value::try_into);
+    settings.with_context(|| format!("in {place}tool.modelfn"))
 }
 
 fn sha256_of(digest: &str) -> Result<String> {
@@ -396,6 +402,7 @@ mod tests {
             ("[[trigger.redis]]\nchannel = \"x\"\n".to_owned(), "`redis`"),
             ("[variables]\nx = { default = \"1\" }\n".to_owned(), "`variables`"),
             (String::new(), "nothing would be served"),
+            ("[application.tool.modelfn]\nmodel_page = true".to_owned(), "unknown field `model_page`"),
         ] {
             let error = error(&manifest);
             assert!(error.contains(says), "{error:?} does not say {says:?}");
