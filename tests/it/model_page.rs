@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::harness::{Scratch, Setup, root, skip};
+use crate::harness::{Scratch, Server, Setup, picture, root, skip};
 
 const PAGES: &str = "spin_manifest_version = 2\n[application]\nname = \"test\"\ntool.modelfn.model_pages = true\n";
 const ECHO: (&str, &str) = ("compute = \"echo\"", "max_batch_size = 64");
@@ -336,4 +336,36 @@ async fn the_page_fits_a_phone_and_the_dark() {
         browser.prefer("light").await;
     }
     assert!(browser.console().await.is_empty());
+}
+
+/// A server of pages with the models `names` of this repository.
+fn shipped(names: &[&str]) -> Server {
+    let only: Vec<_> = names.iter().flat_map(|name| ["--load-model", name]).collect();
+    Setup::app(PAGES).models(root().join("models")).args(&only).start()
+}
+
+#[tokio::test]
+async fn an_image_classifier_gets_its_function_without_a_build() {
+    let model = "efficientnet-lite0-int8";
+    let server = shipped(&[model]);
+    for base in ["/", &format!("/models/{model}/")] {
+        let page = server.get(base).await;
+        assert!(page.text().contains("What is in the picture?"), "{base}: {}", page.text());
+        assert_eq!(server.get(&format!("{base}model")).await.json()["name"], model);
+        let answer = server.post(&format!("{base}classify?top_k=1"), picture("coffee.png")).await;
+        assert_eq!(answer.json()["class"], "espresso", "{base}");
+    }
+    assert_eq!(server.post(&format!("/v2/models/{model}/infer"), "{}").await.status, 400);
+}
+
+#[tokio::test]
+async fn several_models_have_their_functions_and_pages_side_by_side() {
+    let models = ["efficientnet-lite0-int8", "efficientnet-lite0"];
+    let server = shipped(&models);
+    assert!(server.get("/").await.text().contains("id=\"models\""));
+    assert_eq!(server.post("/classify", picture("coffee.png")).await.status, 404);
+    for model in models {
+        let answer = server.post(&format!("/models/{model}/classify"), picture("coffee.png")).await.json();
+        assert_eq!((answer["class"].as_str(), answer["model"].as_str()), (Some("espresso"), Some(model)));
+    }
 }

@@ -13,6 +13,7 @@ use super::backend::Engine;
 use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{AxisNames, Signature, Tensor, TensorSpec, Tensors};
 use super::worker::{Unavailable, Worker};
+use modelfn_card::Card;
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::statistics::Statistics;
 use modelfn_telemetry::traces::{self, Computation};
@@ -27,6 +28,8 @@ pub struct Model {
     pub(super) axis_names: AxisNames,
     /// The names of the elements of the first output, in their order; empty when the card has no labels.
     pub(super) labels: Vec<String>,
+    /// `None` for graphs that guests loaded.
+    pub(super) card: Option<Card>,
     pub(super) max_batch_size: usize,
     pub(super) batcher: Batcher,
     /// The engine's process, if it has one.
@@ -108,6 +111,16 @@ impl Model {
     /// The names of the elements of the first output, in their order; empty where the card has no labels.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// Whether the card has what a function needs to classify pictures.
+    pub fn is_image_classifier(&self) -> bool {
+        self.card.as_ref().is_some_and(Card::is_image_classifier)
+    }
+
+    /// The card's sentence for people; empty where there is none.
+    pub fn description(&self) -> &str {
+        self.card.as_ref().map_or("", |card| &card.description)
     }
 
     /// The statistics since the model was loaded.

@@ -166,6 +166,7 @@ impl Registry {
             signature,
             axis_names,
             labels: Vec::new(),
+            card: None,
             max_batch_size: usize::MAX,
             batcher,
             worker,

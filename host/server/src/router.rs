@@ -42,6 +42,8 @@ pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 /// The routes of an application.
 pub struct Router {
     routes: Vec<(Route, Target)>,
+    /// The routes of functions that come with models.
+    of_models: Vec<(Route, Target)>,
     pages: Option<ModelPages>,
 }
 
@@ -82,15 +84,14 @@ impl Target {
 
 impl Router {
     /// A router over `routes`, in any order.
-    pub fn new(mut routes: Vec<(Route, Target)>) -> Self {
-        routes.sort_by_key(|(route, _)| route.specificity());
-        Router { routes, pages: None }
+    pub fn new(routes: Vec<(Route, Target)>) -> Self {
+        Router { routes: sorted(routes), of_models: Vec::new(), pages: None }
     }
 
-    /// Also has these pages, on paths that no route has.
+    /// Also has these functions of models on paths that no route has, and these pages on paths that remain.
     #[must_use]
-    pub fn with_pages(self, pages: ModelPages) -> Self {
-        Router { pages: Some(pages), ..self }
+    pub fn with_models(self, functions: Vec<(Route, Target)>, pages: ModelPages) -> Self {
+        Router { of_models: sorted(functions), pages: Some(pages), ..self }
     }
 
     /// Finds what responds to `request`, and tells it how its path was matched.
@@ -104,7 +105,7 @@ impl Router {
         if rest::has(&path) {
             return Ok(Target::Inference);
         }
-        for (route, target) in &self.routes {
+        for (route, target) in self.routes.iter().chain(&self.of_models) {
             if let Some(found) = route.matches(&path) {
                 describe(request, route, found);
                 return Ok(target.clone());
@@ -113,6 +114,12 @@ impl Router {
         let page = self.pages.as_ref().and_then(|pages| pages.find(&path));
         page.map(Target::Page).ok_or(path)
     }
+}
+
+/// The most specific routes first.
+fn sorted(mut routes: Vec<(Route, Target)>) -> Vec<(Route, Target)> {
+    routes.sort_by_key(|(route, _)| route.specificity());
+    routes
 }
 
 /// Tells a guest in headers what Spin tells it: how its path was matched, and whose request it is.

@@ -159,6 +159,14 @@ impl Card {
         Ok(Some(table))
     }
 
+    /// Whether the card says how a picture becomes the only input, and how scores become labels.
+    pub fn is_image_classifier(&self) -> bool {
+        let has = |table: Result<bool, CardError>| table.unwrap_or(false);
+        self.inputs.len() == 1
+            && has(self.image_preprocessing().map(|table| table.is_some()))
+            && has(self.classification().map(|table| table.is_some()))
+    }
+
     /// Whether every input and output leaves axis 0 open, so that one computation may have several rows.
     pub fn takes_batches(&self) -> bool {
         crate::tensor::is_batched(&self.inputs, &self.outputs)

@@ -187,6 +187,7 @@ impl ModelVersion {
             signature,
             axis_names,
             labels,
+            card: Some(card.clone()),
             max_batch_size: card.serving.max_batch_size.get(),
             batcher,
             worker,

@@ -8,6 +8,7 @@ mod static_response;
 mod syntax;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,12 +47,30 @@ pub enum Handler {
     Static(StaticResponse),
 }
 
-/// A component of the manifest.
+/// Where the code of a component comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CodeSource {
+    /// A file, resolved against the manifest's folder.
+    File(PathBuf),
+    /// What the program carries.
+    Embedded(&'static [u8]),
+}
+
+impl fmt::Display for CodeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CodeSource::File(path) => path.display().fmt(f),
+            CodeSource::Embedded(_) => f.write_str("what this program carries"),
+        }
+    }
+}
+
+/// A component of the manifest, or one that comes with a model.
 #[derive(Debug)]
 pub struct Component {
-    /// The file, resolved against the manifest's folder.
-    pub source: PathBuf,
-    /// Hex SHA-256 that the file must have.
+    /// Its code.
+    pub source: CodeSource,
+    /// Hex SHA-256 that a file must have.
     pub sha256: Option<String>,
     /// Its whole environment.
     pub environment: BTreeMap<String, String>,
@@ -195,7 +214,7 @@ impl ComponentTable {
             .map(|size| size.parse::<ByteSize>().with_context(|| format!("memory = \"{size}\"")))
             .transpose()?;
         Ok(Component {
-            source,
+            source: CodeSource::File(source),
             sha256: digest,
             environment: self.environment,
             files,
@@ -311,7 +330,7 @@ mod tests {
         ))
         .unwrap();
         let component = &app.components["c"];
-        assert_eq!(component.source, Path::new("/srv/c.wasm"));
+        assert_eq!(component.source, CodeSource::File("/srv/c.wasm".into()));
         assert_eq!(component.files, [(PathBuf::from("/tmp"), "/model".to_owned())]);
         assert_eq!((component.timeout, component.memory), (Some(Duration::from_secs(2)), Some(64 << 20)));
         assert_eq!(component.max_instances, NonZeroUsize::new(3));
@@ -329,7 +348,7 @@ mod tests {
         ] {
             let app = parse(&format!("{HTTP}[component.c]\n{source}")).unwrap();
             assert_eq!(app.components["c"].sha256, Some("ab".repeat(32)));
-            assert_eq!(app.components["c"].source, Path::new("/srv/c.wasm"));
+            assert_eq!(app.components["c"].source, CodeSource::File("/srv/c.wasm".into()));
         }
     }
 

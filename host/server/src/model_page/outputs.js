@@ -47,7 +47,8 @@ function scoresOf({ datatype, shape, bytes }) {
   const classes = shape.at(-1), items = product(shape) / classes;
   if (typeOf(datatype).kind !== "float" || !(classes >= 2 && classes <= MOST_CLASSES) || items !== (shape.length > 1 ? shape[0] : 1) || !(items >= 1 && items <= 16)) return null;
   const values = decode(datatype, bytes);
-  if (values.some(Number.isNaN)) return null;
+  // Where all are equal, none is the highest.
+  if (values.some(Number.isNaN) || values.every((value) => value === values[0])) return null;
   return Array.from({ length: items }, (_, item) => values.slice(item * classes, (item + 1) * classes));
 }
 
@@ -87,7 +88,8 @@ function maps(tensor) {
     return canvas;
   }));
   const shown = !isColor && channels > planes.length ? `, the first ${planes.length} of ${channels} planes` : "";
-  const range = `Black is ${valueText(tensor.datatype, dark)}, white is ${valueText(tensor.datatype, light)}${shown}.`;
+  const round = (value) => String(Number(Number(value).toPrecision(4)));
+  const range = `Black is ${round(dark)}, white is ${round(light)}${shown}.`;
   return [place, el("p", range, "small quiet")];
 }
 
@@ -157,13 +159,14 @@ function showTiming(header, roundTrip) {
     .filter(({ dur }) => dur >= 0);
   const whole = phases.find(({ name }) => name === "total"), parts = phases.filter((phase) => phase !== whole);
   const longestFirst = [...parts].sort((a, b) => b.dur - a.dur);
+  const shared = parts.reduce((sum, { dur }) => sum + dur, 0) || 1;
   const sum = el("p"), stack = el("div", "", "stack"), legend = el("ul");
   stack.setAttribute("aria-hidden", "true"); // the legend has the same in words
   for (const phase of parts) {
     const part = el("i"), item = el("li");
     part.style.setProperty("--rank", Math.min(longestFirst.indexOf(phase), 5));
     item.append(part.cloneNode(), el("span", phase.name), el("b", ms(phase.dur)));
-    part.style.flex = `${phase.dur} 1 2px`; // 2px, so that the shortest is still to be seen
+    part.style.flex = `${phase.dur / shared} 1 2px`; // 2px, so that the shortest is still to be seen
     stack.append(part);
     legend.append(item);
   }
