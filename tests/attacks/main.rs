@@ -26,7 +26,7 @@ use self::trial::{Bounds, Trial};
 pub struct Attack {
     /// For people.
     pub name: &'static str,
-    /// Starts the attack, which lasts until the tasks are dropped.
+    /// Starts the attack on the current runtime. It lasts until the tasks are dropped.
     pub start: fn(&target::Target) -> tokio::task::JoinSet<()>,
 }
 
@@ -48,7 +48,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_victim_of_an_attack_does_not_notice_it() {
     let seconds = number("ATTACK_SECONDS").unwrap_or(1);
     let until = number("ATTACK_MINUTES").map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));

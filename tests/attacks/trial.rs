@@ -56,10 +56,15 @@ impl Bounds {
 impl Trial {
     pub async fn run(server: &Server, attack: &Attack, time: Duration) -> Trial {
         let before = Observation::during(server, time / 2).await;
-        let tasks = (attack.start)(&Target::of(server));
+        let attackers = attackers();
+        let tasks = {
+            let _entered = attackers.enter();
+            (attack.start)(&Target::of(server))
+        };
         let during = Observation::during(server, time).await;
         let peak_mebibytes = memory(server, "VmHWM");
         drop(tasks);
+        attackers.shutdown_background();
         for gauge in GAUGES {
             server.wait_for_metric(gauge, |n| n < 0.5).await;
         }
@@ -109,6 +114,17 @@ impl fmt::Display for Trial {
         }
         write!(f, "  peak {} MiB, at rest {} MiB", self.peak_mebibytes, self.rested_mebibytes)
     }
+}
+
+/// Threads for attackers. Real ones have machines of their own: theirs let the server and its victim run first.
+fn attackers() -> tokio::runtime::Runtime {
+    let give_way = || rustix::process::setpriority_process(None, 10).map(drop).unwrap();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .on_thread_start(give_way)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Lets the server take what it takes for every number of requests at once.
