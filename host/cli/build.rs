@@ -4,7 +4,7 @@
 //! builds where a compiler for wasm is there. Nothing is installed for it: without a compiler the program has no such
 //! function, and says so when a model wants it.
 
-#![expect(clippy::print_stdout, clippy::expect_used, reason = "this is how a build script talks to cargo")]
+#![expect(clippy::expect_used, reason = "this is how a build script talks to cargo")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

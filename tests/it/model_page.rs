@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::harness::{Scratch, Server, Setup, picture, root, skip};
+use crate::wasi_nn::no_engine;
 
 const PAGES: &str = "spin_manifest_version = 2\n[application]\nname = \"test\"\ntool.modelfn.model_pages = true\n";
 const ECHO: (&str, &str) = ("compute = \"echo\"", "max_batch_size = 64");
@@ -194,6 +195,70 @@ async fn files_of_numbers_are_taken_in_three_forms() {
     }
 }
 
+/// Against numpy and `ml_dtypes`: `np.array(values, dtype).view(np.uint16)`.
+#[tokio::test]
+async fn halves_are_rounded_as_numpy_rounds_them() {
+    let server = echoes(&[("half", "FP16", "[-1]"), ("bfloat", "BF16", "[-1]")]).start();
+    let Some(browser) = Browser::open(&server, "/models/half").await else { return };
+    browser.wait_for("[data-view=model]").await;
+    let values =
+        "[0.1, 65504, 65519.99, 65520, 6e-8, 2.9e-8, 1e-5, -0.0, NaN, -Infinity, 1.0013769531249999, 2049, 2051]";
+    let halves = [0x2e66, 0x7bff, 0x7bff, 0x7c00, 0x0001, 0, 0x00a8, 0x8000, 0x7e00, 0xfc00, 0x3c01, 0x6800, 0x6802];
+    let bfloats =
+        [0x3dcd, 0x4780, 0x4780, 0x4780, 0x3381, 0x32f9, 0x3728, 0x8000, 0x7fc0, 0xff80, 0x3f80, 0x4500, 0x4500];
+    for (datatype, expected) in [("FP16", halves), ("BF16", bfloats)] {
+        let bits = browser.look("body", &format!("[...new Uint16Array(encode('{datatype}', {values}).buffer)]")).await;
+        assert_eq!(bits, json!(expected), "{datatype}");
+    }
+    for (model, expected) in [("half", ["0.1", "Infinity", "6e-8"]), ("bfloat", ["0.1", "65536", "6e-8"])] {
+        browser.command("url", json!({ "url": server.url(&format!("/models/{model}")) })).await;
+        browser.wait_for("[data-view=model]").await;
+        browser.way("x", "JSON").await;
+        browser.fill("textarea", "[0.1, 65520, 6e-8]").await;
+        browser.run().await;
+        assert_eq!(browser.elements().await, expected, "{model}");
+    }
+}
+
+#[tokio::test]
+async fn scores_have_the_names_that_the_card_gives_them() {
+    let card = "[postprocessing]\nlabels = \"labels.txt\"\nscores = \"logits\"\ntop_k = 2";
+    let setup = Setup::app(PAGES).fake_model("named", "dtype = \"FP32\", shape = [-1, 3]", (ECHO.0, card));
+    std::fs::write(setup.path("models/named/labels.txt"), "tench, Tinca tinca\n<b>goldfish</b>\nshark\n").unwrap();
+    let server = setup.start();
+    let Some(browser) = Browser::open(&server, "/").await else { return };
+    browser.wait_for("[data-view=model]").await;
+    browser.fill_all("x", &["7.5", "-1", "3"]).await;
+    browser.run().await;
+    assert_eq!(browser.text("#outputs .large").await, "tench");
+    let scores = browser.text(".scores").await;
+    let places =
+        ["tench, Tinca tinca", "7.5", "shark", "3", "<b>goldfish</b>", "-1"].map(|word| scores.find(word).unwrap());
+    assert!(places.is_sorted(), "{scores}");
+    assert_eq!(browser.look("body", "document.querySelectorAll('#outputs b b, .scores b').length").await, 0);
+}
+
+#[tokio::test]
+async fn several_inputs_have_a_panel_each() {
+    if no_engine() {
+        return;
+    }
+    let models = root().join("tests/fixtures/hostile");
+    let server = Setup::app(PAGES).models(models).args(&["--load-model", "add"]).start();
+    let Some(browser) = Browser::open(&server, "/").await else { return };
+    let folder = Scratch::new();
+    browser.wait_for("[data-view=model]").await;
+    browser.fill_all("a", &["1.5", "-2"]).await;
+    browser.fill_all("b", &["0.25", "7"]).await;
+    browser.run().await;
+    assert_eq!(browser.elements().await, ["1.75", "5"]);
+    let answer = run_snippets(&browser, folder.path(), "sum [[").await;
+    assert_eq!(answer["outputs"][0]["data"], json!([1.75, 5.0]));
+    browser.fill("[data-input=b] .axes input", "2").await;
+    browser.click("#run").await;
+    browser.wait_for("#result[data-state=error]").await;
+}
+
 /// What the page shows as its request, in `language`.
 async fn snippet(browser: &Browser, language: &str) -> String {
     browser.click(&format!("[data-language={language}]")).await;
@@ -206,8 +271,9 @@ fn succeeds(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs the page's snippets in `folder`, each as its readers would, and gives what curl printed.
-async fn run_snippets(browser: &Browser, folder: &Path) -> Value {
+/// Runs the page's snippets in `folder`, each as its readers would, and gives what curl printed. What Python prints
+/// starts with `python_prints`.
+async fn run_snippets(browser: &Browser, folder: &Path, python_prints: &str) -> Value {
     let curl = snippet(browser, "curl").await;
     let printed =
         succeeds(Command::new("bash").args(["-c", &format!("set -euo pipefail\n{curl}")]).current_dir(folder));
@@ -217,7 +283,7 @@ async fn run_snippets(browser: &Browser, folder: &Path) -> Value {
         let mut command = Command::new("python3");
         command.args(["-c", &python]).env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
         let printed = succeeds(command.current_dir(folder));
-        assert!(printed.starts_with("y [["), "{printed}");
+        assert!(printed.starts_with(python_prints), "{printed}");
     }
     serde_json::from_str(&printed).unwrap()
 }
@@ -230,7 +296,7 @@ async fn the_request_works_from_elsewhere_as_it_is_shown() {
     browser.wait_for("[data-view=model]").await;
     browser.fill_all("x", &["1", "-2", "9007199254740993"]).await;
     browser.run().await;
-    let answer = run_snippets(&browser, folder.path()).await;
+    let answer = run_snippets(&browser, folder.path(), "y [[").await;
     assert_eq!(answer["outputs"][0]["data"].to_string(), "[1,-2,9007199254740993]");
     // The page's own policy forbids to evaluate text, the browser's driver may.
     let javascript = snippet(&browser, "javascript").await;
@@ -247,7 +313,7 @@ async fn the_request_works_from_elsewhere_as_it_is_shown() {
     let file = folder.write("x.bin", values.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>());
     browser.choose(".drop input", &file).await;
     browser.wait_for_text("#snippet-files", "x.bin").await;
-    let answer = run_snippets(&browser, folder.path()).await;
+    let answer = run_snippets(&browser, folder.path(), "y [[").await;
     assert_eq!(answer["outputs"][0]["data"], json!(values));
 }
 

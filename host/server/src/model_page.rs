@@ -111,7 +111,7 @@ fn page() -> Response<Bytes> {
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
-        (CACHE_CONTROL, "max-age=300"),
+        (CACHE_CONTROL, "no-cache"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

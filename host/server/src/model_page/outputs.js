@@ -121,7 +121,10 @@ function valueTable({ datatype, shape }, values) {
 function elements(tensor) {
   const count = product(tensor.shape), place = el("div");
   if (count === 0) return [el("p", "It is empty.", "quiet")];
-  if (count === 1) return [el("p", valueText(tensor.datatype, decode(tensor.datatype, tensor.bytes)[0]), "large")];
+  if (count === 1) {
+    const text = valueText(tensor.datatype, decode(tensor.datatype, tensor.bytes)[0]);
+    return [el("p", text, text.length <= 60 ? "large" : "long")];
+  }
   const show = (limit) => {
     const values = decode(tensor.datatype, tensor.bytes, limit), buttons = el("div", "", "row-of-buttons");
     const add = (text, click) => {

@@ -138,7 +138,7 @@ function valueText(datatype, value) {
   if (datatype === "BOOL") return value ? "true" : "false";
   if (typeof value !== "number" || !Number.isFinite(value) || Number.isInteger(value)) return String(value);
   const same = { FP32: Math.fround, FP16: (x) => fromHalf(toHalf(x)), BF16: (x) => fromBfloat(toBfloat(x)) }[datatype];
-  for (let digits = 3; same && digits <= 9; digits++) {
+  for (let digits = 1; same && digits <= 9; digits++) {
     const shorter = Number(value.toPrecision(digits));
     if (same(shorter) === value) return String(shorter);
   }
