@@ -49,7 +49,7 @@ function axisFields(spec, changed) {
   const fields = spec.shape.map((axis, index) => {
     if (axis >= 0) return null;
     const label = el("label", names[index] ?? "axis " + index), input = el("input");
-    const usual = index === 0 ? 1 : picture ? 224 : 8;
+    const usual = index === 0 ? 1 : picture ? (spec.preprocessing?.size[index === picture.width ? 0 : 1] ?? 224) : 8;
     Object.assign(input, { type: "number", min: 0, max: MAX_AXIS, step: 1, value: usual, required: true });
     input.addEventListener("input", changed);
     label.append(input);
@@ -82,6 +82,8 @@ function indexOf(position, shape) {
 /** A field for each element. */
 function fieldsWay(spec, axes, changed) {
   const { kind } = typeOf(spec.datatype), element = el("div", "", "fields");
+  // A mask of nothing but zeros lets a model see nothing.
+  const usual = kind === "text" ? "" : /mask/i.test(spec.name) ? "1" : "0";
   let fields = [], shown = "";
   const refresh = () => {
     let shape;
@@ -95,7 +97,7 @@ function fieldsWay(spec, axes, changed) {
       return;
     }
     fields = Array.from({ length: count }, (_, position) => before[position] ?? Object.assign(el("input"), kind === "bool"
-      ? { type: "checkbox" } : { type: "text", inputMode: kind === "text" ? "text" : "decimal", value: kind === "text" ? "" : "0", autocomplete: "off", spellcheck: false }));
+      ? { type: "checkbox" } : { type: "text", inputMode: kind === "text" ? "text" : "decimal", value: usual, autocomplete: "off", spellcheck: false }));
     element.classList.toggle("one", count === 1);
     element.classList.toggle("words", kind === "text");
     element.replaceChildren(...fields.map((field, position) => {

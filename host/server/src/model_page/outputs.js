@@ -20,19 +20,20 @@ function downloadTensor(tensor) {
   return TYPES[tensor.datatype].npy ? download(name + ".npy", toNpy(tensor)) : download(name + ".bin", new Blob([tensor.bytes]));
 }
 
-/** Bars of the highest scores of one item. */
+/** Bars of the highest scores of one item; none where all are equal. */
 function scoreBars(tensor, scores, labels) {
   const sum = scores.reduce((total, score) => total + score, 0);
   const isShare = scores.every((score) => score >= 0 && score <= 1) && Math.abs(sum - 1) < 0.02;
   const best = scores.map((score, index) => ({ score, index })).sort((one, other) => other.score - one.score).slice(0, TOP);
   const [high, low] = [best[0].score, scores.reduce((least, score) => Math.min(least, score))];
+  if (high === low) return [];
   const name = (index) => labels[index] ?? "class " + index;
   const figure = (score) => (isShare ? (score > 0 && score < 0.001 ? "<0.1" : (100 * score).toFixed(1)) + "%" : valueText(tensor.datatype, score));
   const list = el("ol", "", "scores");
   for (const { score, index } of best) {
     const item = el("li"), bar = el("div", "", "bar"), fill = el("i");
     item.dataset.class = index;
-    const width = isShare ? score : high > low ? (score - low) / (high - low) : 1;
+    const width = isShare ? score : (score - low) / (high - low);
     fill.style.width = 100 * (Number.isFinite(width) ? width : 0) + "%";
     bar.append(fill);
     item.append(el("span", name(index)), el("span", figure(score)), bar);
@@ -47,8 +48,7 @@ function scoresOf({ datatype, shape, bytes }) {
   const classes = shape.at(-1), items = product(shape) / classes;
   if (typeOf(datatype).kind !== "float" || !(classes >= 2 && classes <= MOST_CLASSES) || items !== (shape.length > 1 ? shape[0] : 1) || !(items >= 1 && items <= 16)) return null;
   const values = decode(datatype, bytes);
-  // Where all are equal, none is the highest.
-  if (values.some(Number.isNaN) || values.every((value) => value === values[0])) return null;
+  if (values.some(Number.isNaN)) return null;
   return Array.from({ length: items }, (_, item) => values.slice(item * classes, (item + 1) * classes));
 }
 

@@ -47,7 +47,7 @@ function showIndex(models) {
       return item;
     }
     title.href = base + "models/" + encodeURIComponent(name);
-    item.append(el("p", "version " + version, "small quiet"), tensors);
+    item.append(tensors, el("p", "version " + version, "small quiet"));
     describe(name, tensors);
     return item;
   }));
@@ -58,8 +58,8 @@ function showIndex(models) {
 async function describe(name, place) {
   try {
     const { inputs, outputs } = await read(modelPath(name));
-    const list = (specs) => specs.slice(0, 4).map(({ datatype, shape }) => `${datatype} ${shapeText(shape)}`).join(", ") + (specs.length > 4 ? ", …" : "");
-    place.textContent = `${list(inputs)} → ${list(outputs)}`;
+    const list = (specs) => specs.slice(0, 4).flatMap(({ datatype, shape }, index) => [index ? ", " : "", el("span", `${datatype} ${shapeText(shape)}`)]).concat(specs.length > 4 ? ", …" : "");
+    place.append(...list(inputs), " → ", ...list(outputs));
   } catch { }
 }
 
@@ -70,7 +70,8 @@ async function showModel(name) {
   $("title").textContent = name;
   $("subtitle").textContent = card.description || "Give it inputs, and see what it computes and how long that takes.";
   $("where").textContent = `version ${metadata.versions.at(-1)}`;
-  const panels = metadata.inputs.map((spec) => inputPanel(spec, changed));
+  // The card's preprocessing is that of the first input.
+  const panels = metadata.inputs.map((spec, index) => inputPanel({ ...spec, preprocessing: index === 0 ? card.preprocessing : null }, changed));
   model = { name, metadata, labels: card.labels ?? [], panels };
   $("inputs").replaceChildren(...panels.map(({ element }) => element));
   $("expected").replaceChildren(...metadata.outputs.map(({ name, datatype, shape }) => {

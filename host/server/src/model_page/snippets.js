@@ -30,7 +30,7 @@ function jsonTexts({ datatype, bytes }) {
 function inlineJson({ tensors, parameters }) {
   const inputs = tensors.map((tensor) => {
     const { name, datatype, shape } = tensor;
-    return `{"name": ${JSON.stringify(name)}, "datatype": "${datatype}", "shape": ${JSON.stringify(shape)}, "data": [${jsonTexts(tensor).join(", ")}]}`;
+    return `{"name": ${JSON.stringify(name)}, "datatype": "${datatype}", "shape": ${shapeText(shape)}, "data": [${jsonTexts(tensor).join(", ")}]}`;
   });
   const rest = parameters.parameters ? `, "parameters": ${JSON.stringify(parameters.parameters)}` : "";
   return `{"inputs": [${inputs.join(", ")}]${rest}}`;
@@ -41,8 +41,8 @@ function curlSnippet(request) {
   const headers = needsKey ? [`-H "X-API-Key: $KEY"`] : [], output = isBinary ? ["-o outputs.bin"] : [];
   if (request.isInline) return ["curl " + shellUrl(url), ...headers, ...output, "-d " + shellQuoted(inlineJson(request))].join(" \\\n  ");
   const json = JSON.stringify(requestHead(tensors, request.parameters)), length = new TextEncoder().encode(json).length;
-  const body = `(printf %s ${shellQuoted(json)}; cat ${tensors.map(binName).join(" ")})`;
-  return [body + " |", "curl " + shellUrl(url), ...headers, ...output, `-H 'Inference-Header-Content-Length: ${length}'`, "--data-binary @-"].join(" \\\n  ").replace("| \\", "|");
+  const body = `(printf %s ${shellQuoted(json)}\n cat ${tensors.map(binName).join(" ")}) |\n  `;
+  return body + ["curl " + shellUrl(url), ...headers, ...output, `-H 'Inference-Header-Content-Length: ${length}'`, "--data-binary @-"].join(" \\\n  ");
 }
 
 const shellUrl = (url) => (/^[\w:/.%~-]+$/.test(url) ? url : shellQuoted(url));
@@ -78,7 +78,7 @@ function pythonSnippet({ model, tensors, outputs, isInline, needsKey }) {
     `client = triton.InferenceServerClient(${JSON.stringify(server)}${secure})`,
   ];
   tensors.forEach((tensor, index) => {
-    lines.push(`${names[index]} = triton.InferInput(${JSON.stringify(tensor.name)}, ${JSON.stringify(tensor.shape)}, "${tensor.datatype}")`);
+    lines.push(`${names[index]} = triton.InferInput(${JSON.stringify(tensor.name)}, ${shapeText(tensor.shape)}, "${tensor.datatype}")`);
     lines.push(`${names[index]}.set_data_from_numpy(${pythonArray(tensor, isInline)})`);
   });
   const headers = needsKey ? `, headers={"X-API-Key": os.environ["KEY"]}` : "";
@@ -131,7 +131,7 @@ function showSnippet(request) {
   $("snippet").textContent = LANGUAGES[language].write(request);
   const keyNote = request.needsKey ? "The key is in the variable KEY. " : "";
   $("snippet-note").textContent = keyNote + LANGUAGES[language].note;
-  $("snippet-files").replaceChildren(...(request.isInline ? [] : [el("span", "It reads what is above from files: "), ...request.tensors.map((tensor) => {
+  $("snippet-files").replaceChildren(...(request.isInline ? [] : [el("span", "It reads these files, which hold what is above: "), ...request.tensors.map((tensor) => {
     const button = Object.assign(el("button", binName(tensor), "link"), { type: "button" });
     button.addEventListener("click", () => download(binName(tensor), new Blob([tensor.bytes])));
     return button;
