@@ -120,7 +120,7 @@ fn page() -> Response<Bytes> {
 
 fn card(inference: &Inference, name: &str) -> Result<Response<Bytes>, Problem> {
     let model = inference.model(name, None)?;
-    let document = CardDocument { name: model.name(), description: model.description(), labels: model.labels() };
+    let document = CardDocument { name: model.name(), description: &model.card().description, labels: model.labels() };
     let text = serde_json::to_vec(&document).map_err(|e| crate::oip::core::internal(e.to_string()))?;
     let mut response = Response::new(Bytes::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

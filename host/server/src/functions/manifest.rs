@@ -91,6 +91,11 @@ pub struct Component {
 }
 
 impl App {
+    /// The application of models without a manifest: `/v2`, and the pages of models.
+    pub fn of_models() -> App {
+        App { name: "models".to_owned(), routes: Vec::new(), components: BTreeMap::new(), model_pages: true }
+    }
+
     /// Reads and checks the manifest at `path`.
     ///
     /// # Errors

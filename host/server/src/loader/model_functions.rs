@@ -43,7 +43,7 @@ impl ModelFunctions {
     pub(super) fn of(registry: &Registry, classify: Option<&'static [u8]>) -> ModelFunctions {
         let mut functions = ModelFunctions::default();
         let is_only = registry.models().count() + registry.broken().len() == 1;
-        for model in registry.models().filter(|model| model.is_image_classifier()) {
+        for model in registry.models().filter(|model| model.card().is_image_classifier()) {
             let name = model.name();
             let Some(wasm) = classify else {
                 tracing::warn!(
@@ -63,13 +63,14 @@ impl ModelFunctions {
     }
 }
 
-/// The function of an image classifier, which sees nothing but the model's own folder.
+/// The function of an image classifier, which sees nothing but the model's own folder: a model without one has no card,
+/// and so nothing that says how it classifies.
 fn classifier(model: &Model, wasm: &'static [u8]) -> Option<Component> {
     let page: PublicRoute = "GET /".parse().ok()?;
     Some(Component {
         source: CodeSource::Embedded(wasm),
         sha256: None,
-        environment: BTreeMap::new(),
+        environment: model.card_variable().into_iter().collect(),
         files: vec![(model.folder()?.to_owned(), MODEL_FOLDER.to_owned())],
         models: vec![model.name().to_owned()],
         allow_load: false,
