@@ -19,20 +19,22 @@ const OF_THE_PROGRAM: [&str; 6] =
 fn main() {
     println!("cargo::rerun-if-env-changed={VARIABLE}");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("classify.wasm");
-    let wasm = std::env::var_os(VARIABLE).map(PathBuf::from).or_else(built);
-    let bytes = wasm.map_or_else(Vec::new, |path| {
-        println!("cargo::rerun-if-changed={}", path.display());
-        std::fs::read(&path).unwrap_or_else(|e| panic!("{VARIABLE}={}: {e}", path.display()))
-    });
+    let wasm = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);
+    // A file that is missing is looked for at each build.
+    println!("cargo::rerun-if-changed={}", wasm.display());
+    let bytes = match std::fs::read(&wasm) {
+        Err(e) if std::env::var_os(VARIABLE).is_some() => panic!("{VARIABLE}={}: {e}", wasm.display()),
+        read => read.unwrap_or_default(),
+    };
     std::fs::write(out, bytes).expect("OUT_DIR can be written");
 }
 
-/// The component that `guest/build.sh` has built, or builds now.
-fn built() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+/// Where `guest/build.sh` puts the component; builds it if it is not there.
+fn built() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is in host/cli");
     let wasm = root.join("target/guest/classify.wasm");
     if wasm.is_file() {
-        return Some(wasm);
+        return wasm;
     }
     let mut command = Command::new(root.join("guest/build.sh"));
     command.arg("classify").env("GUEST_INSTALL", "never");
@@ -44,13 +46,8 @@ fn built() -> Option<PathBuf> {
         let said = String::from_utf8_lossy(&output.stderr).lines().next_back().unwrap_or_default().to_owned();
         if output.status.success() { Ok(()) } else { Err(said) }
     });
-    match output {
-        Ok(()) => Some(wasm),
-        Err(reason) => {
-            println!(
-                "cargo::warning=the program will have no function for pictures, since guest/build.sh failed: {reason}"
-            );
-            None
-        }
+    if let Err(reason) = output {
+        println!("cargo::warning=the program will have no function for pictures: guest/build.sh failed: {reason}");
     }
+    wasm
 }

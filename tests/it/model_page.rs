@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::harness::{Scratch, Server, Setup, picture, root, skip};
+use crate::harness::{Scratch, Setup, picture, place, root, skip};
 use crate::wasi_nn::no_engine;
 
 const PAGES: &str = "spin_manifest_version = 2\n[application]\nname = \"test\"\ntool.modelfn.model_pages = true\n";
@@ -404,16 +404,15 @@ async fn the_page_fits_a_phone_and_the_dark() {
     assert!(browser.console().await.is_empty());
 }
 
-/// A server of pages with the models `names` of this repository.
-fn shipped(names: &[&str]) -> Server {
-    let only: Vec<_> = names.iter().flat_map(|name| ["--load-model", name]).collect();
-    Setup::app(PAGES).models(root().join("models")).args(&only).start()
+/// The folders of models of this repository.
+fn shipped(names: &[&str]) -> Vec<PathBuf> {
+    names.iter().map(|name| root().join("models").join(name)).collect()
 }
 
 #[tokio::test]
 async fn an_image_classifier_gets_its_function_without_a_build() {
     let model = "efficientnet-lite0-int8";
-    let server = shipped(&[model]);
+    let server = Setup::of_models(&shipped(&[model])).start();
     for base in ["/", &format!("/models/{model}/")] {
         let page = server.get(base).await;
         assert!(page.text().contains("What is in the picture?"), "{base}: {}", page.text());
@@ -427,11 +426,73 @@ async fn an_image_classifier_gets_its_function_without_a_build() {
 #[tokio::test]
 async fn several_models_have_their_functions_and_pages_side_by_side() {
     let models = ["efficientnet-lite0-int8", "efficientnet-lite0"];
-    let server = shipped(&models);
+    let server = Setup::of_models(&shipped(&models)).start();
     assert!(server.get("/").await.text().contains("id=\"models\""));
     assert_eq!(server.post("/classify", picture("coffee.png")).await.status, 404);
     for model in models {
         let answer = server.post(&format!("/models/{model}/classify"), picture("coffee.png")).await.json();
         assert_eq!((answer["class"].as_str(), answer["model"].as_str()), (Some("espresso"), Some(model)));
     }
+}
+
+/// A card that leaves to the graph what the graph says: the function gets the rest from the server.
+#[tokio::test]
+async fn a_short_card_makes_a_classifier_of_a_version_and_of_a_folder() {
+    let original = root().join("models/efficientnet-lite0-int8");
+    let card: toml::Table = std::fs::read_to_string(original.join("model.toml")).unwrap().parse().unwrap();
+    let tables = ["preprocessing", "postprocessing"].map(|name| (name.to_owned(), card[name].clone()));
+    let short = toml::to_string(&toml::Table::from_iter(tables)).unwrap();
+    for version in ["", "2/"] {
+        let folder = Scratch::new();
+        let card = folder.write(&format!("flowers/{version}model.toml"), &short);
+        for file in ["labels.txt", "model.onnx"] {
+            place(&original.join(file), &card.with_file_name(file));
+        }
+        let server = Setup::of_models(&[folder.path().join("flowers")]).start();
+        let answer = server.post("/classify?top_k=1", picture("coffee.png")).await;
+        assert_eq!(answer.json()["class"], "espresso", "{version}: {}", answer.text());
+        assert_eq!(answer.json()["model"], "flowers");
+        assert_eq!(server.get("/model").await.json()["name"], "flowers");
+    }
+}
+
+/// A file that a card beside it describes is a classifier whose function sees card and labels, and not what lies around.
+#[tokio::test]
+async fn a_file_is_given_to_its_function_without_its_neighbours() {
+    let graph = root().join("models/efficientnet-lite0-int8/model.onnx");
+    let temporary = Scratch::new();
+    let setup = Setup::of_models(&[graph]).env("TMPDIR", temporary.path().to_str().unwrap());
+    let mut server = setup.start();
+    let answer = server.post("/classify?top_k=1", picture("coffee.png")).await;
+    assert_eq!(answer.json()["class"], "espresso", "{}", answer.text());
+    let folders =
+        || std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let seen = |folder: &Path| {
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        std::collections::BTreeSet::from_iter(names)
+    };
+    let before = folders();
+    assert_eq!(before.len(), 1);
+    assert_eq!(seen(&before[0]), ["labels.txt", "model.toml"].map(String::from).into());
+    assert_eq!(server.admin_post("/reload").await.status, 200);
+    assert_eq!(server.post("/classify", picture("coffee.png")).await.status, 200);
+    assert!(folders().len() == 1 && folders() != before, "the folder of what served before is gone");
+    server.signal("TERM");
+    assert!(server.wait(std::time::Duration::from_secs(20)).success());
+    assert!(folders().is_empty());
+}
+
+/// A graph beside another's card is a model of its own: it has a page of tensors.
+#[tokio::test]
+async fn a_file_that_no_card_means_has_a_page_of_tensors() {
+    let original = root().join("models/efficientnet-lite0-int8");
+    let folder = Scratch::new();
+    place(&original.join("model.onnx"), &folder.path().join("other.onnx"));
+    for file in ["model.onnx", "model.toml", "labels.txt"] {
+        place(&original.join(file), &folder.path().join(file));
+    }
+    let server = Setup::of_models(&[folder.path().join("other.onnx")]).start();
+    assert!(server.get("/").await.text().contains("id=\"inputs\""));
+    assert_eq!(server.post("/classify", picture("coffee.png")).await.status, 404);
+    assert_eq!(server.get("/models/other/card").await.json()["labels"], json!([]));
 }

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use self::memory_limit::Whole;
 use self::model_functions::ModelFunctions;
@@ -183,7 +183,8 @@ impl AppLoader {
         let code = components.into_values().collect();
         let shares = all.into_iter().map(share).collect();
         self.loaded = Loaded { app, registry: registry.clone(), code };
-        Ok(AppState { router, inference: Inference::new(registry, self.services.readiness.clone()), shares })
+        let inference = Inference::new(registry, self.services.readiness.clone());
+        Ok(AppState { router, inference, shares, folders: Mutex::new(own.folders) })
     }
 
     fn load_models(&self, app: &App, model: Option<&str>) -> Result<Registry> {

@@ -3,7 +3,7 @@
 //! Everything that a request holds (permits, counters, the guest) lives in its future or its response's body, so that a
 //! client who disconnects frees it.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::{Trace, Traces};
 use modelfn_wasm::function::{Function, FunctionResponse, Phases};
+use tempfile::TempDir;
 
 use crate::admission::concurrency_limit::Permit;
 use crate::admission::drain_on_drop::DrainOnDrop;
@@ -49,6 +50,8 @@ pub struct AppState {
     pub inference: Inference,
     /// Who shares the instances.
     pub(crate) shares: Vec<ComponentShare>,
+    /// Folders that functions of models see, which go with the last request that was begun with this.
+    pub(crate) folders: Mutex<Vec<TempDir>>,
 }
 
 impl Service {
@@ -65,6 +68,11 @@ impl Service {
     pub fn replace(&self, app: AppState) {
         self.admission.share_among(&app.shares);
         *self.app.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(app);
+    }
+
+    /// Removes what exists on disk only while this serves. The process may end before all that holds it is dropped.
+    pub fn end(&self) {
+        self.app().folders.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// A check for [`Readiness`](crate::readiness::Readiness): why this service should get no requests now, if so.
