@@ -259,6 +259,31 @@ async fn several_inputs_have_a_panel_each() {
     browser.wait_for("#result[data-state=error]").await;
 }
 
+#[tokio::test]
+async fn sizes_are_bounded_where_they_are_typed() {
+    let server = echoes(&[("rows", "FP32", "[-1, 8]")]).start();
+    let Some(browser) = Browser::open(&server, "/").await else { return };
+    browser.wait_for("[data-view=model]").await;
+    let fields = "[data-input=x] .fields";
+    for (rows, shown) in [("32", 256), ("33", 0), ("2", 16), ("0", 0)] {
+        browser.fill(".axes input", rows).await;
+        assert_eq!(browser.look(fields, "$.querySelectorAll('input').length").await, shown, "{rows} rows");
+    }
+    browser.run().await;
+    browser.wait_for_text("#outputs", "It is empty.").await;
+    for (rows, says) in
+        [("33", "too many elements"), ("100001", "axis 0 must be 0 to 100000"), ("1.5", "axis 0 must be")]
+    {
+        browser.fill(".axes input", rows).await;
+        browser.click("#run").await;
+        browser.wait_for_text("#error", says).await;
+    }
+    browser.way("x", "JSON").await;
+    browser.fill("textarea", &format!("{}1{}", "[".repeat(17), "]".repeat(17))).await;
+    browser.click("#run").await;
+    browser.wait_for_text("#error", "more than 16 axes").await;
+}
+
 /// What the page shows as its request, in `language`.
 async fn snippet(browser: &Browser, language: &str) -> String {
     browser.click(&format!("[data-language={language}]")).await;

@@ -107,3 +107,6 @@ impl ModelFunctions {
 fn id(model: &Model) -> String {
     format!("classify({})", model.name())
 }
+
+#[cfg(test)]
+mod tests;
