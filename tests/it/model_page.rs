@@ -272,7 +272,7 @@ async fn sizes_are_bounded_where_they_are_typed() {
     browser.run().await;
     browser.wait_for_text("#outputs", "It is empty.").await;
     for (rows, says) in
-        [("33", "too many elements"), ("100001", "axis 0 must be 0 to 100000"), ("1.5", "axis 0 must be")]
+        [("33", "too many elements"), ("100001", "Axis 0 must be 0 to 100000"), ("1.5", "Axis 0 must be")]
     {
         browser.fill(".axes input", rows).await;
         browser.click("#run").await;
