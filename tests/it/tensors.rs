@@ -32,6 +32,30 @@ async fn numbers_that_are_not_finite_are_words_in_json() {
     }
 }
 
+/// To an engine that is written in C++, a boolean of 2 would be undefined behaviour.
+#[tokio::test]
+async fn a_boolean_is_a_byte_that_is_0_or_1() {
+    let tensor = "dtype = \"BOOL\", shape = [-1, 2]";
+    let mut setup = Setup::probe("").fake_model("fake", tensor, ("compute = \"echo\"", ""));
+    if !no_engine() {
+        setup = setup.model("onnx", tensor, ("onnx", &identity(9), ""));
+    }
+    let server = setup.start();
+    for model in ["fake", "onnx"].into_iter().filter(|model| *model == "fake" || !no_engine()) {
+        let send = async |bytes: &[u8]| {
+            let request = server.client.post(server.url(&format!("/v2/models/{model}/infer")));
+            server.send(request.header("Inference-Header-Content-Length", 0).body(bytes.to_vec())).await
+        };
+        let answer = send(&[1, 0, 0, 1]).await;
+        assert!(answer.status == 200 && answer.body.ends_with(&[1, 0, 0, 1]), "{model}: {}", answer.text());
+        for wrong in [[2, 0], [0, 255]] {
+            let answer = send(&wrong).await;
+            assert_eq!(answer.status, 400, "{model}");
+            assert!(answer.text().contains("an element of BOOL is the byte 0 or 1, not "), "{}", answer.text());
+        }
+    }
+}
+
 #[tokio::test]
 async fn empty_tensors_are_tensors() {
     let setup = Setup::probe("").fake_model("open", "dtype = \"FP32\", shape = [1, -1, 4]", ("compute = \"echo\"", ""));

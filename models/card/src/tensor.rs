@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The type of a tensor's elements: those of wasi-nn 0.2.0-rc-2024-10-28, by its names.
+/// The type of a tensor's elements. A card names it as wasi-nn does, or as the Open Inference Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum DType {
+    /// A byte that is 0 or 1.
+    Bool,
     /// IEEE 754 binary16.
     Fp16,
     /// The upper half of an IEEE 754 binary32 (bfloat16).
@@ -17,10 +19,28 @@ pub enum DType {
     /// IEEE 754 binary64.
     Fp64,
     /// An unsigned byte.
+    #[serde(alias = "UINT8")]
     U8,
+    /// An unsigned integer of 16 bits.
+    #[serde(alias = "UINT16")]
+    U16,
+    /// An unsigned integer of 32 bits.
+    #[serde(alias = "UINT32")]
+    U32,
+    /// An unsigned integer of 64 bits.
+    #[serde(alias = "UINT64")]
+    U64,
+    /// A signed byte.
+    #[serde(alias = "INT8")]
+    I8,
+    /// A signed integer of 16 bits.
+    #[serde(alias = "INT16")]
+    I16,
     /// A signed integer of 32 bits.
+    #[serde(alias = "INT32")]
     I32,
     /// A signed integer of 64 bits.
+    #[serde(alias = "INT64")]
     I64,
 }
 
@@ -28,39 +48,70 @@ pub enum DType {
 pub type TypeNames = fn(DType) -> &'static str;
 
 impl DType {
+    /// All element types.
+    pub const ALL: [DType; 13] = [
+        Self::Bool,
+        Self::Fp16,
+        Self::Bf16,
+        Self::Fp32,
+        Self::Fp64,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+    ];
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            Self::U8 => 1,
-            Self::Fp16 | Self::Bf16 => 2,
-            Self::Fp32 | Self::I32 => 4,
-            Self::Fp64 | Self::I64 => 8,
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::Fp16 | Self::Bf16 | Self::U16 | Self::I16 => 2,
+            Self::Fp32 | Self::U32 | Self::I32 => 4,
+            Self::Fp64 | Self::U64 | Self::I64 => 8,
         }
     }
 
-    /// The name in cards and in wasi-nn, such as `FP32`.
+    /// The name in cards, such as `FP32`. It is that of wasi-nn where that has the type.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Bool => "BOOL",
             Self::Fp16 => "FP16",
             Self::Bf16 => "BF16",
             Self::Fp32 => "FP32",
             Self::Fp64 => "FP64",
             Self::U8 => "U8",
+            Self::U16 => "U16",
+            Self::U32 => "U32",
+            Self::U64 => "U64",
+            Self::I8 => "I8",
+            Self::I16 => "I16",
             Self::I32 => "I32",
             Self::I64 => "I64",
         }
     }
-}
 
-impl DType {
     /// The name in the Open Inference Protocol, such as `UINT8`. It has none for `BF16` but Triton's.
     pub fn oip_name(self) -> &'static str {
         match self {
             Self::U8 => "UINT8",
+            Self::U16 => "UINT16",
+            Self::U32 => "UINT32",
+            Self::U64 => "UINT64",
+            Self::I8 => "INT8",
+            Self::I16 => "INT16",
             Self::I32 => "INT32",
             Self::I64 => "INT64",
-            float => float.name(),
+            Self::Bool | Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64 => self.name(),
         }
+    }
+
+    /// The type that the Open Inference Protocol calls `name`.
+    pub fn from_oip_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.oip_name() == name)
     }
 }
 
@@ -136,6 +187,22 @@ pub(crate) fn is_batched(inputs: &[TensorSpec], outputs: &[TensorSpec]) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cards_name_types_as_wasi_nn_or_as_the_protocol() {
+        #[derive(Deserialize)]
+        struct Table {
+            dtype: DType,
+        }
+        for dtype in DType::ALL {
+            for name in [dtype.name(), dtype.oip_name()] {
+                let table: Table = toml::from_str(&format!("dtype = \"{name}\"")).unwrap();
+                assert_eq!(table.dtype, dtype, "{name}");
+            }
+            assert_eq!(DType::from_oip_name(dtype.oip_name()), Some(dtype));
+        }
+        assert_eq!(DType::from_oip_name("U8"), None);
+    }
 
     #[test]
     fn a_spec_admits_any_size_only_where_it_says_so() {

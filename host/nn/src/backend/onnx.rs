@@ -14,7 +14,8 @@ mod weights;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bytemuck::{NoUninit, PodCastError};
+use bytemuck::checked::{self, CheckedCastError};
+use bytemuck::{CheckedBitPattern, NoUninit, PodCastError};
 use half::{bf16, f16};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -251,7 +252,13 @@ fn dtype(element: TensorElementType) -> Option<DType> {
         TensorElementType::Bfloat16 => DType::Bf16,
         TensorElementType::Float32 => DType::Fp32,
         TensorElementType::Float64 => DType::Fp64,
+        TensorElementType::Bool => DType::Bool,
         TensorElementType::Uint8 => DType::U8,
+        TensorElementType::Uint16 => DType::U16,
+        TensorElementType::Uint32 => DType::U32,
+        TensorElementType::Uint64 => DType::U64,
+        TensorElementType::Int8 => DType::I8,
+        TensorElementType::Int16 => DType::I16,
         TensorElementType::Int32 => DType::I32,
         TensorElementType::Int64 => DType::I64,
         _ => return None,
@@ -265,7 +272,13 @@ fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         DType::Bf16 => view::<bf16>(tensor),
         DType::Fp32 => view::<f32>(tensor),
         DType::Fp64 => view::<f64>(tensor),
+        DType::Bool => view::<bool>(tensor),
         DType::U8 => view::<u8>(tensor),
+        DType::U16 => view::<u16>(tensor),
+        DType::U32 => view::<u32>(tensor),
+        DType::U64 => view::<u64>(tensor),
+        DType::I8 => view::<i8>(tensor),
+        DType::I16 => view::<i16>(tensor),
         DType::I32 => view::<i32>(tensor),
         DType::I64 => view::<i64>(tensor),
     }
@@ -273,13 +286,14 @@ fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
 
 fn view<T>(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>>
 where
-    T: PrimitiveTensorElementType + bytemuck::AnyBitPattern + NoUninit + std::fmt::Debug + Clone + 'static,
+    T: PrimitiveTensorElementType + CheckedBitPattern + NoUninit + std::fmt::Debug + Clone + 'static,
 {
     let shape = tensor.shape().to_vec();
-    match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
+    match checked::try_cast_slice::<u8, T>(tensor.data()) {
         Ok(elements) => Ok(TensorRef::from_array_view((shape, elements))?.into()),
-        Err(PodCastError::TargetAlignmentGreaterAndInputNotAligned) => {
-            let elements: Vec<T> = bytemuck::allocation::pod_collect_to_vec(tensor.data());
+        Err(CheckedCastError::PodCastError(PodCastError::TargetAlignmentGreaterAndInputNotAligned)) => {
+            let elements = tensor.data().chunks_exact(size_of::<T>()).map(checked::try_pod_read_unaligned::<T>);
+            let elements = elements.collect::<Result<Vec<T>, _>>().map_err(|e| ort::Error::new(e.to_string()))?;
             Ok(Value::from_array((shape, elements))?.into())
         }
         Err(e) => Err(ort::Error::new(e.to_string())),
@@ -292,7 +306,13 @@ fn copy_out(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
         DType::Bf16 => extract::<bf16>(spec, value),
         DType::Fp32 => extract::<f32>(spec, value),
         DType::Fp64 => extract::<f64>(spec, value),
+        DType::Bool => extract::<bool>(spec, value),
         DType::U8 => extract::<u8>(spec, value),
+        DType::U16 => extract::<u16>(spec, value),
+        DType::U32 => extract::<u32>(spec, value),
+        DType::U64 => extract::<u64>(spec, value),
+        DType::I8 => extract::<i8>(spec, value),
+        DType::I16 => extract::<i16>(spec, value),
         DType::I32 => extract::<i32>(spec, value),
         DType::I64 => extract::<i64>(spec, value),
     }
