@@ -57,9 +57,7 @@ async fn json_goes_in_and_comes_out() {
                 json!([[true, false, true, true], [false, false, true, false]]),
                 json!([true, false, true, true, false, false, true, false]),
             ],
-            "FP32" | "FP64" => {
-                [json!([[1, 2, 3, 4], [5, 6, 7, 8]]), json!([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])]
-            }
+            "FP32" | "FP64" => [json!([[1, 2, 3, 4], [5, 6, 7, 8]]), json!([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])],
             _ => [json!([[1, 2, 3, 4], [5, 6, 7, 8]]), json!([1, 2, 3, 4, 5, 6, 7, 8])],
         };
         let input = json!({ "name": "x", "datatype": datatype, "shape": [2, 4], "data": data });

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, Setup, read_head};
-use crate::wasi_nn::{identity, identity_of_any_rank, no_engine};
+use crate::wasi_nn::{identity, identity_of_any_rank, identity_of_scalars, no_engine};
 
 const FLOATS: &str = "dtype = \"FP32\", shape = [-1]";
 
@@ -96,8 +96,10 @@ async fn a_graph_that_says_nothing_of_axes_takes_any() {
     if no_engine() {
         return;
     }
-    let tensor = "dtype = \"FP32\", shape = []";
+    let tensor = "dtype = \"FP32\"";
     let server = Setup::probe("").model("any", tensor, ("onnx", &identity_of_any_rank(1), "")).start();
+    let metadata = server.get("/v2/models/any").await.json();
+    assert_eq!(metadata["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [-1] }]));
     for (shape, data) in
         [(json!([]), json!([7.0])), (json!([1, 4]), json!([1.0, 2.0, 3.0, 4.0])), (json!([0]), json!([]))]
     {
@@ -106,6 +108,33 @@ async fn a_graph_that_says_nothing_of_axes_takes_any() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let output = &answer.json()["outputs"][0];
         assert_eq!((&output["shape"], &output["data"]), (&shape, &data));
+    }
+}
+
+#[tokio::test]
+async fn a_scalar_is_a_tensor_without_axes_and_nothing_else() {
+    let tensor = "dtype = \"FP32\", shape = []";
+    let mut setup = Setup::probe("").fake_model("fake", tensor, ("compute = \"echo\"", ""));
+    if !no_engine() {
+        setup = setup.model("onnx", tensor, ("onnx", &identity_of_scalars(1), ""));
+    }
+    let server = setup.start();
+    for model in ["fake", "onnx"].into_iter().filter(|model| *model == "fake" || !no_engine()) {
+        let metadata = server.get(&format!("/v2/models/{model}")).await.json();
+        assert_eq!(metadata["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [] }]));
+        let send = async |shape: Value, data: Value| {
+            let input = json!({ "name": "x", "datatype": "FP32", "shape": shape, "data": data });
+            infer(&server, model, json!({ "inputs": [input] }).to_string()).await
+        };
+        for data in [json!(7.5), json!([7.5])] {
+            let answer = send(json!([]), data).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let output = &answer.json()["outputs"][0];
+            assert_eq!((&output["shape"], &output["data"]), (&json!([]), &json!([7.5])), "{model}");
+        }
+        let answer = send(json!([1]), json!([7.5])).await;
+        assert_eq!(answer.status, 400, "{model}");
+        assert!(answer.text().contains("'x' is FP32 [1]; the model wants 'x' FP32 []"), "{}", answer.text());
     }
 }
 

@@ -348,6 +348,11 @@ pub fn identity(element: u8) -> Vec<u8> {
     identity_of(element, &field(2, &[field(1, &text(2, "rows")), field(1, &number(1, 2))].concat()))
 }
 
+/// The same of scalars.
+pub fn identity_of_scalars(element: u8) -> Vec<u8> {
+    identity_of(element, &field(2, &[]))
+}
+
 /// The same of tensors of which the graph does not even say how many axes they have.
 pub fn identity_of_any_rank(element: u8) -> Vec<u8> {
     identity_of(element, &[])

@@ -4,7 +4,7 @@
 //! send it. Bytes are shared, never copied, when a tensor is cloned.
 
 use bytes::Bytes;
-pub use modelfn_card::{DType, Signature, TensorSpec, TypeNames};
+pub use modelfn_card::{DType, Shape, Signature, TensorSpec, TypeNames};
 
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Shape;
+
 /// The type of a tensor's elements. A card names it as wasi-nn does, or as the Open Inference Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -129,27 +131,30 @@ pub struct TensorSpec {
     pub name: String,
     /// The element type.
     pub dtype: DType,
-    /// Sizes of the axes, outermost first; -1 is an axis of any size. Without axes it is a scalar, or a tensor of whose
-    /// axes the graph says nothing: the two look alike.
-    pub shape: Vec<i64>,
+    /// Sizes of the axes, outermost first; -1 is an axis of any size. Absent where any shape is meant.
+    #[serde(default)]
+    pub shape: Shape,
 }
 
 impl TensorSpec {
-    /// Whether a tensor of this type and shape fits. Any shape fits where the graph says nothing of axes.
+    /// Whether a tensor of this type and shape fits.
     pub fn admits(&self, dtype: DType, shape: &[usize]) -> bool {
-        let fits = |(&want, &have): (&i64, &usize)| want < 0 || usize::try_from(want) == Ok(have);
-        let has_fitting_axes = self.shape.len() == shape.len() && self.shape.iter().zip(shape).all(fits);
-        self.dtype == dtype && (self.shape.is_empty() || has_fitting_axes)
+        self.dtype == dtype && self.shape.admits(shape)
     }
 
     /// Name, type and shape, for people: `'input' FP32 [-1, 3]`, with the type's name taken from `names`.
     pub fn describe(&self, names: TypeNames) -> String {
-        format!("'{}' {} {:?}", self.name, names(self.dtype), self.shape)
+        format!("'{}' {} {}", self.name, names(self.dtype), self.shape)
     }
 
-    /// The smallest shape that fits: each variable axis becomes 1.
+    /// The sizes of the axes as protocols tell them, which have no word for any shape: one axis of any size.
+    pub fn reported_shape(&self) -> &[i64] {
+        if self.shape.is_any() { &[-1] } else { &self.shape }
+    }
+
+    /// The smallest shape that fits: each variable axis becomes 1, and of any shape it is one axis.
     pub fn smallest_shape(&self) -> Vec<usize> {
-        self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(1)).collect()
+        self.reported_shape().iter().map(|&axis| usize::try_from(axis).unwrap_or(1)).collect()
     }
 
     /// Whether axis 0 may have any size, so that rows of several requests can be computed at once.
@@ -206,16 +211,15 @@ mod tests {
 
     #[test]
     fn a_spec_admits_any_size_only_where_it_says_so() {
-        let spec = TensorSpec { name: "input".into(), dtype: DType::Fp32, shape: vec![-1, 3] };
+        let spec = TensorSpec { name: "input".into(), dtype: DType::Fp32, shape: vec![-1, 3].into() };
         assert!(spec.admits(DType::Fp32, &[8, 3]));
         assert!(!spec.admits(DType::Fp32, &[8, 4]));
         assert!(!spec.admits(DType::Fp32, &[3]));
         assert!(!spec.admits(DType::U8, &[8, 3]));
         assert!(spec.admits(DType::Fp32, &[0, 3]), "an empty tensor is a tensor");
-        let unknown = TensorSpec { shape: vec![], ..spec.clone() };
-        assert!(unknown.admits(DType::Fp32, &[]) && unknown.admits(DType::Fp32, &[1, 4]));
-        assert!(!unknown.admits(DType::U8, &[]));
-        assert_eq!(spec.smallest_shape(), [1, 3]);
-        assert!(spec.takes_batches());
+        let any = TensorSpec { shape: Shape::ANY, ..spec.clone() };
+        assert!(any.admits(DType::Fp32, &[]) && any.admits(DType::Fp32, &[1, 4]) && !any.admits(DType::U8, &[]));
+        assert_eq!((spec.smallest_shape(), any.smallest_shape()), (vec![1, 3], vec![1]));
+        assert!(spec.takes_batches() && !any.takes_batches());
     }
 }

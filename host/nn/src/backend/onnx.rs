@@ -5,12 +5,14 @@
 //! by default and don't spin: on few cores, one session that is run by a thread a core was the fastest layout.
 
 mod check;
+mod outlets;
 mod protobuf;
 mod runs;
 mod session;
 mod walk;
 mod weights;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -20,12 +22,12 @@ use half::{bf16, f16};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
+use ort::value::{Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
 
 use self::runs::Runs;
 use self::session::SharedSession;
 use super::{Backend, Canceller, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
-use crate::tensor::{AxisNames, DType, Signature, Tensor, TensorSpec, Tensors, rows};
+use crate::tensor::{AxisNames, DType, Shape, Signature, Tensor, TensorSpec, Tensors, rows};
 use crate::weights::Weights;
 
 /// After so many consecutive runs of at most half of the largest batch, the memory for that batch is freed.
@@ -70,7 +72,12 @@ impl Backend for Onnx {
         }
         let environment = self.environment()?;
         check::check(graph).map_err(LoadError::Invalid)?;
+        let of_any_shape = outlets::of_any_shape(graph).map_err(LoadError::Invalid)?;
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let specs = |outlets: &[Outlet]| {
+            let spec = |outlet: &Outlet| spec(outlet.name(), outlet.dtype(), &of_any_shape);
+            outlets.iter().map(spec).collect::<Result<Vec<_>, _>>()
+        };
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
         let axis_names = AxisNames(session.inputs().iter().map(|input| axis_names(input.dtype())).collect());
         let session = SharedSession::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
@@ -226,17 +233,16 @@ fn trim_heap() {
     }
 }
 
-fn specs(outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
-    outlets.iter().map(|outlet| spec(outlet.name(), outlet.dtype())).collect()
-}
-
-fn spec(name: &str, value: &ValueType) -> Result<TensorSpec, LoadError> {
+/// Describes an input or output. The engine says the same of a scalar as of a tensor of [any shape](outlets::of_any_shape).
+fn spec(name: &str, value: &ValueType, of_any_shape: &HashSet<&[u8]>) -> Result<TensorSpec, LoadError> {
     let unsupported = |what: String| LoadError::Invalid(format!("'{name}' is {what}, which modelfn can't carry"));
     let ValueType::Tensor { ty, shape, .. } = value else {
         return Err(unsupported(format!("{value}")));
     };
     let dtype = dtype(*ty).ok_or_else(|| unsupported(format!("a tensor of {ty}")))?;
-    Ok(TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() })
+    let is_any = shape.is_empty() && of_any_shape.contains(name.as_bytes());
+    let shape = if is_any { Shape::ANY } else { shape.to_vec().into() };
+    Ok(TensorSpec { name: name.to_owned(), dtype, shape })
 }
 
 fn axis_names(value: &ValueType) -> Vec<String> {

@@ -50,7 +50,6 @@ impl GuestTensor {
     }
 }
 
-
 impl tensor::Host for State {}
 
 impl tensor::HostTensor for State {

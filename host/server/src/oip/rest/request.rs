@@ -164,7 +164,7 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<InferRequest, String> {
     };
     let open = spec.shape.iter().filter(|&&axis| axis < 0).count();
     let row = spec.smallest_shape().iter().try_fold(spec.dtype.size(), |size, &axis| size.checked_mul(axis));
-    let row = row.filter(|&row| row > 0 && open <= 1);
+    let row = row.filter(|&row| row > 0 && open <= 1 && !spec.shape.is_any());
     let described = spec.describe(DType::oip_name);
     let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {described} open; say it in JSON"))?;
     let shape = spec.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(body.len() / row)).collect();
