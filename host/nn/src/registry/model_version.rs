@@ -72,7 +72,8 @@ impl ModelVersion {
         let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) };
         let card = Card::parse_in_folder(&card_text, name).map_err(card_error)?;
         let postprocessing = card.classification().map_err(card_error)?;
-        let labels = postprocessing.map(|table| read_text(folder.join(&table.labels))).transpose()?;
+        let file = postprocessing.and_then(|table| table.labels);
+        let labels = file.map(|file| read_text(folder.join(file))).transpose()?;
         let labels = labels.map(Labels::new);
         Ok(ModelVersion { name: name.to_owned(), version, root, folder, card, card_text, labels })
     }

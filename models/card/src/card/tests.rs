@@ -58,7 +58,7 @@ fn disagreements_name_both_sides() {
 fn preprocessing_must_make_the_input() {
     let said = disagreements("size = [8, 8]", "size = [8, 9]");
     assert_eq!(said.len(), 1);
-    assert!(said[0].contains("[1, 3, 9, 8] (Nchw)"), "{said:?}");
+    assert!(said[0].contains("[1, 3, 9, 8] (NCHW, RGB)"), "{said:?}");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn numbers_that_no_function_could_use_are_disagreements() {
         ("crop = 1.0", "crop = nan", "preprocessing.crop"),
         ("std = [1", "std = [0", "preprocessing.mean and .std must be finite, and .std not 0"),
         ("mean = [0", "mean = [inf", "preprocessing.mean and .std"),
-        ("top_k = 2", "top_k = 3", "postprocessing.top_k = 3, but there are 2 labels"),
+        ("top_k = 2", "top_k = 3", "postprocessing.top_k = 3, but there are 2 classes"),
     ] {
         let said = disagreements(from, to);
         assert!(said.len() == 1 && said[0].contains(says), "{said:?} does not say {says}");
@@ -87,7 +87,8 @@ fn a_card_is_refused_by_the_key_that_is_wrong() {
         (format!("{CARD}\n{}", POSTPROCESSING.replace("logits", "odds")), "odds"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("\"l\"", "\"../l\"")), "postprocessing.labels"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("top_k", "top")), "`top`"),
-        (format!("{CARD}\n{}", PREPROCESSING.replace("filter = \"bicubic\", ", "")), "`filter`"),
+        (format!("{CARD}\n{}", PREPROCESSING.replace("filter", "filters")), "`filters`"),
+        (format!("{CARD}\n{}", PREPROCESSING.replace("crop = 1.0", "scale = 2")), "scale = 2 must be 255"),
         (CARD.replace("\"onnx\"", "\"torch\""), "torch"),
         (CARD.replace("name = \"m\"", ""), "`name`"),
         (CARD.replace("outputs", "[preprocessing\noutputs"), "TOML"),
