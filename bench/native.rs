@@ -230,9 +230,8 @@ fn scale(pixels: &image::RgbImage, card: &Preprocessing, resizer: &mut Resizer) 
 
 /// `(p - mean) / std`, in the card's order.
 fn lay_out<T: Copy + Default>(rgb: &[u8], card: &Preprocessing, encode: fn(f32) -> T) -> Vec<T> {
-    let tables: [[T; 256]; 3] = std::array::from_fn(|channel| {
-        std::array::from_fn(|sample| encode(card.normalize(channel, sample as u8)))
-    });
+    let tables: [[T; 256]; 3] =
+        std::array::from_fn(|channel| std::array::from_fn(|sample| encode(card.normalize(channel, sample as u8))));
     let order = match card.color {
         Color::Rgb | Color::Gray => [0, 1, 2],
         Color::Bgr => [2, 1, 0],

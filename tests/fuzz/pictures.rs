@@ -89,11 +89,8 @@ fn fuzz(time: Duration, mut random: Random) -> ExitCode {
 
 /// What becomes of a file, in words that tell kinds of outcomes from each other.
 fn decode(file: &[u8]) -> String {
-    let preprocessing = Preprocessing {
-        crop: 0.875,
-        filter: Filter::Bicubic,
-        ..Preprocessing::new((32, 24), Layout::Nhwc)
-    };
+    let preprocessing =
+        Preprocessing { crop: 0.875, filter: Filter::Bicubic, ..Preprocessing::new((32, 24), Layout::Nhwc) };
     match modelfn_imaging::decode(file, Window::of(&preprocessing)) {
         Ok(picture) => {
             let tensor =

@@ -148,14 +148,10 @@ fn top_k(request: &Request, model: &Classifier) -> Result<usize, Problem> {
     let Some(asked) = request.parameter("top_k") else {
         return Ok(model.postprocessing.top_k(classes));
     };
-    asked
-        .parse()
-        .ok()
-        .filter(|k| (1..=classes).contains(k))
-        .ok_or_else(|| match model.classes() {
-            Some(classes) => Problem::bad_request(format!("top_k must be a number from 1 to {classes}")),
-            None => Problem::bad_request("top_k must be a number from 1 on".to_owned()),
-        })
+    asked.parse().ok().filter(|k| (1..=classes).contains(k)).ok_or_else(|| match model.classes() {
+        Some(classes) => Problem::bad_request(format!("top_k must be a number from 1 to {classes}")),
+        None => Problem::bad_request("top_k must be a number from 1 on".to_owned()),
+    })
 }
 
 /// A refused picture is the client's affair: 400, 413 or 415.

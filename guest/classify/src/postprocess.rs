@@ -44,8 +44,7 @@ pub(crate) fn rank<'a>(model: &'a Classifier, scores: Vec<f32>, top_k: usize) ->
         return Err(Problem::bad_gateway(format!("model '{}' computed scores that are not numbers", model.card.name)));
     }
     let least = model.postprocessing.threshold().unwrap_or(f32::NEG_INFINITY);
-    let prediction =
-        |index: usize| Prediction { class: model.class(index), index, probability: probabilities[index] };
+    let prediction = |index: usize| Prediction { class: model.class(index), index, probability: probabilities[index] };
     let best = top(&probabilities, top_k).into_iter();
     Ok(best.take_while(|&index| probabilities[index] >= least).map(prediction).collect())
 }

@@ -89,9 +89,8 @@ fn turn(mut picture: RgbImage, orientation: Orientation) -> RgbImage {
 ///
 /// A sample has 256 values, so each channel has a table of results: exact, and faster than computing.
 fn lay_out<const N: usize>(rgb: &[u8], card: &Preprocessing, encode: fn(f32) -> [u8; N]) -> Vec<u8> {
-    let tables: [[[u8; N]; 256]; 3] = std::array::from_fn(|channel| {
-        std::array::from_fn(|sample| encode(card.normalize(channel, sample as u8)))
-    });
+    let tables: [[[u8; N]; 256]; 3] =
+        std::array::from_fn(|channel| std::array::from_fn(|sample| encode(card.normalize(channel, sample as u8))));
     // Which byte of an RGB pixel is the tensor's first, second and third channel.
     let order = match card.color {
         Color::Rgb => [0, 1, 2],

@@ -73,7 +73,9 @@ impl fmt::Display for Inspection {
             let labels = table.labels.as_ref().map_or("the classes".into(), |file| file.to_string_lossy());
             let top_k = table.top_k(card.classes().unwrap_or(usize::MAX));
             match table.threshold() {
-                Some(least) => row(f, "answer", &format_args!("at most {top_k} of {labels} by sigmoid, from {least} on"))?,
+                Some(least) => {
+                    row(f, "answer", &format_args!("at most {top_k} of {labels} by sigmoid, from {least} on"))?
+                }
                 None => row(f, "answer", &format_args!("the top {top_k} of {labels} by {}", word(table.scores)))?,
             }
         }

@@ -193,9 +193,13 @@ impl Card {
         found
     }
 
-    /// The number of classes of a classifier: the last axis of its first output, if that is fixed.
+    /// The number of classes of a classifier: the elements that a row of its first output has, if its axes are fixed.
     pub fn classes(&self) -> Option<usize> {
-        usize::try_from(*self.outputs.first()?.shape.last()?).ok()
+        let shape = &self.outputs.first()?.shape;
+        let row = if shape.len() > 1 { &shape[1..] } else { shape };
+        let mut sizes = row.iter().map(|&axis| usize::try_from(axis).ok());
+        let first = sizes.next()??;
+        sizes.try_fold(first, |product, axis| product.checked_mul(axis?))
     }
 
     fn has_key(&self, table: &str, key: &str) -> bool {

@@ -48,12 +48,7 @@ fn planes(file: &[u8], window: Window) -> Vec<Plane> {
 }
 
 fn windows() -> [Window; 4] {
-    [
-        WINDOW,
-        Window::cropped((10, 8), 1.0),
-        Window::cropped((8, 64), 0.9),
-        Window::cropped((2, 2), 0.4),
-    ]
+    [WINDOW, Window::cropped((10, 8), 1.0), Window::cropped((8, 64), 0.9), Window::cropped((2, 2), 0.4)]
 }
 
 #[test]

@@ -62,6 +62,34 @@ fn a_line_of_pixels_is_a_picture() {
     }
 }
 
+/// Pillow would scale such a picture to no row at all.
+#[test]
+fn a_padded_line_is_at_least_a_pixel() {
+    let preprocessing =
+        Preprocessing { resize: Resize::Pad, pad_color: [1, 2, 3], ..Preprocessing::new((4, 5), Layout::Nhwc) };
+    let line = RgbImage::from_pixel(500, 1, image::Rgb([9, 9, 9]));
+    for orientation in [Orientation::NoTransforms, Orientation::Rotate180] {
+        let small = scale(&cropped(&line, orientation, &preprocessing), &preprocessing).unwrap();
+        let want = RgbImage::from_fn(4, 5, |_, y| image::Rgb(if y == 2 { [9, 9, 9] } else { [1, 2, 3] }));
+        assert_eq!(small, want);
+    }
+}
+
+#[test]
+fn a_padded_picture_is_centred_upright() {
+    let preprocessing = Preprocessing { resize: Resize::Pad, ..Preprocessing::new((8, 5), Layout::Nhwc) };
+    let pixels = pattern(20, 10);
+    for tag in 1..=8 {
+        let orientation = Orientation::from_exif(tag).unwrap();
+        let late = scale(&cropped(&pixels, orientation, &preprocessing), &preprocessing).unwrap();
+        let mut upright = DynamicImage::from(pixels.clone());
+        upright.apply_orientation(orientation);
+        let upright = cropped(&upright.into_rgb8(), Orientation::NoTransforms, &preprocessing);
+        let early = scale(&upright, &preprocessing).unwrap();
+        assert!(late.iter().zip(early.iter()).all(|(a, b)| a.abs_diff(*b) <= 1), "orientation {tag}");
+    }
+}
+
 #[test]
 fn a_reduction_leaves_enough_pixels() {
     let reduction = |window: Window, size, orientation| {

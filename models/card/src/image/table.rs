@@ -49,12 +49,16 @@ impl PreprocessingTable {
         let mut mistakes = self.contradictions(input);
         let layout = self.layout.or_else(|| self.layout_of(input?));
         if layout.is_none() {
-            let why = input.map_or_else(|| "the card names no input".to_owned(), |input| format!("the input is {input}"));
+            let why =
+                input.map_or_else(|| "the card names no input".to_owned(), |input| format!("the input is {input}"));
             mistakes.push(format!("preprocessing.layout is missing, and {why}: write layout = \"NCHW\" or \"NHWC\""));
         }
         let size = self.size.or_else(|| size_of(input?, layout?));
         if layout.is_some() && size.is_none() {
-            mistakes.push("preprocessing.size is missing, and the input does not tell it: write size = [width, height]".to_owned());
+            mistakes.push(
+                "preprocessing.size is missing, and the input does not tell it: write size = [width, height]"
+                    .to_owned(),
+            );
         }
         if size.is_some_and(|(width, height)| ![width, height].iter().all(|side| (1..=MAX_SIDE).contains(side))) {
             mistakes.push(format!("preprocessing.size must be 1 to {MAX_SIDE} pixels a side"));
@@ -89,7 +93,9 @@ impl PreprocessingTable {
         if !(crop > 0.0 && crop <= 1.0) {
             found.push(format!("preprocessing.crop = {crop} must be above 0 and at most 1"));
         } else if is_padded && crop < 1.0 {
-            found.push(format!("preprocessing.crop = {crop} contradicts resize = \"pad\", which shows the whole picture"));
+            found.push(format!(
+                "preprocessing.crop = {crop} contradicts resize = \"pad\", which shows the whole picture"
+            ));
         }
         if self.pad_color.is_some() && !is_padded {
             found.push("preprocessing.pad_color has no meaning without resize = \"pad\"".to_owned());

@@ -44,8 +44,7 @@ fn window(size: (u32, u32), crop: f64) -> Window {
 
 /// The network's picture, RGB.
 fn prepared(picture: &Picture, window: Window, filter: Filter) -> Vec<u8> {
-    let preprocessing =
-        Preprocessing { crop: window.crop, filter, ..Preprocessing::new(window.size, Layout::Nhwc) };
+    let preprocessing = Preprocessing { crop: window.crop, filter, ..Preprocessing::new(window.size, Layout::Nhwc) };
     preprocess::tensor(picture, &preprocessing, DType::U8).unwrap()
 }
 
