@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes the inputs of networks with Pillow and numpy: preprocess.py FOLDER.
 
-FOLDER/cases.json lists cases: `card`, the text of a model.toml, and `picture`, one of PICTURES. The pictures are written
-to FOLDER, without loss, and of case n FOLDER/n.tensor, the elements of the model's input, and FOLDER/n.scores, what
-`scores` of the card makes of them as FP32. `tests/it/preprocessing.rs` compares the function's with them.
+FOLDER/cases.json lists cases: `card`, the text of a model.toml, and `picture`, one of PICTURES. The pictures are
+written to FOLDER, without loss, and of case n FOLDER/n.tensor, the elements of the model's input, and FOLDER/n.scores,
+what `scores` of the card makes of them as FP32. `tests/it/preprocessing.rs` compares the function's with them.
 """
 
 import json
