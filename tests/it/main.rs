@@ -18,6 +18,7 @@ mod cli;
 mod classify;
 mod pictures;
 mod differential;
+mod preprocessing;
 mod layers;
 mod module_graph;
 mod readme;

@@ -125,8 +125,8 @@ impl ModelVersion {
                 .map_err(|reason| RegistryError::Versions { name: self.name.clone(), reason })?;
         }
         let postprocessing = self.card.classification().map_err(|reason| card_error(&self.name, reason))?;
-        if let Some(table) = postprocessing {
-            let path = self.folder.join(&table.labels);
+        if let Some(labels) = postprocessing.and_then(|table| table.labels) {
+            let path = self.folder.join(labels);
             let text = read_text_within(&self.root, &path, MAX_TEXT);
             self.labels = Some(Labels::new(text.map_err(|reason| unreadable(&self.name, &path, reason))?));
         }
