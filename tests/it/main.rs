@@ -7,6 +7,7 @@
 
 mod harness;
 mod program;
+mod browser;
 mod collector;
 
 mod admin;
@@ -38,4 +39,5 @@ mod faults;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;
+mod model_page;
 mod plan;

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod commands;
+mod embedded;
 mod engines;
 mod log;
 mod memory_limit;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use modelfn_card::CARD_FILE;
 use modelfn_card::Card;
 use modelfn_telemetry::metrics::Metrics;
 
@@ -134,6 +135,11 @@ impl Registry {
     pub fn in_folder(&self, folder: &Path) -> Option<&FoundModel> {
         let real = folder.canonicalize().ok()?;
         self.found.iter().find(|model| model.path.canonicalize().is_ok_and(|path| path == real))
+    }
+
+    /// Whether the model `name` has a folder of its own, and is no file beside others.
+    pub fn has_own_folder(&self, name: &str) -> bool {
+        self.found.iter().any(|model| model.name == name && model.path.is_dir())
     }
 
     /// The folder of the served version of the model in `folder`; for a broken model, of the version that would be

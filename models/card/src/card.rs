@@ -201,6 +201,14 @@ impl Card {
         Ok(Some(table))
     }
 
+    /// Whether the card says how a picture becomes the only input, and how scores become labels.
+    pub fn is_image_classifier(&self) -> bool {
+        let has = |table: Result<bool, CardError>| table.unwrap_or(false);
+        self.inputs.len() == 1
+            && has(self.image_preprocessing().map(|table| table.is_some()))
+            && has(self.classification().map(|table| table.is_some()))
+    }
+
     /// Whether every input and output leaves axis 0 open, so that one computation may have several rows. Of a card
     /// without inputs and outputs nothing is known.
     pub fn takes_batches(&self) -> bool {

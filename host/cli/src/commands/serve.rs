@@ -111,7 +111,8 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let grace = connections.grace_periods();
     let shutdown = GracefulShutdown { signal: first_signal(signals, services.readiness), grace };
     let limits = connections.limits(request.request_timeout, file_limit);
-    let still_open = connection::serve(listener, service, limits, shutdown).await;
+    let still_open = connection::serve(listener, service.clone(), limits, shutdown).await;
+    service.end();
     if still_open > 0 {
         tracing::warn!("{still_open} connections were still open after {:?}", grace.drain);
     }
