@@ -11,6 +11,7 @@ mod collector;
 
 mod admin;
 mod metrics;
+mod model_command;
 mod dashboard;
 mod traces;
 mod batching;
