@@ -22,6 +22,7 @@ mod differential;
 mod layers;
 mod module_graph;
 mod readme;
+mod shipped;
 mod isolation;
 mod limits;
 mod log;

@@ -172,8 +172,8 @@ def main():
     tests = {name: test for name, test in globals().items() if name.startswith("test_")}
     chosen = {n: t for n, t in tests.items() if not arguments.only or any(part in n for part in arguments.only)}
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="modelfn-wheel-") as folder:
-        scratch = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory(prefix="modelfn-wheel-") as root:
+        scratch = pathlib.Path(root)
         installation = Installation(scratch, arguments.wheel)
         for name, test in chosen.items():
             folder = scratch / name

@@ -2,6 +2,8 @@
 
 mod allocator;
 mod commands;
+#[cfg(test)]
+mod documents;
 mod engines;
 mod log;
 mod memory_limit;
