@@ -96,6 +96,14 @@ impl TensorSpec {
         format!("'{}' {} {:?}", self.name, names(self.dtype), self.shape)
     }
 
+    /// Whether this says the same as `graph`, or more: a size where the graph leaves an axis open, or axes where the graph
+    /// says nothing of them.
+    pub fn refines(&self, graph: &Self) -> bool {
+        let fits = |(&own, &graph): (&i64, &i64)| own == graph || (graph < 0 && own >= 0);
+        let has_fitting_axes = self.shape.len() == graph.shape.len() && self.shape.iter().zip(&graph.shape).all(fits);
+        self.name == graph.name && self.dtype == graph.dtype && (graph.shape.is_empty() || has_fitting_axes)
+    }
+
     /// The smallest shape that fits: each variable axis becomes 1.
     pub fn smallest_shape(&self) -> Vec<usize> {
         self.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(1)).collect()

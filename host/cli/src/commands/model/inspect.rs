@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use modelfn_nn::inspect;
+use modelfn_nn::registry::Source;
 
 use crate::engines::engines;
 use crate::settings::ModelSettings;
@@ -31,7 +32,7 @@ pub(crate) struct InspectArguments {
 /// Prints the inspection.
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<ExitCode> {
     let InspectArguments { name, models, json } = arguments;
-    let found = inspect::inspect(&models.models, name, &engines(models)?)?;
+    let found = inspect::inspect(&[Source::Folder(models.folder())], name, &engines(models)?)?;
     let mut out = std::io::stdout().lock();
     if *json {
         serde_json::to_writer_pretty(&mut out, &found)?;

@@ -21,7 +21,7 @@ pub(crate) struct ListArguments {
 
 /// Prints the list.
 pub(super) fn list(arguments: &ListArguments) -> Result<ExitCode> {
-    let names = registry::model_names(&arguments.models.models)?;
+    let names = registry::model_names(&arguments.models.folder())?;
     if arguments.json {
         return print_lines(&[serde_json::to_string(&names)?]);
     }
