@@ -12,6 +12,7 @@ mod collector;
 
 mod admin;
 mod metrics;
+mod model_command;
 mod dashboard;
 mod traces;
 mod batching;
@@ -23,6 +24,7 @@ mod preprocessing;
 mod layers;
 mod module_graph;
 mod readme;
+mod shipped;
 mod isolation;
 mod limits;
 mod log;

@@ -1,7 +1,10 @@
 //! Inspects a model without serving it: its card, its graph, and where they disagree.
 
+mod graph_file;
+
 use std::fmt;
 
+pub use self::graph_file::{GraphFacts, graph_facts};
 use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
 use modelfn_card::Card;

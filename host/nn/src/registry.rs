@@ -23,7 +23,7 @@ use modelfn_telemetry::metrics::Metrics;
 pub use self::engines::EngineSettings;
 use self::engines::{Engines, MAX_GUEST_GRAPHS};
 pub use self::error::RegistryError;
-pub(super) use self::model_version::ModelVersion;
+pub(super) use self::model_version::{LenientRead, ModelVersion};
 pub use self::sources::{FoundModel, Source, find_models, model_names};
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};

@@ -1,5 +1,7 @@
 //! One version of a model: its files are found, read and verified, and then loaded.
 
+mod lenient;
+
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -18,6 +20,7 @@ use crate::batcher::{Batcher, BatcherLimits};
 use crate::model::{Model, ModelSource};
 use crate::warm_up::warm_up;
 use crate::worker::{self, RemoteLoad, RemoteLoaded, Worker};
+pub(crate) use lenient::LenientRead;
 use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
 use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels};
 
