@@ -44,6 +44,9 @@ pub enum DType {
     /// A signed integer of 64 bits.
     #[serde(alias = "INT64")]
     I64,
+    /// Text of any length.
+    #[serde(alias = "BYTES")]
+    String,
 }
 
 /// Names that a protocol gives to element types. Cards and wasi-nn use [`DType::name`]; other protocols have their own.
@@ -51,7 +54,7 @@ pub type TypeNames = fn(DType) -> &'static str;
 
 impl DType {
     /// All element types.
-    pub const ALL: [DType; 13] = [
+    pub const ALL: [DType; 14] = [
         Self::Bool,
         Self::Fp16,
         Self::Bf16,
@@ -65,16 +68,18 @@ impl DType {
         Self::I16,
         Self::I32,
         Self::I64,
+        Self::String,
     ];
 
-    /// Bytes of one element.
-    pub fn size(self) -> usize {
-        match self {
+    /// Bytes of one element; `None` for strings, each of which has a length of its own.
+    pub fn size(self) -> Option<usize> {
+        Some(match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
             Self::Fp16 | Self::Bf16 | Self::U16 | Self::I16 => 2,
             Self::Fp32 | Self::U32 | Self::I32 => 4,
             Self::Fp64 | Self::U64 | Self::I64 => 8,
-        }
+            Self::String => return None,
+        })
     }
 
     /// The name in cards, such as `FP32`. It is that of wasi-nn where that has the type.
@@ -93,6 +98,7 @@ impl DType {
             Self::I16 => "I16",
             Self::I32 => "I32",
             Self::I64 => "I64",
+            Self::String => "STRING",
         }
     }
 
@@ -107,6 +113,7 @@ impl DType {
             Self::I16 => "INT16",
             Self::I32 => "INT32",
             Self::I64 => "INT64",
+            Self::String => "BYTES",
             Self::Bool | Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64 => self.name(),
         }
     }

@@ -9,6 +9,7 @@ mod outlets;
 mod protobuf;
 mod runs;
 mod session;
+mod strings;
 mod walk;
 mod weights;
 
@@ -267,11 +268,12 @@ fn dtype(element: TensorElementType) -> Option<DType> {
         TensorElementType::Int16 => DType::I16,
         TensorElementType::Int32 => DType::I32,
         TensorElementType::Int64 => DType::I64,
+        TensorElementType::String => DType::String,
         _ => return None,
     })
 }
 
-/// Views a tensor as a value of the engine. The data is copied only if it is not aligned for its type.
+/// Views a tensor as a value of the engine. The data is copied only if it is not aligned for its type, and of strings.
 fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     match tensor.dtype() {
         DType::Fp16 => view::<f16>(tensor),
@@ -287,6 +289,7 @@ fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         DType::I16 => view::<i16>(tensor),
         DType::I32 => view::<i32>(tensor),
         DType::I64 => view::<i64>(tensor),
+        DType::String => strings::to_value(tensor).map(Into::into),
     }
 }
 
@@ -321,6 +324,7 @@ fn copy_out(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
         DType::I16 => extract::<i16>(spec, value),
         DType::I32 => extract::<i32>(spec, value),
         DType::I64 => extract::<i64>(spec, value),
+        DType::String => strings::from_value(value).map_err(|e| failed_output(spec, e)),
     }
 }
 
@@ -328,8 +332,11 @@ fn extract<T: PrimitiveTensorElementType + NoUninit>(spec: &TensorSpec, value: &
     let (shape, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
     let shape = shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(0)).collect();
     let data = bytemuck::cast_slice::<T, u8>(elements).to_vec();
-    Tensor::new(spec.dtype, shape, data.into())
-        .map_err(|e| ComputeError::Failed(format!("output '{}': {e}", spec.name)))
+    Tensor::new(spec.dtype, shape, data.into()).map_err(|e| failed_output(spec, e))
+}
+
+fn failed_output(spec: &TensorSpec, why: impl std::fmt::Display) -> ComputeError {
+    ComputeError::Failed(format!("output '{}': {why}", spec.name))
 }
 
 fn failed(error: ort::Error) -> ComputeError {
