@@ -30,6 +30,9 @@ impl Classifier {
 
     /// Checks that card and labels are those of an image classifier. `labels` reads the file that the card names.
     pub(crate) fn new(card: Card, labels: impl Fn(&Path) -> Result<Labels, Problem>) -> Result<Self, Problem> {
+        if card.name.is_empty() {
+            return Err(broken("missing field `name`"));
+        }
         let preprocessing: Preprocessing = card.table(image::TABLE)?;
         let postprocessing: Postprocessing = card.table(classification::TABLE)?;
         let labels = labels(&postprocessing.labels)?;

@@ -109,7 +109,9 @@ fn problem(name: &str, error: &Error) -> Problem {
     eprintln!("wasi-nn: model '{name}': {code:?}: {}", error.data());
     match code {
         ErrorCode::NotFound => Problem::unavailable(format!("model '{name}' is not loaded by this host")),
-        ErrorCode::Timeout => Problem::gateway_timeout(format!("model '{name}' took too long; try again later")),
+        ErrorCode::Timeout => Problem::gateway_timeout(format!(
+            "model '{name}' did not answer before the request's deadline; try again, with more time"
+        )),
         ErrorCode::TooLarge => Problem::insufficient_storage(format!("the host has no room for model '{name}'")),
         ErrorCode::RuntimeError | ErrorCode::Unknown => Problem::bad_gateway(format!("model '{name}' failed")),
         ErrorCode::InvalidArgument

@@ -18,6 +18,15 @@ pub type Tensors = Vec<(String, Tensor)>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AxisNames(pub Vec<Vec<String>>);
 
+/// The names of the classes that the columns of an output stand for, where the graph has them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClassNames {
+    /// The output.
+    pub output: String,
+    /// A name for each column.
+    pub names: Vec<String>,
+}
+
 /// The number of rows in `tensors`: the size of axis 0 of the first tensor, if that has an axis.
 pub(super) fn rows(tensors: &Tensors) -> Option<usize> {
     tensors.first().and_then(|(_, tensor)| tensor.shape().first()).copied()

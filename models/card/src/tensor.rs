@@ -138,7 +138,7 @@ pub struct TensorSpec {
     pub name: String,
     /// The element type.
     pub dtype: DType,
-    /// Sizes of the axes, outermost first; -1 is an axis of any size. Absent where any shape is meant.
+    /// Sizes of the axes, outermost first; -1 is an axis of any size. Absent in a card that leaves them to the graph.
     #[serde(default)]
     pub shape: Shape,
 }
@@ -157,6 +157,13 @@ impl TensorSpec {
     /// The sizes of the axes as protocols tell them, which have no word for any shape: one axis of any size.
     pub fn reported_shape(&self) -> &[i64] {
         if self.shape.is_any() { &[-1] } else { &self.shape }
+    }
+
+    /// Whether this, of a card, says the same as `graph`, or more: a size where the graph leaves an axis open, or axes where
+    /// the graph says nothing of them. A card that says nothing of axes itself leaves them to the graph.
+    pub fn refines(&self, graph: &Self) -> bool {
+        let is_fitting = self.shape.is_any() || self.shape.is_within(&graph.shape);
+        self.name == graph.name && self.dtype == graph.dtype && is_fitting
     }
 
     /// The smallest shape that fits: each variable axis becomes 1, and of any shape it is one axis.

@@ -350,7 +350,7 @@ mod tests {
             (DType::String, "[\"a\", 1]", "1 is not of type BYTES"),
             (DType::String, "[\"a\", true]", "expected a string or a list"),
             (DType::String, "[\"a\", null]", "expected a string or a list"),
-            (DType::String, "[\"a\", \"\\ud800\"]", "lone leading surrogate"),
+            (DType::String, "[\"a\", \"\\ud800\"]", "unexpected end of hex escape"),
             (DType::String, "[\"a\"]", "has 2 elements, but its data has 1"),
             (DType::String, "[\"a\", \"b\", \"c\"]", "more elements"),
             (DType::I32, "[1.5, 0]", "1.5 is not of type INT32"),
