@@ -289,8 +289,10 @@ fn compare(kind: &str, card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<String>
 }
 
 fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
-    let of_card =
-        |(n, graph): (usize, &TensorSpec)| card.get(n).filter(|card| card.refines(graph)).unwrap_or(graph).clone();
+    let of_card = |(n, graph): (usize, &TensorSpec)| {
+        let says_more = |card: &&TensorSpec| card.refines(graph) && !card.shape.is_any();
+        card.get(n).filter(says_more).unwrap_or(graph).clone()
+    };
     graph.iter().enumerate().map(of_card).collect()
 }
 

@@ -8,8 +8,7 @@ use std::num::NonZeroUsize;
 use modelfn_card::{DType, Engine, Signature, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::LoadError;
-use crate::tensor::AxisNames;
+use crate::backend::{GraphMetadata, LoadError};
 
 /// What the server tells an engine process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +36,8 @@ pub(super) struct LoadCommand {
     pub(super) target: Target,
     /// The most threads of one computation.
     pub(super) threads: NonZeroUsize,
+    /// The names of the outputs to compute; none for all.
+    pub(super) outputs: Vec<String>,
     /// The digest that the file must have, in hexadecimal digits; empty where any file is accepted.
     pub(super) sha256: String,
     /// Whether a computation on zeros belongs to loading.
@@ -56,7 +57,7 @@ pub(super) enum Event {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct GraphDescription {
     pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
+    pub(super) metadata: GraphMetadata,
     /// The digest of the graph's file, in hexadecimal digits.
     pub(super) sha256: String,
 }

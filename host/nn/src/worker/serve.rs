@@ -37,8 +37,8 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     };
     let graph = match load(&command, &File::from(file), backends) {
         Ok(Loaded { graph, sha256 }) => {
-            let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
-            match control.send(&Event::Loaded(GraphDescription { signature, axis_names, sha256 }), &[]) {
+            let (signature, metadata) = (graph.signature().clone(), graph.metadata());
+            match control.send(&Event::Loaded(GraphDescription { signature, metadata, sha256 }), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
                     return control.send(&Event::NotLoaded(error), &[]);
@@ -90,7 +90,7 @@ struct Loaded {
 }
 
 fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Result<Loaded, LoadError> {
-    let LoadCommand { engine, target, threads, sha256: expected, warm_up: warm } = command;
+    let LoadCommand { engine, target, threads, outputs, sha256: expected, warm_up: warm } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
@@ -108,7 +108,8 @@ fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Re
              does without a process"
         ))
     })?;
-    let mut graph = backend.load(&bytes, &LoadOptions { target: *target, threads: *threads })?;
+    let mut graph =
+        backend.load(&bytes, &LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() })?;
     drop(bytes);
     if *warm {
         warm_up(graph.as_mut()).map_err(LoadError::WarmUp)?;
