@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
+use super::warm_up::WarmUpOutcome;
 use modelfn_card::Card;
 
 /// What `modelfn model inspect` shows of one model.
@@ -17,6 +18,8 @@ pub struct Inspection {
     pub graph_bytes: u64,
     /// The graph's signature, as the engine reports it.
     pub signature: Signature,
+    /// How the warm-up ended; `None` where there was none.
+    pub warm_up: Option<WarmUpOutcome>,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
@@ -37,12 +40,19 @@ pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Resu
     if !expected.is_empty() && actual != *expected {
         disagreements.push(format!("sha256: the card says {expected}, the file has {actual}"));
     }
-    Ok(Inspection { version: *version, card: card.clone(), graph_bytes, signature, disagreements })
+    Ok(Inspection {
+        version: *version,
+        card: card.clone(),
+        graph_bytes,
+        signature,
+        warm_up: loaded.warm_up,
+        disagreements,
+    })
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { version, card, graph_bytes, signature, disagreements } = self;
+        let Inspection { version, card, graph_bytes, signature, warm_up, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         row(f, "model", &format_args!("{} (version {version})", card.name))?;
         for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {
@@ -80,6 +90,11 @@ impl fmt::Display for Inspection {
         }
         if let Ok(Some(p)) = card.classification() {
             row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
+        }
+        match warm_up {
+            Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
+            Some(WarmUpOutcome::Unknown(reason)) => row(f, "warm-up", reason)?,
+            None => {}
         }
         if disagreements.is_empty() {
             return row(f, "check", &"card and graph agree");

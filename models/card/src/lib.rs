@@ -21,4 +21,4 @@ pub use card::{CARD_FILE, CARD_VARIABLE, Card, Engine, GraphFile, Isolation, TAS
 pub use error::CardError;
 pub use labels::Labels;
 pub use serving::Serving;
-pub use tensor::{DType, Signature, TensorSpec, TypeNames};
+pub use tensor::{DType, Signature, TensorSpec, TypeNames, refine};
