@@ -167,7 +167,7 @@ impl Registry {
             None => (backend::find(&self.engines.settings.backends, engine)?.load(graph, &options)?, None),
             Some(settings) => {
                 let file = worker::memory_file(graph).map_err(|e| LoadError::NoEngine(e.to_string()))?;
-                let load = RemoteLoad { model: NAME, file, engine, sha256: "", options, warm_up: false };
+                let load = RemoteLoad { model: NAME, file, engine, sha256: "", options, warm_up: None };
                 let loaded = worker::load(settings, load)?;
                 (loaded.graph, Some(loaded.worker))
             }
@@ -182,6 +182,7 @@ impl Registry {
             engine,
             card: Card::default(),
             is_card_whole: false,
+            warm_up: None,
             signature,
             metadata,
             labels: Vec::new(),
