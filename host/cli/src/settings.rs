@@ -1,7 +1,7 @@
 //! Every setting of the program: name, default, unit and help text stand here once.
 //!
 //! A group is a table of flags as they are typed (each also a `MODELFN_*` variable), and a method that turns it into the
-//! settings of the layer that obeys them. The help, the completions and the README's table come from these definitions.
+//! settings of the layer that obeys them. The help, the completions and `docs/settings.md` come from these definitions.
 
 mod application;
 mod models;
@@ -22,7 +22,7 @@ use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 
 pub(crate) use self::models::{ModelSettings, default_model_instances};
-use crate::memory_limit;
+use crate::{embedded, memory_limit};
 
 /// Files and sockets that are kept for other things than clients' connections: models, components, the folders and files
 /// that guests have open, and the admin port.
@@ -208,15 +208,16 @@ pub(crate) struct SecuritySettings {
 
 impl ApplicationSettings {
     /// What the loader needs: this application, with sandboxes of these limits.
-    pub(crate) fn app_settings(&self, models: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
+    pub(crate) fn app_settings(&self, paths: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
         Ok(AppSettings {
-            manifest: application::manifest(self.app.as_deref(), models, &self.models)?,
-            sources: application::sources(models, &self.models)?,
-            choice: application::choice(&self.load_model, models, &self.models),
+            manifest: application::manifest(self.app.as_deref(), paths, &self.models)?,
+            sources: application::sources(paths, &self.models)?,
+            choice: application::choice(&self.load_model, paths, &self.models),
             model_instances: self.model_instances.unwrap_or_else(default_model_instances),
             ready_components: self.ready_components,
             code_cache: self.code_cache(),
             memory_total: request.memory_total(),
+            classify: embedded::classify(),
             sandbox: request.sandbox_limits(),
         })
     }

@@ -131,6 +131,11 @@ impl Model {
         &self.metadata.omitted
     }
 
+    /// The names of the elements of the first output, in their order; empty where the card has no labels.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     /// The statistics since the model was loaded.
     pub fn statistics(&self) -> &Arc<Statistics> {
         self.batcher.statistics()

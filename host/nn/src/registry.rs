@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use modelfn_card::CARD_FILE;
 use modelfn_card::Card;
 use modelfn_telemetry::metrics::Metrics;
 
 pub use self::engines::EngineSettings;
 use self::engines::{Engines, MAX_GUEST_GRAPHS};
 pub use self::error::RegistryError;
-pub(super) use self::model_version::ModelVersion;
+pub(super) use self::model_version::{LenientRead, ModelVersion};
 pub use self::sources::{FoundModel, Source, find_models, model_names};
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
@@ -134,6 +135,11 @@ impl Registry {
     pub fn in_folder(&self, folder: &Path) -> Option<&FoundModel> {
         let real = folder.canonicalize().ok()?;
         self.found.iter().find(|model| model.path.canonicalize().is_ok_and(|path| path == real))
+    }
+
+    /// Whether the model `name` has a folder of its own, and is no file beside others.
+    pub fn has_own_folder(&self, name: &str) -> bool {
+        self.found.iter().any(|model| model.name == name && model.path.is_dir())
     }
 
     /// The folder of the served version of the model in `folder`; for a broken model, of the version that would be

@@ -53,7 +53,7 @@ pub(crate) struct ServeArguments {
     /// The models to serve, instead of --models: .onnx files, models' folders, or folders of models. Without one, the
     /// application's manifest says what is served.
     #[arg(value_name = "MODEL")]
-    models: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     #[command(flatten)]
     application: ApplicationSettings,
     #[command(flatten)]
@@ -78,7 +78,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let file_limit = raise_file_limit();
     let signals = EndSignals::catch()?;
     let hangups = signal(SignalKind::hangup())?;
-    let ServeArguments { models, application, connections, request, admission, security } = arguments;
+    let ServeArguments { paths, application, connections, request, admission, security } = arguments;
     let metrics = Arc::new(Metrics::new());
     metrics.expose_lost_log_lines(log::lost_lines);
     let keys = security.api_keys.map(|path| Keys::open(path, metrics.clone())).transpose()?;
@@ -97,7 +97,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let (loaded, loading) = oneshot::channel();
     let signals = tokio::spawn(end_while_loading(loading, signals));
     let limits = admission.request_limits(&request)?;
-    let settings = application.app_settings(&models, &request)?;
+    let settings = application.app_settings(&paths, &request)?;
     let engines = engines(&application.models)?;
     let (loader, service) = AppLoader::open(settings, limits, engines, services.clone()).await?;
     let _ = loaded.send(());
@@ -111,7 +111,8 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let grace = connections.grace_periods();
     let shutdown = GracefulShutdown { signal: first_signal(signals, services.readiness), grace };
     let limits = connections.limits(request.request_timeout, file_limit);
-    let still_open = connection::serve(listener, service, limits, shutdown).await;
+    let still_open = connection::serve(listener, service.clone(), limits, shutdown).await;
+    service.end();
     if still_open > 0 {
         tracing::warn!("{still_open} connections were still open after {:?}", grace.drain);
     }
