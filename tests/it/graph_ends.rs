@@ -79,6 +79,8 @@ async fn graphs_that_can_not_be_served_are_refused_with_the_remedy() {
         ("sequence-alone", "the output 'pieces' is seq(tensor(f32))", "end the graph with ConcatFromSequence"),
         ("sequence-in", "the input 'x' is seq(tensor(f32))", "begin the graph with SequenceConstruct"),
         ("optional-in", "the input 'x' is optional(tensor(f32))", "let the graph take a tensor that is always given"),
+        ("boolean-of-2", "output 'y'", "an element of BOOL is the byte 0 or 1, not 2"),
+        ("text-of-bytes", "output 'y'", "utf-8"),
     ] {
         let line = server.wait_for_log(&format!("left out: model '{model}'"));
         assert!(line.contains(what) && line.contains(remedy), "{line}");
