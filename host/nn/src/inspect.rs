@@ -1,11 +1,15 @@
 //! Inspects a model without serving it: its card, its graph, and where they disagree.
 
+mod graph_file;
+
 use std::fmt;
 
+pub use self::graph_file::{GraphFacts, graph_facts};
 use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
 use super::warm_up::WarmUpOutcome;
 use modelfn_card::Card;
+use modelfn_card::image::{Preprocessing, Resize};
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -73,23 +77,21 @@ impl fmt::Display for Inspection {
         )?;
         tensors(f, "inputs", &signature.inputs)?;
         tensors(f, "outputs", &signature.outputs)?;
-        if let Ok(Some(p)) = card.image_preprocessing() {
-            let (width, height) = p.size;
-            row(
-                f,
-                "picture",
-                &format_args!(
-                    "{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge",
-                    word(p.color),
-                    word(p.layout),
-                    word(p.filter),
-                    p.crop
-                ),
-            )?;
-            row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
+        if let Ok(Some(preprocessing)) = card.image_preprocessing() {
+            row(f, "picture", &picture(&preprocessing))?;
+            let scale = u8::from(preprocessing.scale);
+            let (mean, std) = (preprocessing.mean, preprocessing.std);
+            row(f, "", &format_args!("(p - {mean:?}) / {std:?}, where p is 0 to {scale}"))?;
         }
-        if let Ok(Some(p)) = card.classification() {
-            row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
+        if let Ok(Some(table)) = card.classification() {
+            let labels = table.labels.as_ref().map_or("the classes".into(), |file| file.to_string_lossy());
+            let top_k = table.top_k(card.classes().unwrap_or(usize::MAX));
+            match table.threshold() {
+                Some(least) => {
+                    row(f, "answer", &format_args!("at most {top_k} of {labels} by sigmoid, from {least} on"))?
+                }
+                None => row(f, "answer", &format_args!("the top {top_k} of {labels} by {}", word(table.scores)))?,
+            }
         }
         match warm_up {
             Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
@@ -101,6 +103,18 @@ impl fmt::Display for Inspection {
         }
         disagreements.iter().try_for_each(|sentence| row(f, "DISAGREE", sentence))
     }
+}
+
+/// How a picture becomes the network's, in words.
+fn picture(preprocessing: &Preprocessing) -> String {
+    let Preprocessing { size: (width, height), crop, pad_color, .. } = preprocessing;
+    let (color, layout) = (preprocessing.color.name(), preprocessing.layout.name());
+    let shown = match preprocessing.resize {
+        Resize::Crop => format!("from the centre {crop:.3} of the shorter edge"),
+        Resize::Squash => format!("squashed from the centre {crop:.3} of both edges"),
+        Resize::Pad => format!("padded with {pad_color:?}"),
+    };
+    format!("{width} x {height} {color} {layout}, {} {shown}", word(preprocessing.filter))
 }
 
 fn tensors(f: &mut fmt::Formatter<'_>, key: &str, specs: &[TensorSpec]) -> fmt::Result {

@@ -135,6 +135,11 @@ impl Model {
         self.labels.get(index).filter(|_| first).map(String::as_str)
     }
 
+    /// The names of the elements of the first output, in their order; empty where the card has no labels.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     /// The statistics since the model was loaded.
     pub fn statistics(&self) -> &Arc<Statistics> {
         self.batcher.statistics()

@@ -6,27 +6,30 @@
 
 mod arena_trimmer;
 mod check;
+mod outlets;
 mod protobuf;
 mod runs;
 mod session;
 mod walk;
 mod weights;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytemuck::{NoUninit, PodCastError};
+use bytemuck::checked::{self, CheckedCastError};
+use bytemuck::{CheckedBitPattern, NoUninit, PodCastError};
 use half::{bf16, f16};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
+use ort::value::{Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
 
 use self::arena_trimmer::{ArenaTrimmer, ProcessMemory, Trim};
 use self::runs::Runs;
 use self::session::SharedSession;
 use super::{Backend, Canceller, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
-use crate::tensor::{AxisNames, DType, Signature, Tensor, TensorSpec, Tensors};
+use crate::tensor::{AxisNames, DType, Shape, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 
 /// Loads ONNX graphs with one ONNX Runtime library.
@@ -74,7 +77,12 @@ impl Backend for Onnx {
         }
         let environment = self.environment()?;
         check::check(graph).map_err(LoadError::Invalid)?;
+        let of_any_shape = outlets::of_any_shape(graph).map_err(LoadError::Invalid)?;
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let specs = |outlets: &[Outlet]| {
+            let spec = |outlet: &Outlet| spec(outlet.name(), outlet.dtype(), &of_any_shape);
+            outlets.iter().map(spec).collect::<Result<Vec<_>, _>>()
+        };
         let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
         let axis_names = AxisNames(session.inputs().iter().map(|input| axis_names(input.dtype())).collect());
         let session = SharedSession::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
@@ -201,17 +209,16 @@ fn trim_heap() {
     }
 }
 
-fn specs(outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
-    outlets.iter().map(|outlet| spec(outlet.name(), outlet.dtype())).collect()
-}
-
-fn spec(name: &str, value: &ValueType) -> Result<TensorSpec, LoadError> {
+/// Describes an input or output. The engine says the same of a scalar as of a tensor of [any shape](outlets::of_any_shape).
+fn spec(name: &str, value: &ValueType, of_any_shape: &HashSet<&[u8]>) -> Result<TensorSpec, LoadError> {
     let unsupported = |what: String| LoadError::Invalid(format!("'{name}' is {what}, which modelfn can't carry"));
     let ValueType::Tensor { ty, shape, .. } = value else {
         return Err(unsupported(format!("{value}")));
     };
     let dtype = dtype(*ty).ok_or_else(|| unsupported(format!("a tensor of {ty}")))?;
-    Ok(TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() })
+    let is_any = shape.is_empty() && of_any_shape.contains(name.as_bytes());
+    let shape = if is_any { Shape::ANY } else { shape.to_vec().into() };
+    Ok(TensorSpec { name: name.to_owned(), dtype, shape })
 }
 
 fn axis_names(value: &ValueType) -> Vec<String> {
@@ -227,7 +234,13 @@ fn dtype(element: TensorElementType) -> Option<DType> {
         TensorElementType::Bfloat16 => DType::Bf16,
         TensorElementType::Float32 => DType::Fp32,
         TensorElementType::Float64 => DType::Fp64,
+        TensorElementType::Bool => DType::Bool,
         TensorElementType::Uint8 => DType::U8,
+        TensorElementType::Uint16 => DType::U16,
+        TensorElementType::Uint32 => DType::U32,
+        TensorElementType::Uint64 => DType::U64,
+        TensorElementType::Int8 => DType::I8,
+        TensorElementType::Int16 => DType::I16,
         TensorElementType::Int32 => DType::I32,
         TensorElementType::Int64 => DType::I64,
         _ => return None,
@@ -241,7 +254,13 @@ fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         DType::Bf16 => view::<bf16>(tensor),
         DType::Fp32 => view::<f32>(tensor),
         DType::Fp64 => view::<f64>(tensor),
+        DType::Bool => view::<bool>(tensor),
         DType::U8 => view::<u8>(tensor),
+        DType::U16 => view::<u16>(tensor),
+        DType::U32 => view::<u32>(tensor),
+        DType::U64 => view::<u64>(tensor),
+        DType::I8 => view::<i8>(tensor),
+        DType::I16 => view::<i16>(tensor),
         DType::I32 => view::<i32>(tensor),
         DType::I64 => view::<i64>(tensor),
     }
@@ -249,13 +268,14 @@ fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
 
 fn view<T>(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>>
 where
-    T: PrimitiveTensorElementType + bytemuck::AnyBitPattern + NoUninit + std::fmt::Debug + Clone + 'static,
+    T: PrimitiveTensorElementType + CheckedBitPattern + NoUninit + std::fmt::Debug + Clone + 'static,
 {
     let shape = tensor.shape().to_vec();
-    match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
+    match checked::try_cast_slice::<u8, T>(tensor.data()) {
         Ok(elements) => Ok(TensorRef::from_array_view((shape, elements))?.into()),
-        Err(PodCastError::TargetAlignmentGreaterAndInputNotAligned) => {
-            let elements: Vec<T> = bytemuck::allocation::pod_collect_to_vec(tensor.data());
+        Err(CheckedCastError::PodCastError(PodCastError::TargetAlignmentGreaterAndInputNotAligned)) => {
+            let elements = tensor.data().chunks_exact(size_of::<T>()).map(checked::try_pod_read_unaligned::<T>);
+            let elements = elements.collect::<Result<Vec<T>, _>>().map_err(|e| ort::Error::new(e.to_string()))?;
             Ok(Value::from_array((shape, elements))?.into())
         }
         Err(e) => Err(ort::Error::new(e.to_string())),
@@ -268,7 +288,13 @@ fn copy_out(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
         DType::Bf16 => extract::<bf16>(spec, value),
         DType::Fp32 => extract::<f32>(spec, value),
         DType::Fp64 => extract::<f64>(spec, value),
+        DType::Bool => extract::<bool>(spec, value),
         DType::U8 => extract::<u8>(spec, value),
+        DType::U16 => extract::<u16>(spec, value),
+        DType::U32 => extract::<u32>(spec, value),
+        DType::U64 => extract::<u64>(spec, value),
+        DType::I8 => extract::<i8>(spec, value),
+        DType::I16 => extract::<i16>(spec, value),
         DType::I32 => extract::<i32>(spec, value),
         DType::I64 => extract::<i64>(spec, value),
     }

@@ -1,5 +1,7 @@
 //! One version of a model: its files are found, read and verified, and then loaded.
 
+mod lenient;
+
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -18,6 +20,7 @@ use crate::batcher::{Batcher, BatcherLimits};
 use crate::model::{Model, ModelSource};
 use crate::warm_up::{WarmUp, WarmUpOutcome, warm_up};
 use crate::worker::{self, RemoteLoad, RemoteLoaded, Worker};
+pub(crate) use lenient::LenientRead;
 use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
 use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels, Signature};
 
@@ -126,8 +129,8 @@ impl ModelVersion {
                 .map_err(|reason| RegistryError::Versions { name: self.name.clone(), reason })?;
         }
         let postprocessing = self.card.classification().map_err(|reason| card_error(&self.name, reason))?;
-        if let Some(table) = postprocessing {
-            let path = self.folder.join(&table.labels);
+        if let Some(labels) = postprocessing.and_then(|table| table.labels) {
+            let path = self.folder.join(labels);
             let text = read_text_within(&self.root, &path, MAX_TEXT);
             self.labels = Some(Labels::new(text.map_err(|reason| unreadable(&self.name, &path, reason))?));
         }
