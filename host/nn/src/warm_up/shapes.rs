@@ -82,8 +82,12 @@ fn stated_sizes(
     sizes.filter(|(name, _)| !name.is_empty()).collect()
 }
 
-/// The shape of try `n`. `sizes` holds the sizes of named axes, which are the same in all inputs.
+/// The shape of try `n`. `sizes` holds the sizes of named axes, which are the same in all inputs. An input of which the
+/// graph does not say how many axes it has gets one more in each try.
 fn shape(spec: &TensorSpec, names: &[String], n: usize, sizes: &mut BTreeMap<String, usize>) -> Vec<usize> {
+    if spec.shape.is_any() {
+        return vec![1; n];
+    }
     let axes = spec.shape.iter().enumerate().map(|(position, &axis)| {
         if let Ok(fixed) = usize::try_from(axis) {
             return fixed;
@@ -125,7 +129,7 @@ fn axis_kind(spec: &TensorSpec, position: usize) -> Axis {
 
 #[cfg(test)]
 mod tests {
-    use modelfn_card::DType;
+    use modelfn_card::{DType, Shape};
 
     use super::*;
 
@@ -133,7 +137,7 @@ mod tests {
     fn shapes(inputs: &[(&[i64], &[&str])], stated: &[(&str, &[usize])]) -> Result<Shapes, String> {
         let spec = |(n, (shape, _)): (usize, &(&[i64], &[&str]))| {
             let name = char::from(b'a' + n as u8).to_string();
-            TensorSpec { name, dtype: DType::Fp32, shape: shape.to_vec() }
+            TensorSpec { name, dtype: DType::Fp32, shape: (*shape).into() }
         };
         let specs: Vec<_> = inputs.iter().enumerate().map(spec).collect();
         let names = inputs.iter().map(|(_, names)| names.iter().map(ToString::to_string).collect()).collect();
@@ -162,6 +166,13 @@ mod tests {
         assert_eq!(tries[0], [[1, 3, 224, 224]]);
         assert_eq!(made_up(&[(&[1, -1, -1, 1], &[])])[0], [[1, 224, 224, 1]]);
         assert_eq!(made_up(&[(&[-1, -1, -1, -1], &[])])[0], [[1, 3, 224, 224]]);
+    }
+
+    #[test]
+    fn an_unknown_number_of_axes_grows() {
+        let spec = TensorSpec { name: "x".into(), dtype: DType::Fp32, shape: Shape::ANY };
+        let Ok(Shapes::MadeUp(tries)) = Shapes::of(&[spec], &AxisNames::default(), &BTreeMap::new()) else { panic!() };
+        assert_eq!(tries[..3], [[vec![]], [vec![1]], [vec![1, 1]]]);
     }
 
     #[test]
