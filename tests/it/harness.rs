@@ -165,6 +165,15 @@ impl Setup {
         Setup::app(&app(&guest("classify"), &settings)).models(root().join(folder)).args(&["--load-model", name])
     }
 
+    /// The example's function for a model that returns its input, `inputs`, as scores; `tables` are those of its card.
+    pub fn classify_pixels(inputs: &str, tables: &str) -> Setup {
+        let settings = "files = [{ source = \"models/pixels\", destination = \"/model\" }]\n\
+            [component.it.tool.modelfn]\nmodels = [\"pixels\"]";
+        Setup::app(&app(&guest("classify"), settings))
+            .fake_model("pixels", inputs, ("compute = \"echo\"", tables))
+            .args(&["--load-model", "pixels"])
+    }
+
     /// The misbehaving guest of `tests/guests`, with further settings of its component.
     pub fn probe(settings: &str) -> Setup {
         Setup::app(&app(&guest("probe"), settings))

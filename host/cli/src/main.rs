@@ -2,6 +2,8 @@
 
 mod allocator;
 mod commands;
+#[cfg(test)]
+mod documents;
 mod embedded;
 mod engines;
 mod log;

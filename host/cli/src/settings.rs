@@ -1,7 +1,7 @@
 //! Every setting of the program: name, default, unit and help text stand here once.
 //!
 //! A group is a table of flags as they are typed (each also a `MODELFN_*` variable), and a method that turns it into the
-//! settings of the layer that obeys them. The help, the completions and the README's table come from these definitions.
+//! settings of the layer that obeys them. The help, the completions and `docs/settings.md` come from these definitions.
 
 mod application;
 mod models;
