@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::registry::{EngineSettings, ModelVersion, RegistryError};
 use super::tensor::{Signature, TensorSpec};
-use modelfn_card::Card;
 use modelfn_card::image::{Preprocessing, Resize};
+use modelfn_card::{Card, Labels};
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -21,6 +21,28 @@ pub struct Inspection {
     pub signature: Signature,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
+}
+
+/// What is known of a model without its graph.
+pub struct ModelFiles {
+    /// The number of the served version.
+    pub version: u32,
+    /// The model card.
+    pub card: Card,
+    /// The card as it is written.
+    pub card_text: String,
+    /// The label file, if the card names one.
+    pub labels: Option<Labels>,
+}
+
+/// Reads card and labels of a model.
+///
+/// # Errors
+///
+/// They can't be read, or the card is broken.
+pub fn model_files(folder: &Path, name: &str) -> Result<ModelFiles, RegistryError> {
+    let ModelVersion { version, card, card_text, labels, .. } = ModelVersion::named(folder, name)?;
+    Ok(ModelFiles { version, card, card_text, labels })
 }
 
 /// Loads one model without serving it, computes a warm-up, and compares its card with its graph.

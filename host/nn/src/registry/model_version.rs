@@ -29,7 +29,7 @@ pub(crate) struct ModelVersion {
     /// The folder of this version.
     pub(crate) folder: PathBuf,
     pub(crate) card: Card,
-    card_text: String,
+    pub(crate) card_text: String,
     pub(crate) labels: Option<Labels>,
 }
 
