@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, Setup, read_head};
-use crate::wasi_nn::{identity, identity_of_any_rank, no_engine};
+use crate::wasi_nn::{identity, identity_of_any_rank, identity_of_scalars, no_engine};
 
 const FLOATS: &str = "dtype = \"FP32\", shape = [-1]";
 
@@ -29,6 +29,30 @@ async fn numbers_that_are_not_finite_are_words_in_json() {
     for data in ["[NaN,nan,1,1]", "[NaN,\"1\",1,1]", "[1e39,1,1,1]", "[+Infinity,1,1,1]"] {
         let body = format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[4],"data":{data}}}]}}"#);
         assert_eq!(infer(&server, "m", body).await.status, 400, "{data}");
+    }
+}
+
+/// To an engine that is written in C++, a boolean of 2 would be undefined behaviour.
+#[tokio::test]
+async fn a_boolean_is_a_byte_that_is_0_or_1() {
+    let tensor = "dtype = \"BOOL\", shape = [-1, 2]";
+    let mut setup = Setup::probe("").fake_model("fake", tensor, ("compute = \"echo\"", ""));
+    if !no_engine() {
+        setup = setup.model("onnx", tensor, ("onnx", &identity(9), ""));
+    }
+    let server = setup.start();
+    for model in ["fake", "onnx"].into_iter().filter(|model| *model == "fake" || !no_engine()) {
+        let send = async |bytes: &[u8]| {
+            let request = server.client.post(server.url(&format!("/v2/models/{model}/infer")));
+            server.send(request.header("Inference-Header-Content-Length", 0).body(bytes.to_vec())).await
+        };
+        let answer = send(&[1, 0, 0, 1]).await;
+        assert!(answer.status == 200 && answer.body.ends_with(&[1, 0, 0, 1]), "{model}: {}", answer.text());
+        for wrong in [[2, 0], [0, 255]] {
+            let answer = send(&wrong).await;
+            assert_eq!(answer.status, 400, "{model}");
+            assert!(answer.text().contains("an element of BOOL is the byte 0 or 1, not "), "{}", answer.text());
+        }
     }
 }
 
@@ -72,8 +96,10 @@ async fn a_graph_that_says_nothing_of_axes_takes_any() {
     if no_engine() {
         return;
     }
-    let tensor = "dtype = \"FP32\", shape = []";
+    let tensor = "dtype = \"FP32\"";
     let server = Setup::probe("").model("any", tensor, ("onnx", &identity_of_any_rank(1), "")).start();
+    let metadata = server.get("/v2/models/any").await.json();
+    assert_eq!(metadata["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [-1] }]));
     for (shape, data) in
         [(json!([]), json!([7.0])), (json!([1, 4]), json!([1.0, 2.0, 3.0, 4.0])), (json!([0]), json!([]))]
     {
@@ -82,6 +108,33 @@ async fn a_graph_that_says_nothing_of_axes_takes_any() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let output = &answer.json()["outputs"][0];
         assert_eq!((&output["shape"], &output["data"]), (&shape, &data));
+    }
+}
+
+#[tokio::test]
+async fn a_scalar_is_a_tensor_without_axes_and_nothing_else() {
+    let tensor = "dtype = \"FP32\", shape = []";
+    let mut setup = Setup::probe("").fake_model("fake", tensor, ("compute = \"echo\"", ""));
+    if !no_engine() {
+        setup = setup.model("onnx", tensor, ("onnx", &identity_of_scalars(1), ""));
+    }
+    let server = setup.start();
+    for model in ["fake", "onnx"].into_iter().filter(|model| *model == "fake" || !no_engine()) {
+        let metadata = server.get(&format!("/v2/models/{model}")).await.json();
+        assert_eq!(metadata["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [] }]));
+        let send = async |shape: Value, data: Value| {
+            let input = json!({ "name": "x", "datatype": "FP32", "shape": shape, "data": data });
+            infer(&server, model, json!({ "inputs": [input] }).to_string()).await
+        };
+        for data in [json!(7.5), json!([7.5])] {
+            let answer = send(json!([]), data).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let output = &answer.json()["outputs"][0];
+            assert_eq!((&output["shape"], &output["data"]), (&json!([]), &json!([7.5])), "{model}");
+        }
+        let answer = send(json!([1]), json!([7.5])).await;
+        assert_eq!(answer.status, 400, "{model}");
+        assert!(answer.text().contains("'x' is FP32 [1]; the model wants 'x' FP32 []"), "{}", answer.text());
     }
 }
 

@@ -29,11 +29,13 @@ const PAGE: &str = include_str!("page.html");
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     img-src blob: data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The response to `GET /model`.
+/// The response to `GET /model`. What the card does not say is left out.
 #[derive(Serialize)]
 struct Description<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     license: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<usize>,

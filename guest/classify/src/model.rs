@@ -31,6 +31,9 @@ impl Classifier {
 
     /// Checks that card and labels are those of an image classifier. `labels` reads the file that the card names.
     pub(crate) fn new(card: Card, labels: impl Fn(&Path) -> Result<Labels, Problem>) -> Result<Self, Problem> {
+        if card.name.is_empty() {
+            return Err(broken("missing field `name`"));
+        }
         let missing = |table: &str| CardError::NoTable(table.to_owned());
         let preprocessing = card.image_preprocessing()?.ok_or_else(|| missing(image::TABLE))?;
         let postprocessing = card.classification()?.ok_or_else(|| missing(classification::TABLE))?;

@@ -1,9 +1,8 @@
 //! Inspects a model without serving it: its card, its graph, and where they disagree.
 
 use std::fmt;
-use std::path::Path;
 
-use super::registry::{EngineSettings, ModelVersion, RegistryError};
+use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
 use modelfn_card::image::{Preprocessing, Resize};
 use modelfn_card::{Card, Labels};
@@ -29,29 +28,27 @@ pub struct ModelFiles {
     pub version: u32,
     /// The model card.
     pub card: Card,
-    /// The card as it is written.
-    pub card_text: String,
     /// The label file, if the card names one.
     pub labels: Option<Labels>,
 }
 
-/// Reads card and labels of a model.
+/// Reads card and labels of the model `name` of `sources`.
 ///
 /// # Errors
 ///
 /// They can't be read, or the card is broken.
-pub fn model_files(folder: &Path, name: &str) -> Result<ModelFiles, RegistryError> {
-    let ModelVersion { version, card, card_text, labels, .. } = ModelVersion::named(folder, name)?;
-    Ok(ModelFiles { version, card, card_text, labels })
+pub fn model_files(sources: &[Source], name: &str) -> Result<ModelFiles, RegistryError> {
+    let ModelVersion { version, card, labels, .. } = ModelVersion::named(sources, name)?;
+    Ok(ModelFiles { version, card, labels })
 }
 
-/// Loads one model without serving it, computes a warm-up, and compares its card with its graph.
+/// Loads the model `name` of `sources` without serving it, computes a warm-up, and compares its card with its graph.
 ///
 /// # Errors
 ///
 /// The card or the graph can't be read at all. Disagreements between them are part of the result.
-pub fn inspect(folder: &Path, name: &str, engines: &EngineSettings) -> Result<Inspection, RegistryError> {
-    let model_version = ModelVersion::named(folder, name)?;
+pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Result<Inspection, RegistryError> {
+    let model_version = ModelVersion::named(sources, name)?;
     let graph_bytes = model_version.open_file()?.metadata().map_or(0, |file| file.len());
     let loaded = model_version.load_graph(engines, "")?;
     let signature = loaded.graph.signature().clone();
@@ -69,9 +66,11 @@ impl fmt::Display for Inspection {
         let Inspection { version, card, graph_bytes, signature, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         row(f, "model", &format_args!("{} (version {version})", card.name))?;
-        row(f, "", &card.description)?;
-        row(f, "license", &card.license)?;
-        row(f, "source", &card.source)?;
+        for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {
+            if !text.is_empty() {
+                row(f, key, text)?;
+            }
+        }
         let megabytes = *graph_bytes as f64 / 1e6;
         row(
             f,

@@ -13,6 +13,7 @@ use super::backend::Engine;
 use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{AxisNames, Signature, Tensor, TensorSpec, Tensors};
 use super::worker::{Unavailable, Worker};
+use modelfn_card::{CARD_VARIABLE, Card};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::statistics::Statistics;
 use modelfn_telemetry::traces::{self, Computation};
@@ -23,6 +24,10 @@ pub use self::invalid::InvalidInput;
 pub struct Model {
     pub(super) name: String,
     pub(super) engine: Engine,
+    /// The card, completed by what the graph says; without content for graphs that guests loaded.
+    pub(super) card: Card,
+    /// Whether the file of the card says all of that itself.
+    pub(super) is_card_whole: bool,
     pub(super) signature: Signature,
     pub(super) axis_names: AxisNames,
     /// The names of the elements of the first output, in their order; empty when the card has no labels.
@@ -94,7 +99,20 @@ impl Model {
         self.engine
     }
 
-    /// The inputs and outputs, as the engine reports them.
+    /// The card, with the name, file, inputs and outputs of the model that is served where the text of the card does not
+    /// say them. For graphs that guests loaded it is empty.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The environment variable that gives [the card](Model::card) to a function, where the card's file does not say name,
+    /// inputs and outputs itself.
+    pub fn card_variable(&self) -> Option<(String, String)> {
+        let text = (!self.is_card_whole).then(|| toml::to_string(&self.card))?;
+        Some((CARD_VARIABLE.to_owned(), text.ok()?))
+    }
+
+    /// The inputs and outputs: those that the engine reports, with the sizes that the card fixes.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }

@@ -4,7 +4,7 @@
 //! send it. Bytes are shared, never copied, when a tensor is cloned.
 
 use bytes::Bytes;
-pub use modelfn_card::{DType, Signature, TensorSpec, TypeNames};
+pub use modelfn_card::{DType, Shape, Signature, TensorSpec, TypeNames};
 
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;
@@ -32,12 +32,19 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// The length of `data` is not the product of `shape` times the element size, or that product overflows.
-    pub fn new(dtype: DType, shape: Vec<usize>, data: Bytes) -> Result<Self, WrongLength> {
+    /// See [`WrongData`].
+    pub fn new(dtype: DType, shape: Vec<usize>, data: Bytes) -> Result<Self, WrongData> {
         match byte_len(dtype, &shape) {
-            Some(expected) if expected == data.len() => Ok(Tensor { dtype, shape, data }),
-            expected => Err(WrongLength { dtype, shape, expected, actual: data.len() }),
+            Some(expected) if expected == data.len() => {}
+            expected => return Err(WrongData::Length { dtype, shape, expected, actual: data.len() }),
         }
+        if dtype == DType::Bool
+            && let Some(&byte) = data.iter().find(|&&byte| byte > 1)
+        {
+            // To engines, which are written in C++, another byte would be undefined behaviour.
+            return Err(WrongData::Bool(byte));
+        }
+        Ok(Tensor { dtype, shape, data })
     }
 
     /// Creates a tensor of zeros, as warm-ups use it.
@@ -45,8 +52,8 @@ impl Tensor {
     /// # Errors
     ///
     /// The byte size of `shape` overflows.
-    pub fn zeros(dtype: DType, shape: Vec<usize>) -> Result<Self, WrongLength> {
-        let len = byte_len(dtype, &shape).ok_or_else(|| WrongLength {
+    pub fn zeros(dtype: DType, shape: Vec<usize>) -> Result<Self, WrongData> {
+        let len = byte_len(dtype, &shape).ok_or_else(|| WrongData::Length {
             dtype,
             shape: shape.clone(),
             expected: None,
@@ -71,22 +78,36 @@ impl Tensor {
     }
 }
 
-/// The data of a tensor does not have the length that its shape and type demand.
+/// Data that is no tensor of its type and shape.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.describe(DType::name))]
-pub struct WrongLength {
-    dtype: DType,
-    shape: Vec<usize>,
-    expected: Option<usize>,
-    actual: usize,
+pub enum WrongData {
+    /// Its length is not the product of the shape times the size of an element.
+    Length {
+        /// The element type.
+        dtype: DType,
+        /// The shape that the data should fill.
+        shape: Vec<usize>,
+        /// The bytes that the shape has; `None` where they can't be counted.
+        expected: Option<usize>,
+        /// The bytes of the data.
+        actual: usize,
+    },
+    /// A byte of a tensor of BOOL is neither 0 nor 1.
+    Bool(u8),
 }
 
-impl WrongLength {
+impl WrongData {
     /// The error's text, with a protocol's names of the element types.
     pub fn describe(&self, names: TypeNames) -> String {
-        let WrongLength { dtype, shape, expected, actual } = self;
-        let expected = expected.map_or_else(|| "more bytes than can be addressed".to_owned(), |n| format!("{n} bytes"));
-        format!("a {} tensor of shape {shape:?} has {expected}, but the data is {actual} bytes", names(*dtype))
+        match self {
+            WrongData::Length { dtype, shape, expected, actual } => {
+                let most = || "more bytes than can be addressed".to_owned();
+                let expected = expected.map_or_else(most, |n| format!("{n} bytes"));
+                format!("a {} tensor of shape {shape:?} has {expected}, but the data is {actual} bytes", names(*dtype))
+            }
+            WrongData::Bool(byte) => format!("an element of {} is the byte 0 or 1, not {byte}", names(DType::Bool)),
+        }
     }
 }
 
@@ -103,6 +124,14 @@ mod tests {
         assert!(Tensor::new(DType::Fp32, vec![2, 3], vec![0; 24].into()).is_ok());
         let error = Tensor::new(DType::Fp32, vec![2, 3], vec![0; 23].into()).unwrap_err();
         assert_eq!(error.to_string(), "a FP32 tensor of shape [2, 3] has 24 bytes, but the data is 23 bytes");
+    }
+
+    #[test]
+    fn what_is_neither_true_nor_false_is_no_boolean() {
+        assert!(Tensor::new(DType::Bool, vec![3], vec![0, 1, 1].into()).is_ok());
+        let error = Tensor::new(DType::Bool, vec![3], vec![0, 1, 2].into()).unwrap_err();
+        assert_eq!(error.to_string(), "an element of BOOL is the byte 0 or 1, not 2");
+        assert!(Tensor::new(DType::I8, vec![1], vec![2].into()).is_ok());
     }
 
     #[test]

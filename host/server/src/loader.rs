@@ -15,7 +15,7 @@ use self::memory_limit::Whole;
 use anyhow::{Context, Result, ensure};
 use modelfn_artifact::{Digest, ReadError, read_verified};
 
-use modelfn_nn::registry::{self, EngineSettings, Registry};
+use modelfn_nn::registry::{self, EngineSettings, Registry, Source};
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
 use modelfn_wasm::function::{Code, Function, FunctionServices, FunctionSettings, HostLinker, Mount, SandboxLimits};
@@ -33,12 +33,12 @@ use crate::services::Services;
 /// What an application is loaded from, and what one request of it may use.
 #[derive(Clone, Debug)]
 pub struct AppSettings {
-    /// The manifest's path.
-    pub manifest: PathBuf,
-    /// The folder of model folders.
-    pub models: PathBuf,
-    /// The models to load; empty loads every model that can be loaded.
-    pub load_only: Vec<String>,
+    /// The manifest's path; `None` serves models alone.
+    pub manifest: Option<PathBuf>,
+    /// Where models come from.
+    pub sources: Vec<Source>,
+    /// Which of them are loaded.
+    pub choice: ModelChoice,
     /// Engine instances of a model whose card does not say.
     pub model_instances: NonZeroUsize,
     /// Components whose code stays in memory from the start; beyond this number code is loaded when it is first needed.
@@ -49,6 +49,17 @@ pub struct AppSettings {
     pub memory_total: usize,
     /// The most that one request may use. A component can be given less memory by the manifest.
     pub sandbox: SandboxLimits,
+}
+
+/// Which models of the sources are loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// Every model that can be loaded.
+    All,
+    /// Those that the manifest names; all where it names none.
+    OfManifest,
+    /// These, and those that the manifest names.
+    Named(Vec<String>),
 }
 
 /// What makes functions and models from their files, at the start and again at each reload.
@@ -84,7 +95,7 @@ impl AppLoader {
         engines: EngineSettings,
         services: Services,
     ) -> Result<(AppLoader, Arc<Service>)> {
-        let app = Arc::new(load_app(&settings.manifest)?);
+        let app = Arc::new(load_app(settings.manifest.as_deref())?);
         let registry = Arc::new(Registry::new(engines, services.metrics.clone()));
         let engine = open_engine(settings.sandbox, limits.instances)?;
         let linker =
@@ -126,7 +137,7 @@ impl AppLoader {
     async fn reload(&mut self, model: Option<&str>, service: &Service) -> Result<String> {
         let app = match model {
             Some(_) => self.loaded.app.clone(),
-            None => Arc::new(load_app(&self.settings.manifest)?),
+            None => Arc::new(load_app(self.settings.manifest.as_deref())?),
         };
         let current = self.load(app, model).await?;
         service.replace(current);
@@ -163,14 +174,20 @@ impl AppLoader {
     }
 
     fn load_models(&self, app: &App, model: Option<&str>) -> Result<Registry> {
-        let source = registry::RegistryOptions {
-            folder: &self.settings.models,
-            only: &self.settings.load_only,
-            required: &app.models(),
+        let required = app.models();
+        let only = match &self.settings.choice {
+            ModelChoice::All => &[],
+            ModelChoice::OfManifest => required.as_slice(),
+            ModelChoice::Named(names) => names,
+        };
+        let options = registry::RegistryOptions {
+            sources: &self.settings.sources,
+            only,
+            required: &required,
             instances: self.settings.model_instances,
         };
         let registry = &self.loaded.registry;
-        Ok(model.map_or_else(|| registry.reload(&source), |name| registry.reload_model(&source, name))?)
+        Ok(model.map_or_else(|| registry.reload(&options), |name| registry.reload_model(&options, name))?)
     }
 
     /// Components that are the same file share their code.
@@ -237,26 +254,20 @@ impl AppLoader {
         let memory = component.memory.unwrap_or(most);
         ensure!(memory <= most, "component '{id}' wants {memory} bytes of memory, but --max-memory is {most}");
         let mount = |(source, destination): &(PathBuf, String)| Mount {
-            source: self.mounted(source, registry),
+            // Who mounts a model's folder sees the version that serves: card and graph belong together.
+            source: registry.served_folder(source).unwrap_or_else(|| source.clone()),
             destination: destination.clone(),
         };
+        let mut environment = component.environment.clone();
+        environment.extend(served_card(component, registry));
         Ok(FunctionSettings {
             component: id.into(),
-            environment: component.environment.clone().into_iter().collect(),
+            environment: environment.into_iter().collect(),
             mounts: component.files.iter().map(mount).collect(),
             models: component.models.clone().into(),
             allow_load: component.allow_load,
             limits: SandboxLimits { memory, ..self.settings.sandbox },
         })
-    }
-
-    /// Who mounts a model's folder sees the version that serves: card and graph belong together.
-    fn mounted(&self, source: &Path, registry: &Registry) -> PathBuf {
-        let of_model = || {
-            let (models, folder) = (self.settings.models.canonicalize().ok()?, source.canonicalize().ok()?);
-            if folder.parent() == Some(&models) { registry.served_folder(&folder) } else { None }
-        };
-        of_model().unwrap_or_else(|| source.to_owned())
     }
 }
 
@@ -266,6 +277,12 @@ type Components = BTreeMap<String, (String, Code)>;
 /// What a component may have of the instances.
 fn share((id, component): (&String, &manifest::Component)) -> ComponentShare {
     ComponentShare { component: id.as_str().into(), max_instances: component.max_instances.map(NonZeroUsize::get) }
+}
+
+/// The variable of a component that mounts the folder of a model whose card does not say everything.
+fn served_card(component: &manifest::Component, registry: &Registry) -> Option<(String, String)> {
+    let name = |(source, _): &(PathBuf, String)| registry.in_folder(source).map(|found| found.name.clone());
+    registry.get(&component.files.iter().find_map(name)?)?.card_variable()
 }
 
 fn open_engine(sandbox: SandboxLimits, instances: usize) -> Result<Engine> {
@@ -292,8 +309,8 @@ fn read_component(id: &str, component: &manifest::Component) -> Result<(String, 
     Ok((file.digest.to_string(), file.bytes))
 }
 
-fn load_app(manifest: &Path) -> Result<App> {
-    let app = App::load(manifest)?;
+fn load_app(manifest: Option<&Path>) -> Result<App> {
+    let app = manifest.map_or_else(|| Ok(App::of_models()), App::load)?;
     check_routes(&app)?;
     Ok(app)
 }

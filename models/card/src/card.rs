@@ -13,26 +13,38 @@ use crate::{Labels, Serving, Signature, TensorSpec};
 /// The name of the file.
 pub const CARD_FILE: &str = "model.toml";
 
+/// The environment variable by which a host gives functions the card that is served, where the file does not say
+/// everything: its text, completed by the model's name and its graph's inputs and outputs.
+pub const CARD_VARIABLE: &str = "MODELFN_CARD";
+
 /// The tables that a card may carry for the function of its task.
 pub const TASK_TABLES: [&str; 3] = ["preprocessing", "postprocessing", "tokenizer"];
 
-/// A model card, as written.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// A model card, as written. Each field may be absent there, and is empty here then: a model without a card has
+/// [`Card::default`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
-    /// The name that functions load the model by; the same as its folder's.
+    /// The name that functions load the model by; the same as its folder's, or that of its file without `.onnx`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// One sentence for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// SPDX expression of the weights' licence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub license: String,
     /// Where the weights come from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// The graph file and its engine.
+    #[serde(default)]
     pub graph: GraphFile,
-    /// The graph's inputs, in its order.
+    /// The graph's inputs, in its order. Empty where the graph alone says what they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<TensorSpec>,
-    /// The graph's outputs, in its order.
+    /// The graph's outputs, in its order. Empty where the graph alone says what they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<TensorSpec>,
     /// How the host runs it.
     #[serde(default)]
@@ -46,12 +58,15 @@ pub struct Card {
 }
 
 /// The `[graph]` table.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphFile {
-    /// Path within the model's folder.
+    /// Path within the model's folder. Empty where the card does not say: then it is the folder's only `*.onnx`, or
+    /// `model.onnx` among several.
+    #[serde(default, skip_serializing_if = "is_empty_path")]
     pub file: PathBuf,
     /// The engine that runs it.
+    #[serde(default)]
     pub engine: Engine,
     /// The device that it runs on.
     #[serde(default)]
@@ -60,15 +75,20 @@ pub struct GraphFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
     /// SHA-256 of the file in hexadecimal digits; empty where any file is accepted.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
 }
 
+fn is_empty_path(path: &PathBuf) -> bool {
+    path.as_os_str().is_empty()
+}
+
 /// The engines that a card may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// ONNX Runtime.
+    #[default]
     Onnx,
     /// No engine at all: it sums its input, and waits or fails on command. For tests.
     Fake,
@@ -98,6 +118,11 @@ pub enum Isolation {
 }
 
 impl Card {
+    /// The card of a model without one.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
     /// Parses and checks the text of `model.toml`. The tables of image classifiers are checked as well; those of other
     /// tasks are carried along unread.
     ///
@@ -107,19 +132,24 @@ impl Card {
     pub fn parse(text: &str) -> Result<Self, CardError> {
         let card: Self = toml::from_str(text)?;
         card.serving.check()?;
-        relative_path(&card.graph.file, "graph.file")?;
+        if !is_empty_path(&card.graph.file) {
+            relative_path(&card.graph.file, "graph.file")?;
+        }
         card.image_table()?;
         card.classification()?;
         Ok(card)
     }
 
-    /// Parses the card in the folder of that name.
+    /// Parses the card in the folder of that name, which becomes the model's name where the card says none.
     ///
     /// # Errors
     ///
     /// As [`Card::parse`], and [`CardError::Name`].
     pub fn parse_in_folder(text: &str, folder: &str) -> Result<Self, CardError> {
         let card = Self::parse(text)?;
+        if card.name.is_empty() {
+            return Ok(Self { name: folder.to_owned(), ..card });
+        }
         if card.name == folder { Ok(card) } else { Err(CardError::Name { name: card.name, folder: folder.to_owned() }) }
     }
 
@@ -171,31 +201,49 @@ impl Card {
         Ok(Some(table))
     }
 
-    /// Whether every input and output leaves axis 0 open, so that one computation may have several rows.
+    /// Whether every input and output leaves axis 0 open, so that one computation may have several rows. Of a card
+    /// without inputs and outputs nothing is known.
     pub fn takes_batches(&self) -> bool {
         crate::tensor::is_batched(&self.inputs, &self.outputs)
     }
 
-    /// Where card and graph disagree, and what is wrong within the card's tables: a sentence each. `labels` is the
-    /// label file, if the card names one. Tables of tasks that this crate does not know are passed over.
+    /// The signature that is served: the graph's, with the sizes that the card fixes where the graph leaves them open.
+    /// Where card and graph [disagree](Card::disagreements), it is the graph's.
+    pub fn refine(&self, graph: &Signature) -> Signature {
+        Signature { inputs: refine(&self.inputs, &graph.inputs), outputs: refine(&self.outputs, &graph.outputs) }
+    }
+
+    /// The card of this model with all that was not written in it: its name and its graph's signature, refined by what
+    /// was.
+    #[must_use]
+    pub fn completed(&self, name: &str, graph: &Signature) -> Self {
+        let Signature { inputs, outputs } = self.refine(graph);
+        Self { name: name.to_owned(), inputs, outputs, ..self.clone() }
+    }
+
+    /// Where card and graph disagree, and what is wrong within the card's tables: a sentence each. A size that the card
+    /// fixes and the graph leaves open is no disagreement. `labels` is the label file, if the card names one. Tables of
+    /// tasks that this crate does not know are passed over.
     pub fn disagreements(&self, graph: &Signature, labels: Option<&Labels>) -> Vec<String> {
         let mut found = compare("input", &self.inputs, &graph.inputs);
         found.extend(compare("output", &self.outputs, &graph.outputs));
-        match (self.image_preprocessing(), self.inputs.first()) {
+        let served = self.completed(&self.name, graph);
+        match (served.image_preprocessing(), served.inputs.first()) {
             (Ok(Some(table)), Some(input)) => found.extend(table.disagreement(input)),
             (Err(CardError::Mistakes(mistakes)), _) => found.extend(mistakes),
             _ => {}
         }
-        found.extend(labels.and_then(|labels| self.label_disagreement(labels.len())));
+        let classes = served.classes();
+        found.extend(labels.zip(classes).and_then(|(labels, classes)| label_disagreement(labels.len(), classes)));
         if let Ok(Some(table)) = self.classification() {
-            found.extend(table.mistakes(labels.map(Labels::len).or_else(|| self.classes())));
+            found.extend(table.mistakes(labels.map(Labels::len).or(classes)));
         }
         found
     }
 
     /// The number of classes of a classifier: the elements that a row of its first output has, if its axes are fixed.
     pub fn classes(&self) -> Option<usize> {
-        let shape = &self.outputs.first()?.shape;
+        let shape: &[i64] = &self.outputs.first()?.shape;
         let row = if shape.len() > 1 { &shape[1..] } else { shape };
         let mut sizes = row.iter().map(|&axis| usize::try_from(axis).ok());
         let first = sizes.next()??;
@@ -214,19 +262,28 @@ impl Card {
             _ => None,
         }
     }
-
-    fn label_disagreement(&self, count: usize) -> Option<String> {
-        let classes = self.classes()?;
-        (classes != count).then(|| format!("the label file has {count} lines, but the output has {classes} classes"))
-    }
 }
 
+fn label_disagreement(lines: usize, classes: usize) -> Option<String> {
+    (lines != classes).then(|| format!("the label file has {lines} lines, but the output has {classes} classes"))
+}
+
+/// Where the tensors of the card are not those of the graph. A card without any accepts those of the graph.
 fn compare(kind: &str, card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<String> {
+    if card.is_empty() {
+        return Vec::new();
+    }
     if card.len() != graph.len() {
         return vec![format!("the card has {} {kind}(s), the graph has {}", card.len(), graph.len())];
     }
-    let pairs = card.iter().zip(graph).filter(|(card, graph)| card != graph);
+    let pairs = card.iter().zip(graph).filter(|(card, graph)| !card.refines(graph));
     pairs.map(|(card, graph)| format!("{kind}: the card says {card}, the graph has {graph}")).collect()
+}
+
+fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
+    let of_card =
+        |(n, graph): (usize, &TensorSpec)| card.get(n).filter(|card| card.refines(graph)).unwrap_or(graph).clone();
+    graph.iter().enumerate().map(of_card).collect()
 }
 
 #[cfg(test)]

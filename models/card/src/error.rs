@@ -9,7 +9,7 @@ pub enum CardError {
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
     /// The model's name is not that of its folder.
-    #[error("name = \"{name}\" must be the folder's name, \"{folder}\"")]
+    #[error("name = \"{name}\" must be the folder's name, \"{folder}\"; rename one of them, or leave `name` out")]
     Name {
         /// The name that the card has.
         name: String,

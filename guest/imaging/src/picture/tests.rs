@@ -216,3 +216,23 @@ fn no_damage_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn a_format_that_is_not_read_is_named() {
+    let heads: [(&[u8], &str); 8] = [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"\xff\x0a\xfa", "JPEG XL"),
+        (b"%PDF-1.7", "PDF"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b"\n<svg xmlns=", "SVG"),
+    ];
+    for (head, name) in heads {
+        let error = decode(head, WINDOW).unwrap_err();
+        assert!(error.detail.contains(name), "{name}: {error}");
+        assert_eq!(error.kind, ErrorKind::Unsupported);
+    }
+    assert!(decode(b"hello", WINDOW).unwrap_err().detail.contains("no picture"));
+}

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
+use modelfn_nn::registry::Source;
 use modelfn_nn::{inspect, registry};
 
 use crate::engines::engines;
@@ -58,7 +59,7 @@ impl ModelCommand {
 }
 
 fn inspect(name: &str, models: &ModelSettings, json: bool) -> Result<ExitCode> {
-    let found = inspect::inspect(&models.models, name, &engines(models)?)?;
+    let found = inspect::inspect(&[Source::Folder(models.folder())], name, &engines(models)?)?;
     let mut out = std::io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &found)?;
@@ -70,7 +71,7 @@ fn inspect(name: &str, models: &ModelSettings, json: bool) -> Result<ExitCode> {
 }
 
 fn list(models: &ModelSettings, json: bool) -> Result<ExitCode> {
-    let names = registry::model_names(&models.models)?;
+    let names = registry::model_names(&models.folder())?;
     if json {
         return print_lines(&[serde_json::to_string(&names)?]);
     }

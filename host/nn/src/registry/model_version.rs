@@ -11,14 +11,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::engines::{EngineSettings, Engines};
 use super::error::RegistryError;
-use super::versions::{self, VersionFolder, model_names};
+use super::sources::{self, FoundModel, Source, find_models};
+use super::versions;
 use crate::backend::{self, Backend, Graph, Isolation, LoadError, LoadOptions};
 use crate::batcher::{Batcher, BatcherLimits};
 use crate::model::{Model, ModelSource};
 use crate::warm_up::warm_up;
 use crate::worker::{self, RemoteLoad, RemoteLoaded, Worker};
 use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
-use modelfn_card::{CARD_FILE, Card, GraphFile, Labels};
+use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels};
 
 /// A version of a model on disk, whose card and labels were read and whose graph was not.
 pub(crate) struct ModelVersion {
@@ -29,7 +30,7 @@ pub(crate) struct ModelVersion {
     /// The folder of this version.
     pub(crate) folder: PathBuf,
     pub(crate) card: Card,
-    pub(crate) card_text: String,
+    card_text: String,
     pub(crate) labels: Option<Labels>,
 }
 
@@ -52,30 +53,84 @@ struct WarmGraph {
 }
 
 impl ModelVersion {
-    /// Reads card and labels of the model `name`, if there is such a model in `models`. No other name becomes a path.
-    pub(crate) fn named(models: &Path, name: &str) -> Result<ModelVersion, RegistryError> {
-        let present = model_names(models)?;
-        if !present.iter().any(|have| have == name) {
-            return Err(RegistryError::unknown(name, models, &present));
+    /// Reads card and labels of the model `name`, if `sources` have such a model. No name becomes a path.
+    pub(crate) fn named(sources: &[Source], name: &str) -> Result<ModelVersion, RegistryError> {
+        let present = find_models(sources)?;
+        match present.iter().find(|model| model.name == name) {
+            Some(found) => ModelVersion::read(found),
+            None => Err(sources::unknown(name, sources, &present)),
         }
-        ModelVersion::find(models, name)
     }
 
-    /// Reads card and labels of the model `name`, which is one of [`model_names`].
-    pub(super) fn find(models: &Path, name: &str) -> Result<ModelVersion, RegistryError> {
-        let VersionFolder { folder, number: version } = versions::served(&models.join(name))
-            .map_err(|reason| RegistryError::Versions { name: name.to_owned(), reason })?;
-        let root = models.join(name);
-        let read_text =
-            |path: PathBuf| read_text_within(&root, &path, MAX_TEXT).map_err(|reason| unreadable(name, &path, reason));
-        let card_text = read_text(folder.join(CARD_FILE))?;
-        let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) };
-        let card = Card::parse_in_folder(&card_text, name).map_err(card_error)?;
-        let postprocessing = card.classification().map_err(card_error)?;
-        let file = postprocessing.and_then(|table| table.labels);
-        let labels = file.map(|file| read_text(folder.join(file))).transpose()?;
-        let labels = labels.map(Labels::new);
-        Ok(ModelVersion { name: name.to_owned(), version, root, folder, card, card_text, labels })
+    /// Reads card and labels of a model.
+    pub(super) fn read(found: &FoundModel) -> Result<ModelVersion, RegistryError> {
+        let FoundModel { name, path, .. } = found;
+        if !path.is_dir() {
+            return ModelVersion::read_file_model(found);
+        }
+        let version =
+            versions::served(path).map_err(|reason| RegistryError::Versions { name: name.clone(), reason })?;
+        let text =
+            if versions::has_card(&version.folder) { Some(card_text(name, path, &version.folder)?) } else { None };
+        let card = Card::parse_in_folder(text.as_deref().unwrap_or_default(), name);
+        let card = card.map_err(|reason| card_error(name, reason))?;
+        ModelVersion {
+            name: name.clone(),
+            version: version.number,
+            root: path.clone(),
+            folder: version.folder,
+            card,
+            card_text: text.unwrap_or_default(),
+            labels: None,
+        }
+        .with_graph_and_labels()
+    }
+
+    /// Reads the model of an `.onnx` file. A card beside it is the file's own if it names that file, or no file where
+    /// there is no other.
+    fn read_file_model(found: &FoundModel) -> Result<ModelVersion, RegistryError> {
+        let name = &found.name;
+        let real = found.path.canonicalize().map_err(|reason| unreadable(name, &found.path, reason))?;
+        let file = real.file_name().map(PathBuf::from).unwrap_or_default();
+        let folder = real.parent().unwrap_or(Path::new("/")).to_owned();
+        let (mut card, mut text) = (Card::named(name), String::new());
+        if versions::has_card(&folder) {
+            text = card_text(name, &folder, &folder)?;
+            card = Card::parse(&text).map_err(|reason| card_error(name, reason))?;
+            let is_meant = |card: &Card| {
+                card.graph.file.as_os_str().is_empty() && versions::graph_file(&folder).is_ok_and(|graph| graph == file)
+            };
+            if card.graph.file != file && !is_meant(&card) {
+                (card, text) = (Card::named(name), String::new());
+            }
+        }
+        card.name.clone_from(name);
+        card.graph.file = file;
+        ModelVersion {
+            name: name.clone(),
+            version: 1,
+            root: folder.clone(),
+            folder,
+            card,
+            card_text: text,
+            labels: None,
+        }
+        .with_graph_and_labels()
+    }
+
+    /// Finds the graph where the card does not say, and reads the labels.
+    fn with_graph_and_labels(mut self) -> Result<ModelVersion, RegistryError> {
+        if self.card.graph.file.as_os_str().is_empty() {
+            self.card.graph.file = versions::graph_file(&self.folder)
+                .map_err(|reason| RegistryError::Versions { name: self.name.clone(), reason })?;
+        }
+        let postprocessing = self.card.classification().map_err(|reason| card_error(&self.name, reason))?;
+        if let Some(file) = postprocessing.and_then(|table| table.labels) {
+            let path = self.folder.join(file);
+            let text = read_text_within(&self.root, &path, MAX_TEXT);
+            self.labels = Some(Labels::new(text.map_err(|reason| unreadable(&self.name, &path, reason))?));
+        }
+        Ok(self)
     }
 
     /// Opens the file of the graph.
@@ -161,10 +216,15 @@ impl ModelVersion {
         let source = self.source(&digest);
         let ModelVersion { name, version, card, .. } = self;
         let instances = card.serving.instances.unwrap_or(instances).get();
-        let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
+        let written = Card::parse(&self.card_text).unwrap_or_default();
+        let is_card_whole = written.name == *name && !written.inputs.is_empty() && !written.outputs.is_empty();
+        let served_card = card.completed(name, graph.signature());
+        let signature = card.refine(graph.signature());
+        let axis_names = graph.axis_names();
+        let stacks = card.serving.dynamic_batching && signature.is_batched();
         let limits = BatcherLimits {
             queue_size: card.serving.queue_size.get(),
-            max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
+            max_batch_size: if stacks { card.serving.max_batch_size.get() } else { 1 },
             max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
         };
         let mut graphs: Vec<_> = (1..instances).map(|_| graph.share()).collect();
@@ -185,6 +245,8 @@ impl ModelVersion {
         Ok(Model {
             name: name.clone(),
             engine: card.graph.engine,
+            card: served_card,
+            is_card_whole,
             signature,
             axis_names,
             labels,
@@ -220,6 +282,15 @@ impl ModelVersion {
         }
         ModelSource { folder: self.folder.clone(), version: self.version, digest: digest.finalize().into() }
     }
+}
+
+fn card_text(name: &str, root: &Path, folder: &Path) -> Result<String, RegistryError> {
+    let path = folder.join(CARD_FILE);
+    read_text_within(root, &path, MAX_TEXT).map_err(|reason| unreadable(name, &path, reason))
+}
+
+fn card_error(name: &str, reason: CardError) -> RegistryError {
+    RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) }
 }
 
 fn unreadable(name: &str, path: &Path, reason: std::io::Error) -> RegistryError {

@@ -67,6 +67,11 @@ pub struct Component {
 }
 
 impl App {
+    /// The application of models without a manifest: nothing but `/v2`.
+    pub fn of_models() -> App {
+        App { name: "models".to_owned(), routes: Vec::new(), components: BTreeMap::new() }
+    }
+
     /// Reads and checks the manifest at `path`.
     ///
     /// # Errors

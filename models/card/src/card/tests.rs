@@ -132,11 +132,48 @@ fn a_card_is_refused_by_the_key_that_is_wrong() {
         (format!("{CARD}\n{}", PREPROCESSING.replace("filter", "filters")), "`filters`"),
         (format!("{CARD}\n{}", PREPROCESSING.replace("crop = 1.0", "scale = 2")), "scale = 2 must be 255"),
         (CARD.replace("\"onnx\"", "\"torch\""), "torch"),
-        (CARD.replace("name = \"m\"", ""), "`name`"),
         (CARD.replace("outputs", "[preprocessing\noutputs"), "TOML"),
     ] {
         let error = Card::parse_in_folder(&wrong, "m").unwrap_err().to_string();
         assert!(error.contains(says), "{error} does not say {says}");
+    }
+}
+
+#[test]
+fn what_a_card_does_not_say_is_the_graphs() {
+    let graph = signature();
+    let card = Card::parse_in_folder("", "m").unwrap();
+    assert_eq!((card.name.as_str(), card.description.as_str(), card.graph.engine), ("m", "", Engine::Onnx));
+    assert_eq!(card.disagreements(&graph, None), Vec::<String>::new());
+    assert_eq!(card.refine(&graph), graph);
+    let completed = card.completed("m", &graph);
+    let read = Card::parse(&toml::to_string(&completed).unwrap()).unwrap();
+    assert_eq!((read.name, read.inputs, read.outputs), ("m".to_owned(), graph.inputs.clone(), graph.outputs.clone()));
+
+    let partial = Card::parse(&CARD.replace("outputs =", "# outputs =")).unwrap();
+    assert_eq!(partial.disagreements(&graph, None), Vec::<String>::new());
+    assert_eq!(partial.refine(&graph).outputs, graph.outputs);
+}
+
+#[test]
+fn a_card_may_say_more_than_its_graph_and_not_less() {
+    let mut graph = signature();
+    graph.inputs[0].shape = vec![-1, 3, -1, -1];
+    let card = Card::parse(CARD).unwrap();
+    assert_eq!(card.disagreements(&graph, None), Vec::<String>::new());
+    assert_eq!(card.refine(&graph).inputs[0].shape, [-1, 3, 8, 8]);
+    graph.inputs[0].shape = vec![];
+    assert_eq!(card.refine(&graph).inputs[0].shape, [-1, 3, 8, 8], "the graph says nothing of axes");
+    for (name, dtype, shape) in [
+        ("x", DType::Fp32, vec![1, 3, 8, 8]),
+        ("x", DType::Fp32, vec![-1, 3, 9, -1]),
+        ("x", DType::Fp32, vec![-1, -1, -1]),
+        ("x", DType::Fp64, vec![-1, 3, 8, 8]),
+        ("z", DType::Fp32, vec![-1, 3, 8, 8]),
+    ] {
+        graph.inputs[0] = TensorSpec { name: name.into(), dtype, shape };
+        assert_eq!(card.disagreements(&graph, None).len(), 1, "{:?}", graph.inputs);
+        assert_eq!(card.refine(&graph), graph);
     }
 }
 

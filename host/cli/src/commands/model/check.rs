@@ -13,19 +13,21 @@ mod trial;
 mod trial_folder;
 mod variants;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::Args;
 use modelfn_card::image::Preprocessing;
 use modelfn_nn::inspect::{self, ModelFiles};
+use modelfn_nn::registry::{Source, find_models};
 
 use self::class_names::ClassNames;
 use self::pictures::LabelledPicture;
 use self::progress::Progress;
 use self::report::{Comparison, Report, Unreadable};
 use self::trial::{Outcome, Trial};
+use crate::engines::engines;
 use crate::settings::{ModelSettings, RequestSettings};
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -45,7 +47,7 @@ const MAX_ROUNDS: usize = 3;
 #[derive(Clone, Debug, Args)]
 #[command(next_display_order = None)]
 pub(crate) struct CheckArguments {
-    /// The model's folder name.
+    /// The model's name in the folder of models, or its path.
     model: String,
     /// A folder with a folder of pictures for each class, named by the class's label, its first name, or its index.
     #[arg(required_unless_present = "csv")]
@@ -73,7 +75,8 @@ pub(crate) struct CheckArguments {
 
 /// Measures the model, tries other preprocessings, and prints what was found.
 pub(super) async fn check(arguments: CheckArguments) -> Result<ExitCode> {
-    let files = inspect::model_files(&arguments.models.models, &arguments.model)?;
+    let model = CheckedModel::find(&arguments.model, &arguments.models)?;
+    let files = &model.files;
     let (Some(preprocessing), Some(_)) = (files.card.image_preprocessing()?, files.card.classification()?) else {
         bail!(
             "the card of '{}' is not that of an image classifier: it needs [preprocessing] and [postprocessing] \
@@ -81,13 +84,13 @@ pub(super) async fn check(arguments: CheckArguments) -> Result<ExitCode> {
             arguments.model
         );
     };
-    let pictures = find_pictures(&arguments, &files)?;
-    let trial = Trial::open(&arguments, &files).await?;
+    let pictures = find_pictures(&arguments, files)?;
+    let trial = Trial::open(&arguments, &model).await?;
     let progress = Progress::new("checking", pictures.len());
     let outcomes = trial.run(&pictures, &progress).await?;
     drop(progress);
 
-    let mut report = Report::new(&files, &pictures, &outcomes);
+    let mut report = Report::new(files, &pictures, &outcomes);
     ensure!(
         report.read > 0,
         "none of the {} pictures can be read: {}",
@@ -104,6 +107,38 @@ pub(super) async fn check(arguments: CheckArguments) -> Result<ExitCode> {
     report.print(arguments.json)?;
     let is_enough = arguments.min_top1.is_none_or(|least| report.top1_share() >= least);
     Ok(if is_enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A model, and where it was found.
+struct CheckedModel {
+    /// Its path, if it was named by one; empty where it is in the folder of models.
+    paths: Vec<PathBuf>,
+    /// Its card has a name, inputs and outputs.
+    files: ModelFiles,
+}
+
+impl CheckedModel {
+    /// The model of that name in the folder of models, or that at the path `named`. Where its card does not say what the
+    /// graph's inputs and outputs are, the graph is loaded to find out.
+    fn find(named: &str, settings: &ModelSettings) -> Result<Self> {
+        let folder = Source::Folder(settings.folder());
+        let is_there = find_models(std::slice::from_ref(&folder)).is_ok_and(|all| all.iter().any(|m| m.name == named));
+        let path = Path::new(named);
+        let (paths, sources) = match path.exists() && !is_there {
+            true => (vec![path.to_owned()], vec![Source::at(path)?]),
+            false => (vec![], vec![folder]),
+        };
+        let name = match &sources[..] {
+            [Source::Model(_)] => find_models(&sources)?.remove(0).name,
+            _ => named.to_owned(),
+        };
+        let mut files = inspect::model_files(&sources, &name)?;
+        if files.card.inputs.is_empty() || files.card.outputs.is_empty() {
+            let graph = inspect::inspect(&sources, &name, &engines(settings)?)?.signature;
+            files.card = files.card.completed(&name, &graph);
+        }
+        Ok(Self { paths, files })
+    }
 }
 
 /// The preprocessing that others are compared with, and which pictures of the sample it gets right.

@@ -1,5 +1,5 @@
-//! A tensor's elements as JSON numbers, nested or flat, without a tree of values between. Numbers that are not finite are
-//! words, see [`non_finite`].
+//! A tensor's elements as JSON, nested or flat, without a tree of values between: numbers, and `true` and `false` for BOOL.
+//! Numbers that are not finite are words, see [`non_finite`].
 
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
@@ -12,7 +12,7 @@ pub(crate) fn has(dtype: DType) -> bool {
     !matches!(dtype, DType::Fp16 | DType::Bf16)
 }
 
-/// Reads numbers until there are as many as `shape` has elements. How they are nested does not matter: order is
+/// Reads elements until there are as many as `shape` has elements. How they are nested does not matter: order is
 /// row-major either way. serde_json bounds the depth.
 ///
 /// # Errors
@@ -56,19 +56,23 @@ impl Sink {
     }
 
     fn put_integer<E: Error>(&mut self, n: i128) -> Result<(), E> {
+        macro_rules! put_as {
+            ($integer:ty) => {
+                match <$integer>::try_from(n) {
+                    Ok(n) => self.put(&n.to_le_bytes()),
+                    Err(_) => Err(self.misfit(n)),
+                }
+            };
+        }
         match self.dtype {
-            DType::U8 => match u8::try_from(n) {
-                Ok(n) => self.put(&n.to_le_bytes()),
-                Err(_) => Err(self.misfit(n)),
-            },
-            DType::I32 => match i32::try_from(n) {
-                Ok(n) => self.put(&n.to_le_bytes()),
-                Err(_) => Err(self.misfit(n)),
-            },
-            DType::I64 => match i64::try_from(n) {
-                Ok(n) => self.put(&n.to_le_bytes()),
-                Err(_) => Err(self.misfit(n)),
-            },
+            DType::U8 => put_as!(u8),
+            DType::U16 => put_as!(u16),
+            DType::U32 => put_as!(u32),
+            DType::U64 => put_as!(u64),
+            DType::I8 => put_as!(i8),
+            DType::I16 => put_as!(i16),
+            DType::I32 => put_as!(i32),
+            DType::I64 => put_as!(i64),
             _ => self.put_float(n as f64),
         }
     }
@@ -100,7 +104,14 @@ impl<'de> Visitor<'de> for &mut Sink {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a number or a list")
+        f.write_str(if self.dtype == DType::Bool { "true, false or a list" } else { "a number or a list" })
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        match self.dtype {
+            DType::Bool => self.put(&[u8::from(value)]),
+            _ => Err(E::invalid_type(Unexpected::Bool(value), &self)),
+        }
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<(), E> {
@@ -134,7 +145,13 @@ impl<'de> Visitor<'de> for &mut Sink {
 pub(crate) fn write(tensor: &Tensor, text: &mut Vec<u8>) -> serde_json::Result<()> {
     let data = tensor.data();
     match tensor.dtype() {
+        DType::Bool => write_list(data.iter().map(|&byte| byte != 0), text),
         DType::U8 => write_list(data.iter().copied(), text),
+        DType::U16 => write_list(data.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)), text),
+        DType::U32 => write_list(data.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)), text),
+        DType::U64 => write_list(data.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)), text),
+        DType::I8 => write_list(data.as_chunks().0.iter().map(|bytes| i8::from_le_bytes(*bytes)), text),
+        DType::I16 => write_list(data.as_chunks().0.iter().map(|bytes| i16::from_le_bytes(*bytes)), text),
         DType::I32 => write_list(data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)), text),
         DType::I64 => write_list(data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)), text),
         DType::Fp32 => write_list(data.as_chunks().0.iter().map(|bytes| Float(f32::from_le_bytes(*bytes))), text),
@@ -162,9 +179,9 @@ impl<T: Serialize + Copy + Into<f64>> Element for Float<T> {
     }
 }
 
-macro_rules! integers {
-    ($($integer:ty)*) => {$(
-        impl Element for $integer {
+macro_rules! exact {
+    ($($element:ty)*) => {$(
+        impl Element for $element {
             fn write(&self, text: &mut Vec<u8>) -> serde_json::Result<()> {
                 serde_json::to_writer(text, self)
             }
@@ -172,7 +189,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(u8 i32 i64);
+exact!(bool u8 u16 u32 u64 i8 i16 i32 i64);
 
 fn write_list(elements: impl Iterator<Item = impl Element>, text: &mut Vec<u8>) -> serde_json::Result<()> {
     text.push(b'[');
@@ -211,7 +228,13 @@ mod tests {
     #[test]
     fn numbers_come_back_as_they_went_in() {
         for (dtype, text) in [
+            (DType::Bool, "[true,false,true]"),
             (DType::U8, "[0,1,255]"),
+            (DType::U16, "[0,1,65535]"),
+            (DType::U32, "[0,1,4294967295]"),
+            (DType::U64, "[0,9007199254740993,18446744073709551615]"),
+            (DType::I8, "[-128,0,127]"),
+            (DType::I16, "[-32768,0,32767]"),
             (DType::I32, "[-2147483648,0,2147483647]"),
             (DType::I64, "[-9223372036854775808,9007199254740993,9223372036854775807]"),
             (DType::Fp32, "[0.1,-3.4028235e+38,1e-45]"),
@@ -227,10 +250,12 @@ mod tests {
     fn any_tensor_comes_back_bit_by_bit() {
         let mut random = Random::new(3);
         for round in 0..20_000 {
-            let dtype = [DType::U8, DType::I32, DType::I64, DType::Fp32, DType::Fp64][round % 5];
+            let dtypes: Vec<_> = DType::ALL.into_iter().filter(|&dtype| has(dtype)).collect();
+            let dtype = dtypes[round % dtypes.len()];
             let shape: Vec<usize> = (0..random.below(5)).map(|_| random.below(4)).collect();
             let size = shape.iter().product::<usize>() * dtype.size();
-            let data: Vec<u8> = (0..size).map(|_| random.next_u32() as u8).collect();
+            let mask = if dtype == DType::Bool { 1 } else { 0xff };
+            let data: Vec<u8> = (0..size).map(|_| random.next_u32() as u8 & mask).collect();
             let tensor = Tensor::new(dtype, shape.clone(), data.into()).unwrap();
             let flat = written(&tensor);
             if flat.contains("NaN") {
@@ -284,6 +309,16 @@ mod tests {
         for (dtype, text, expected) in [
             (DType::U8, "[256, 0]", "256 is not of type UINT8"),
             (DType::U8, "[-1, 0]", "-1 is not of type UINT8"),
+            (DType::I8, "[128, 0]", "128 is not of type INT8"),
+            (DType::I16, "[-32769, 0]", "-32769 is not of type INT16"),
+            (DType::U16, "[65536, 0]", "65536 is not of type UINT16"),
+            (DType::U32, "[4294967296, 0]", "4294967296 is not of type UINT32"),
+            (DType::U64, "[-1, 0]", "-1 is not of type UINT64"),
+            (DType::U64, "[18446744073709551616, 0]", "is not of type UINT64"),
+            (DType::Bool, "[true, 1]", "1 is not of type BOOL"),
+            (DType::Bool, "[true, \"true\"]", "expected true, false or a list"),
+            (DType::Bool, "[true, NaN]", "expected value"),
+            (DType::I8, "[true, 0]", "invalid type: boolean"),
             (DType::I32, "[1.5, 0]", "1.5 is not of type INT32"),
             (DType::I64, "[9223372036854775808, 0]", "is not of type INT64"),
             (DType::Fp32, "[1e39, 0]", "is not of type FP32"),

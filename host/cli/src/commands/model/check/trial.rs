@@ -8,8 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full};
 use modelfn_card::image::{Preprocessing, PreprocessingTable};
-use modelfn_card::{CARD_FILE, DType, TensorSpec};
-use modelfn_nn::inspect::ModelFiles;
+use modelfn_card::{CARD_FILE, DType, Labels};
 use modelfn_server::admission::RequestLimits;
 use modelfn_server::loader::AppLoader;
 use modelfn_server::service::Service;
@@ -17,10 +16,10 @@ use modelfn_server::services::Services;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use super::CheckArguments;
 use super::pictures::LabelledPicture;
 use super::progress::Progress;
 use super::trial_folder::TrialFolder;
+use super::{CheckArguments, CheckedModel};
 use crate::engines::engines;
 use crate::settings::ApplicationSettings;
 
@@ -88,15 +87,16 @@ impl Trial {
     /// # Errors
     ///
     /// A message with the remedy.
-    pub(super) async fn open(arguments: &CheckArguments, files: &ModelFiles) -> Result<Self> {
-        let folder = TrialFolder::new()?;
-        let name = &arguments.model;
-        folder.write(&format!("{MODEL}/{CARD_FILE}"), &files.card_text)?;
+    pub(super) async fn open(arguments: &CheckArguments, model: &CheckedModel) -> Result<Self> {
+        let CheckedModel { paths, files } = model;
+        let (folder, name) = (TrialFolder::new()?, &files.card.name);
         if let (Some(labels), Some(table)) = (&files.labels, files.card.classification()?)
             && let Some(file) = table.labels
         {
             folder.write(&format!("{MODEL}/{}", file.display()), labels.text())?;
         }
+        let card = toml::Table::try_from(&files.card)?;
+        folder.write(&format!("{MODEL}/{CARD_FILE}"), &card.to_string())?;
         folder.write("spin.toml", &manifest(&arguments.function, name)?)?;
         let in_flight = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let limits = arguments.request.single_request_limits()?;
@@ -107,16 +107,17 @@ impl Trial {
             ..limits
         };
         let settings = ApplicationSettings::of_one_model(&folder.path().join("spin.toml"), &arguments.models, name)?;
+        let app = settings.app_settings(paths, &arguments.request)?;
         let services = Services::new(Arc::default());
-        let app = settings.app_settings(&arguments.request);
         let (_, service) = AppLoader::open(app, limits, engines(&arguments.models)?, services.clone()).await?;
         services.readiness.ready(service.readiness_check());
-        let top = files.labels.as_ref().map(|labels| labels.len()).or(files.card.classes()).unwrap_or(TOP).min(TOP);
+        let classes = files.labels.as_ref().map(Labels::len).or(files.card.classes());
+        let top = classes.unwrap_or(TOP).min(TOP);
         Ok(Self {
             folder,
             service,
-            card: files.card_text.parse().context("the card")?,
-            dtype: files.card.inputs.first().map_or(DType::Fp32, |TensorSpec { dtype, .. }| *dtype),
+            card,
+            dtype: files.card.inputs.first().map_or(DType::Fp32, |input| input.dtype),
             request: TrialRequest { uri: format!("/classify?top_k={top}"), most: limits.body },
             in_flight,
         })

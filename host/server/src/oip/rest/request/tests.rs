@@ -1,8 +1,9 @@
 use super::*;
 use crate::oip::random::Random;
+use modelfn_nn::tensor::Shape;
 
 fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), dtype, shape: shape.to_vec() }
+    TensorSpec { name: name.into(), dtype, shape: shape.into() }
 }
 
 fn signature() -> Signature {
@@ -105,6 +106,9 @@ fn a_body_without_json_is_the_single_input() {
     assert!(parse(&vec![0; 24].into(), Some(0), &signature()).unwrap_err().contains("models of one input"));
     let open = Signature { inputs: vec![spec("x", DType::Fp32, &[-1, -1])], outputs: vec![] };
     assert!(parse(&vec![0; 24].into(), Some(0), &open).unwrap_err().contains("say it in JSON"));
+    let any = TensorSpec { shape: Shape::ANY, ..spec("x", DType::Fp32, &[]) };
+    let any = Signature { inputs: vec![any], outputs: vec![] };
+    assert!(parse(&vec![0; 4].into(), Some(0), &any).unwrap_err().contains("shape of 'x' FP32 of any shape open"));
     let none = Signature { inputs: vec![spec("x", DType::Fp32, &[0])], outputs: vec![] };
     assert!(parse(&Bytes::new(), Some(0), &none).is_err());
 }
