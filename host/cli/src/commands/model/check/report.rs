@@ -165,7 +165,7 @@ impl fmt::Display for Report {
         };
         writeln!(f, "Another preprocessing is better on {} pictures:", self.sample)?;
         for Comparison { what, right, better, worse, p } in changes {
-            writeln!(f, "  {what}: {right} right, {better} more and {worse} fewer than without")?;
+            writeln!(f, "  {what}: {right} right; {better} only with it, {worse} only without it")?;
             writeln!(f, "    (p = {p:.1e}: sign test, times the number of those that were tried)")?;
         }
         writeln!(f, "Its card says in [preprocessing]:")?;
