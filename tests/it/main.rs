@@ -7,10 +7,12 @@
 
 mod harness;
 mod program;
+mod browser;
 mod collector;
 
 mod admin;
 mod metrics;
+mod model_command;
 mod dashboard;
 mod traces;
 mod batching;
@@ -23,6 +25,7 @@ mod preprocessing;
 mod layers;
 mod module_graph;
 mod readme;
+mod shipped;
 mod isolation;
 mod limits;
 mod log;
@@ -36,7 +39,9 @@ mod statistics;
 mod reload;
 mod engine_process;
 mod faults;
+mod graph_ends;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;
+mod model_page;
 mod plan;

@@ -76,12 +76,10 @@ fn a_right_card_gets_what_the_reference_gets() {
     let exit = |least: &str| check(&[LITE, text(pictures.path()), "--tries", "0", "--json", "--min-top1", least]);
     assert_eq!((exit("0.9").code, exit("0.91").code), (0, 1));
     let json = exit("1").json();
-    assert_eq!((&json["read"], &json["top1"], &json["tried"], &json["suggestion"]), (
-        &json!(20),
-        &json!(18),
-        &json!([]),
-        &Value::Null
-    ));
+    assert_eq!(
+        (&json["read"], &json["top1"], &json["tried"], &json["suggestion"]),
+        (&json!(20), &json!(18), &json!([]), &Value::Null)
+    );
 }
 
 /// Mean and deviation for values of 0 to 1 are taken for those of 0 to 255: card and graph agree, and the model is wrong.
@@ -111,7 +109,8 @@ fn mean_and_std_of_the_wrong_scale_are_found_out() {
 fn the_order_of_the_channels_is_found_out() {
     let original = root().join("tests/fixtures/models/cifar10");
     let folder = Scratch::new();
-    let card = "[preprocessing]\ncolor = \"BGR\"\n[postprocessing]\nlabels = \"labels.txt\"\nscores = \"probabilities\"\n";
+    let card =
+        "[preprocessing]\ncolor = \"BGR\"\n[postprocessing]\nlabels = \"labels.txt\"\nscores = \"probabilities\"\n";
     folder.write("colors/model.toml", card);
     for file in ["labels.txt", "model.onnx"] {
         crate::harness::place(&original.join(file), &folder.path().join("colors").join(file));

@@ -1,7 +1,7 @@
 //! Every setting of the program: name, default, unit and help text stand here once.
 //!
 //! A group is a table of flags as they are typed (each also a `MODELFN_*` variable), and a method that turns it into the
-//! settings of the layer that obeys them. The help, the completions and the README's table come from these definitions.
+//! settings of the layer that obeys them. The help, the completions and `docs/settings.md` come from these definitions.
 
 mod application;
 mod models;
@@ -22,7 +22,7 @@ use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 
 pub(crate) use self::models::{ModelSettings, default_model_instances};
-use crate::memory_limit;
+use crate::{embedded, memory_limit};
 
 /// Files and sockets that are kept for other things than clients' connections: models, components, the folders and files
 /// that guests have open, and the admin port.
@@ -234,6 +234,7 @@ impl ApplicationSettings {
             ready_components: self.ready_components,
             code_cache: self.code_cache(),
             memory_total: request.memory_total(),
+            classify: embedded::classify(),
             sandbox: request.sandbox_limits(),
         })
     }

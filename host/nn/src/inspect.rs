@@ -1,9 +1,13 @@
 //! Inspects a model without serving it: its card, its graph, and where they disagree.
 
+mod graph_file;
+
 use std::fmt;
 
+pub use self::graph_file::{GraphFacts, graph_facts};
 use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
+use super::warm_up::WarmUpOutcome;
 use modelfn_card::image::{Preprocessing, Resize};
 use modelfn_card::{Card, Labels};
 
@@ -18,6 +22,10 @@ pub struct Inspection {
     pub graph_bytes: u64,
     /// The graph's signature, as the engine reports it.
     pub signature: Signature,
+    /// A sentence for each output of the graph that is not served, with the remedy.
+    pub omitted: Vec<String>,
+    /// How the warm-up ended; `None` where there was none.
+    pub warm_up: Option<WarmUpOutcome>,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
@@ -51,19 +59,27 @@ pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Resu
     let model_version = ModelVersion::named(sources, name)?;
     let graph_bytes = model_version.open_file()?.metadata().map_or(0, |file| file.len());
     let loaded = model_version.load_graph(engines, "")?;
-    let signature = loaded.graph.signature().clone();
+    let (signature, omitted) = (loaded.graph.signature().clone(), loaded.graph.metadata().omitted);
     let (actual, expected) = (loaded.digest.to_string(), &model_version.card.graph.sha256);
     let ModelVersion { card, labels, version, .. } = &model_version;
     let mut disagreements = card.disagreements(&signature, labels.as_ref());
     if !expected.is_empty() && actual != *expected {
         disagreements.push(format!("sha256: the card says {expected}, the file has {actual}"));
     }
-    Ok(Inspection { version: *version, card: card.clone(), graph_bytes, signature, disagreements })
+    Ok(Inspection {
+        version: *version,
+        card: card.clone(),
+        graph_bytes,
+        signature,
+        omitted,
+        warm_up: loaded.warm_up,
+        disagreements,
+    })
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { version, card, graph_bytes, signature, disagreements } = self;
+        let Inspection { version, card, graph_bytes, signature, omitted, warm_up, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         row(f, "model", &format_args!("{} (version {version})", card.name))?;
         for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {
@@ -84,6 +100,9 @@ impl fmt::Display for Inspection {
         )?;
         tensors(f, "inputs", &signature.inputs)?;
         tensors(f, "outputs", &signature.outputs)?;
+        for sentence in omitted {
+            row(f, "left out", sentence)?;
+        }
         if let Ok(Some(preprocessing)) = card.image_preprocessing() {
             row(f, "picture", &picture(&preprocessing))?;
             let scale = u8::from(preprocessing.scale);
@@ -99,6 +118,11 @@ impl fmt::Display for Inspection {
                 }
                 None => row(f, "answer", &format_args!("the top {top_k} of {labels} by {}", word(table.scores)))?,
             }
+        }
+        match warm_up {
+            Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
+            Some(WarmUpOutcome::Unknown(reason)) => row(f, "warm-up", reason)?,
+            None => {}
         }
         if disagreements.is_empty() {
             return row(f, "check", &"card and graph agree");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::classification::{self, Postprocessing};
 use crate::error::{CardError, relative_path};
 use crate::image::{self, Preprocessing, PreprocessingTable};
-use crate::{Labels, Serving, Signature, TensorSpec};
+use crate::{Labels, Serving, Signature, TensorSpec, refine};
 
 /// The name of the file.
 pub const CARD_FILE: &str = "model.toml";
@@ -201,6 +201,14 @@ impl Card {
         Ok(Some(table))
     }
 
+    /// Whether the card says how a picture becomes the only input, and how scores become labels.
+    pub fn is_image_classifier(&self) -> bool {
+        let has = |table: Result<bool, CardError>| table.unwrap_or(false);
+        self.inputs.len() == 1
+            && has(self.image_preprocessing().map(|table| table.is_some()))
+            && has(self.classification().map(|table| table.is_some()))
+    }
+
     /// Whether every input and output leaves axis 0 open, so that one computation may have several rows. Of a card
     /// without inputs and outputs nothing is known.
     pub fn takes_batches(&self) -> bool {
@@ -233,10 +241,9 @@ impl Card {
             (Err(CardError::Mistakes(mistakes)), _) => found.extend(mistakes),
             _ => {}
         }
-        let classes = served.classes();
-        found.extend(labels.zip(classes).and_then(|(labels, classes)| label_disagreement(labels.len(), classes)));
-        if let Ok(Some(table)) = self.classification() {
-            found.extend(table.mistakes(labels.map(Labels::len).or(classes)));
+        found.extend(labels.and_then(|labels| served.label_disagreement(labels.len())));
+        if let Ok(Some(table)) = served.classification() {
+            found.extend(table.mistakes(labels.map(Labels::len).or_else(|| served.classes())));
         }
         found
     }
@@ -262,10 +269,11 @@ impl Card {
             _ => None,
         }
     }
-}
 
-fn label_disagreement(lines: usize, classes: usize) -> Option<String> {
-    (lines != classes).then(|| format!("the label file has {lines} lines, but the output has {classes} classes"))
+    fn label_disagreement(&self, count: usize) -> Option<String> {
+        let classes = self.classes()?;
+        (classes != count).then(|| format!("the label file has {count} lines, but the output has {classes} classes"))
+    }
 }
 
 /// Where the tensors of the card are not those of the graph. A card without any accepts those of the graph.
@@ -278,12 +286,6 @@ fn compare(kind: &str, card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<String>
     }
     let pairs = card.iter().zip(graph).filter(|(card, graph)| !card.refines(graph));
     pairs.map(|(card, graph)| format!("{kind}: the card says {card}, the graph has {graph}")).collect()
-}
-
-fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
-    let of_card =
-        |(n, graph): (usize, &TensorSpec)| card.get(n).filter(|card| card.refines(graph)).unwrap_or(graph).clone();
-    graph.iter().enumerate().map(of_card).collect()
 }
 
 #[cfg(test)]

@@ -96,7 +96,8 @@ impl Process {
         let broken = AtomicBool::new(false);
         let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
         let sent = process.control.send(&Command::Load(load), &[file.as_fd()]);
-        match sent.and_then(|()| process.await_loaded(&mut log, deadline)) {
+        let mut warm_up_is_made_up = false;
+        match sent.and_then(|()| process.await_loaded(&mut log, deadline, &mut warm_up_is_made_up)) {
             Ok(Some(Event::Loaded(description))) => {
                 Ok((Running { process: Arc::new(process), log, child }, description))
             }
@@ -111,24 +112,38 @@ impl Process {
                 }
                 let status = child.wait().map_err(no_process)?;
                 log.drain();
-                Err(LoadError::Invalid(match failed {
-                    _ if late => format!("it was not loaded after {:?}", settings.load_timeout),
-                    Ok(_) => format!("the engine's process {} while it loaded the graph", describe(status)),
-                    Err(e) => format!("the engine's process is not understood: {e}"),
-                }))
+                let (ending, timeout) = (describe(status), settings.load_timeout);
+                Err(match failed {
+                    _ if late && warm_up_is_made_up => {
+                        LoadError::MadeUpWarmUp(format!("it did not end after {timeout:?}"))
+                    }
+                    _ if late => LoadError::Invalid(format!("it was not loaded after {timeout:?}")),
+                    Ok(_) if warm_up_is_made_up => LoadError::MadeUpWarmUp(format!("the engine's process {ending}")),
+                    Ok(_) => LoadError::Invalid(format!("the engine's process {ending} while it loaded the graph")),
+                    Err(e) => LoadError::Invalid(format!("the engine's process is not understood: {e}")),
+                })
             }
         }
     }
 
-    /// Waits until the graph is loaded; `None` when the process ended or the deadline has passed.
-    fn await_loaded(&mut self, log: &mut LogLines<ChildStderr>, deadline: Instant) -> io::Result<Option<Event>> {
+    /// Waits until the graph is loaded; `None` when the process ended or the deadline has passed. Sets
+    /// `warm_up_is_made_up` once a computation begins on shapes that nobody stated.
+    fn await_loaded(
+        &mut self,
+        log: &mut LogLines<ChildStderr>,
+        deadline: Instant,
+        warm_up_is_made_up: &mut bool,
+    ) -> io::Result<Option<Event>> {
         loop {
             let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(deadline))?;
             if line {
                 log.read_available();
             }
             if event {
-                return Ok(self.control.receive::<Event>()?.map(|received| received.message));
+                match self.control.receive::<Event>()?.map(|received| received.message) {
+                    Some(Event::MadeUpWarmUp) => *warm_up_is_made_up = true,
+                    event => return Ok(event),
+                }
             }
             if Instant::now() >= deadline {
                 return Ok(None);

@@ -55,9 +55,9 @@ pub(crate) struct CheckArguments {
     /// A list of pictures, with `path,label` a line. Paths are relative to FOLDER, or to the folder of the list.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// The component that classifies.
-    #[arg(long, default_value = "target/guest/classify.wasm", value_name = "FILE")]
-    function: PathBuf,
+    /// The component that classifies. Default: the one in this program.
+    #[arg(long, value_name = "FILE")]
+    function: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,

@@ -31,6 +31,9 @@ const MAX_AXES: usize = 16;
 /// The most inputs, and the most outputs, that a request may list.
 const MAX_TENSORS: usize = 1024;
 
+/// What an engine has of a string beside its bytes: an object of this size, which is reserved like the bytes.
+const STRING_OBJECT: usize = 32;
+
 /// An inference request.
 #[derive(Debug)]
 pub struct InferRequest {
@@ -102,7 +105,7 @@ struct RequestParameters {
     shared_memory_region: Option<IgnoredAny>,
 }
 
-/// Reserves the bytes of a tensor before it is made of JSON. Binary data stay in the body and need none.
+/// Reserves the bytes of a tensor before it is made of JSON. Binary data stay in the body and need none, but for strings.
 pub type Reserve<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
 
 /// Reads a body whose JSON has `json_length` bytes; all of it is JSON when nothing was announced.
@@ -163,7 +166,11 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<InferRequest, String> {
         return Err(format!("a body without JSON is for models of one input; these are: {}", specs(&signature.inputs)));
     };
     let open = spec.shape.iter().filter(|&&axis| axis < 0).count();
-    let row = spec.smallest_shape().iter().try_fold(spec.dtype.size(), |size, &axis| size.checked_mul(axis));
+    let size = spec.dtype.size().ok_or_else(|| {
+        let described = spec.describe(DType::oip_name);
+        format!("a body without JSON can't be strings, as the input {described} is; say it in JSON")
+    })?;
+    let row = spec.smallest_shape().iter().try_fold(size, |size, &axis| size.checked_mul(axis));
     let row = row.filter(|&row| row > 0 && open <= 1 && !spec.shape.is_any());
     let described = spec.describe(DType::oip_name);
     let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {described} open; say it in JSON"))?;
@@ -206,7 +213,11 @@ fn tensor(input: &InputSyntax<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>
         (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one").into()),
     };
     let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
-    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?)
+    let tensor = tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?;
+    if dtype == DType::String {
+        reserve(shape.iter().product::<usize>().saturating_mul(STRING_OBJECT))?;
+    }
+    Ok(tensor)
 }
 
 /// The outputs that were requested, in that order; all when none was. Each may be requested once.
@@ -223,6 +234,12 @@ fn outputs(requested: Vec<OutputSyntax>, binary: bool, all: &[TensorSpec]) -> Re
         let spec = spec.ok_or_else(|| format!("the model has no output '{}'; it has: {}", short(&name), specs(all)))?;
         if parameters.shared_memory_region.is_some() {
             return Err(format!("output '{name}' goes to shared memory, which is not supported; leave it out"));
+        }
+        if parameters.classification.is_some_and(|classes| classes > 0) && spec.dtype == DType::String {
+            let described = spec.describe(DType::oip_name);
+            return Err(format!(
+                "output {described} is strings, which have no classes; request it without classification"
+            ));
         }
         let top = parameters.classification.and_then(NonZeroUsize::new).map(|classes| Top::of(classes, spec));
         let binary = parameters.binary_data.unwrap_or(binary);

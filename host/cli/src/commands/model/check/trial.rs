@@ -2,7 +2,7 @@
 //! two pictures, since a function reads it for each request.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +20,7 @@ use super::pictures::LabelledPicture;
 use super::progress::Progress;
 use super::trial_folder::TrialFolder;
 use super::{CheckArguments, CheckedModel};
+use crate::embedded;
 use crate::engines::engines;
 use crate::settings::ApplicationSettings;
 
@@ -28,6 +29,9 @@ const TOP: usize = 5;
 
 /// Where the function sees the model's card and labels.
 const MODEL: &str = "model";
+
+/// The file of this program's function.
+const FUNCTION: &str = "classify.wasm";
 
 /// What became of a picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,11 +97,12 @@ impl Trial {
         if let (Some(labels), Some(table)) = (&files.labels, files.card.classification()?)
             && let Some(file) = table.labels
         {
-            folder.write(&format!("{MODEL}/{}", file.display()), labels.text())?;
+            folder.write(&format!("{MODEL}/{}", file.display()), labels.text().as_bytes())?;
         }
         let card = toml::Table::try_from(&files.card)?;
-        folder.write(&format!("{MODEL}/{CARD_FILE}"), &card.to_string())?;
-        folder.write("spin.toml", &manifest(&arguments.function, name)?)?;
+        folder.write(&format!("{MODEL}/{CARD_FILE}"), card.to_string().as_bytes())?;
+        let function = function(arguments.function.as_deref(), &folder)?;
+        folder.write("spin.toml", manifest(&function, name)?.as_bytes())?;
         let in_flight = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let limits = arguments.request.single_request_limits()?;
         let limits = RequestLimits {
@@ -137,7 +142,7 @@ impl Trial {
         let mut card = self.card.clone();
         let table = toml::Value::try_from(PreprocessingTable::from(preprocessing))?;
         card.insert(modelfn_card::image::TABLE.to_owned(), table);
-        self.folder.write(&format!("{MODEL}/{CARD_FILE}"), &card.to_string())
+        self.folder.write(&format!("{MODEL}/{CARD_FILE}"), card.to_string().as_bytes())
     }
 
     /// Classifies all pictures, one a core at the same time.
@@ -203,16 +208,24 @@ fn read(path: &Path, most: usize) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|e| e.to_string())
 }
 
+/// The file of the function: the one that was named, or that of this program.
+fn function(named: Option<&Path>, folder: &TrialFolder) -> Result<PathBuf> {
+    if let Some(named) = named {
+        let unreadable = || format!("the function {} can't be read; name another with --function", named.display());
+        return named.canonicalize().with_context(unreadable);
+    }
+    let wasm = embedded::classify().context(
+        "this program was built without the function that classifies; build it with `make guest`, and name \
+         target/guest/classify.wasm with --function",
+    )?;
+    folder.write(FUNCTION, wasm)?;
+    Ok(folder.path().join(FUNCTION))
+}
+
 /// An application of the function alone.
 fn manifest(function: &Path, model: &str) -> Result<String> {
-    let function = function.canonicalize().with_context(|| {
-        format!(
-            "the function {} can't be read; build it with `make guest`, or name another with --function",
-            function.display()
-        )
-    })?;
     let function = function.to_str().context("the path of the function must be UTF-8")?;
-    let component = toml::toml! {
+    let mut manifest = toml::toml! {
         spin_manifest_version = 2
         [application]
         name = "check"
@@ -225,7 +238,6 @@ fn manifest(function: &Path, model: &str) -> Result<String> {
         [component.function.tool.modelfn]
         models = []
     };
-    let mut manifest = component;
     let entry = &mut manifest["component"]["function"];
     entry["source"] = function.into();
     entry["files"][0]["source"] = MODEL.into();

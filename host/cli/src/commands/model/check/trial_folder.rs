@@ -42,11 +42,11 @@ impl TrialFolder {
     /// # Errors
     ///
     /// It can't be written.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.0.join(name);
         let write = || {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            std::fs::write(&path, text)
+            std::fs::write(&path, bytes)
         };
         write().with_context(|| format!("{} can't be written", path.display()))
     }
