@@ -258,7 +258,7 @@ impl Card {
 
     /// The number of classes of a classifier: the elements that a row of its first output has, if its axes are fixed.
     pub fn classes(&self) -> Option<usize> {
-        let shape = &self.outputs.first()?.shape;
+        let shape: &[i64] = &self.outputs.first()?.shape;
         let row = if shape.len() > 1 { &shape[1..] } else { shape };
         let mut sizes = row.iter().map(|&axis| usize::try_from(axis).ok());
         let first = sizes.next()??;
