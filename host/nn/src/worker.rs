@@ -34,10 +34,13 @@ use modelfn_card::Engine;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use self::graph::RemoteGraph;
+pub(crate) use self::message::Expected;
 use self::message::LoadCommand;
+use self::process::GraphFiles;
 pub use self::serve::serve;
 pub(crate) use self::supervisor::{Unavailable, Worker};
 use crate::backend::{Graph, LoadError, LoadOptions};
+use crate::external::{Digests, ExternalFolder};
 
 /// How engine processes are started.
 #[derive(Clone, Debug)]
@@ -48,14 +51,21 @@ pub struct WorkerSettings {
     pub load_timeout: Duration,
 }
 
-/// A graph file to load in a process.
+/// The files that a process loads a graph from.
+pub(crate) struct RemoteFiles {
+    /// The graph's file.
+    pub(crate) graph: File,
+    /// Where the graph's weights are if they are in other files.
+    pub(crate) external: ExternalFolder,
+    pub(crate) expected: Expected,
+}
+
+/// A graph to load in a process.
 pub(crate) struct RemoteLoad<'a> {
     /// The model's name, for the log.
     pub(crate) model: &'a str,
-    pub(crate) file: File,
+    pub(crate) graph: RemoteFiles,
     pub(crate) engine: Engine,
-    /// The digest that the file must have, in hexadecimal digits; empty where any file is accepted.
-    pub(crate) sha256: &'a str,
     pub(crate) options: LoadOptions,
     /// Whether a computation on zeros belongs to loading.
     pub(crate) warm_up: bool,
@@ -66,6 +76,8 @@ pub(crate) struct RemoteLoaded {
     pub(crate) graph: Box<dyn Graph>,
     pub(crate) worker: Arc<Worker>,
     pub(crate) digest: Digest,
+    /// The digests of the external files.
+    pub(crate) external: Digests,
 }
 
 /// A file in memory with the bytes of a graph.
@@ -85,11 +97,14 @@ pub(crate) fn memory_file(graph: &[u8]) -> io::Result<File> {
 ///
 /// See [`LoadError`].
 pub(crate) fn load(settings: &WorkerSettings, load: RemoteLoad<'_>) -> Result<RemoteLoaded, LoadError> {
-    let RemoteLoad { model, file, engine, sha256, options: LoadOptions { target, threads }, warm_up } = load;
-    let command = LoadCommand { engine, target, threads, sha256: sha256.to_owned(), warm_up };
-    let (worker, description) = Worker::start(model, settings.clone(), file, command)?;
+    let RemoteLoad { model, graph, engine, options: LoadOptions { target, threads }, warm_up } = load;
+    let RemoteFiles { graph, external, expected } = graph;
+    let command = LoadCommand { engine, target, threads, expected, warm_up };
+    let files = GraphFiles { graph, external };
+    let (worker, description) = Worker::start(model, settings.clone(), files, command)?;
     let not_understood = |_| LoadError::Invalid("the engine's process is not understood".to_owned());
     let digest = description.sha256.parse().map_err(not_understood)?;
+    let external = description.external.clone();
     let graph = Box::new(RemoteGraph::new(worker.clone(), Arc::new(description)));
-    Ok(RemoteLoaded { graph, worker, digest })
+    Ok(RemoteLoaded { graph, worker, digest, external })
 }

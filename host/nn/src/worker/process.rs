@@ -16,6 +16,7 @@ use super::channel::{Channel, wait_readable};
 use super::log_lines::LogLines;
 use super::message::{Command, Event, GraphDescription, LoadCommand};
 use crate::backend::LoadError;
+use crate::external::ExternalFolder;
 
 /// Variables of the environment that an engine process gets: how libraries are found, and the allocator's settings.
 const ENVIRONMENT: &[&str] = &["LD_LIBRARY_PATH", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"];
@@ -46,6 +47,12 @@ struct Exit {
     sentence: Option<String>,
 }
 
+/// The files of a graph that processes load.
+pub(super) struct GraphFiles {
+    pub(super) graph: File,
+    pub(super) external: ExternalFolder,
+}
+
 /// A process with what its supervisor needs of it.
 pub(super) struct Running {
     pub(super) process: Arc<Process>,
@@ -55,14 +62,14 @@ pub(super) struct Running {
 }
 
 impl Process {
-    /// Starts a process and has it load the graph in `file` until `deadline`.
+    /// Starts a process and has it load the graph in `files`.
     ///
     /// # Errors
     ///
     /// See [`LoadError`]. The process is gone then.
     pub(super) fn start(
         settings: &WorkerSettings,
-        file: &File,
+        files: &GraphFiles,
         load: LoadCommand,
         model: &str,
     ) -> Result<(Running, GraphDescription), LoadError> {
@@ -86,8 +93,8 @@ impl Process {
         let pid = Pid::from_child(&child);
         let broken = AtomicBool::new(false);
         let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
-        let sent = process.control.send(&Command::Load(load), &[file.as_fd()]);
-        match sent.and_then(|()| process.await_loaded(&mut log, deadline)) {
+        let sent = process.control.send(&Command::Load(load), &[files.graph.as_fd()]);
+        match sent.and_then(|()| process.await_loaded(&files.external, &mut log, deadline)) {
             Ok(Some(Event::Loaded(description))) => {
                 Ok((Running { process: Arc::new(process), log, child }, description))
             }
@@ -111,15 +118,30 @@ impl Process {
         }
     }
 
-    /// Waits until the graph is loaded; `None` when the process ended or the deadline has passed.
-    fn await_loaded(&mut self, log: &mut LogLines<ChildStderr>, deadline: Instant) -> io::Result<Option<Event>> {
+    /// Waits until the graph is loaded, and gives the process the external files that it asks for; `None` when the
+    /// process ended or the deadline has passed.
+    fn await_loaded(
+        &mut self,
+        external: &ExternalFolder,
+        log: &mut LogLines<ChildStderr>,
+        deadline: Instant,
+    ) -> io::Result<Option<Event>> {
         loop {
             let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(deadline))?;
             if line {
                 log.read_available();
             }
             if event {
-                return Ok(self.control.receive::<Event>()?.map(|received| received.message));
+                match self.control.receive::<Event>()?.map(|received| received.message) {
+                    Some(Event::Wants(name)) => match external.open(&name) {
+                        Ok(file) => self.control.send(&Command::External, &[file.as_fd()])?,
+                        Err(error) => {
+                            self.kill();
+                            return Ok(Some(Event::NotLoaded(error)));
+                        }
+                    },
+                    last => return Ok(last),
+                }
             }
             if Instant::now() >= deadline {
                 return Ok(None);

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use modelfn_artifact::Digest;
 
-use super::channel::Channel;
+use super::channel::{Channel, Received};
 use super::confine;
 use super::memory::{Mapping, SharedMemory, view};
 use super::message::{Command, Computation, Event, GraphDescription, LoadCommand, Outcome, TensorHeader};
 use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
+use crate::external::{Digests, GraphBytes, ReadFiles, read_files};
 use crate::warm_up::warm_up;
 
 /// The longest message of an engine that is sent on, in bytes.
@@ -35,10 +36,11 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     let (Command::Load(command), Some(file)) = (received.message, descriptors.next()) else {
         return Err(unexpected("the first message is not a graph"));
     };
-    let graph = match load(&command, &File::from(file), backends) {
-        Ok(Loaded { graph, sha256 }) => {
+    let graph = match load(&command, &File::from(file), &mut control, backends) {
+        Ok(Loaded { graph, sha256, external }) => {
             let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
-            match control.send(&Event::Loaded(GraphDescription { signature, axis_names, sha256 }), &[]) {
+            let description = GraphDescription { signature, axis_names, sha256, external };
+            match control.send(&Event::Loaded(description), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
                     return control.send(&Event::NotLoaded(error), &[]);
@@ -53,7 +55,7 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     while let Some(received) = control.receive::<Command>()? {
         let mut descriptors = received.descriptors.into_iter();
         match received.message {
-            Command::Load(_) => return Err(unexpected("a second graph")),
+            Command::Load(_) | Command::External => return Err(unexpected("a second graph")),
             Command::Cancel { handle, run } => {
                 if let Some(current) = runs.get(&handle) {
                     CurrentRun::cancel(current, run);
@@ -87,10 +89,16 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
 struct Loaded {
     graph: Box<dyn Graph>,
     sha256: String,
+    external: Digests,
 }
 
-fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Result<Loaded, LoadError> {
-    let LoadCommand { engine, target, threads, sha256: expected, warm_up: warm } = command;
+fn load(
+    command: &LoadCommand,
+    file: &File,
+    control: &mut Channel,
+    backends: &[Box<dyn Backend>],
+) -> Result<Loaded, LoadError> {
+    let LoadCommand { engine, target, threads, expected, warm_up: warm } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
@@ -99,7 +107,7 @@ fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Re
     });
     let bytes = read.map_err(|e| LoadError::Invalid(format!("the file can't be read: {e}")))?;
     let sha256 = Digest::of(&bytes).to_string();
-    if !expected.is_empty() && *expected != sha256 {
+    if !expected.graph.is_empty() && expected.graph != sha256 {
         return Err(LoadError::Digest { actual: sha256 });
     }
     confine::confine().map_err(|e| {
@@ -108,12 +116,25 @@ fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Re
              does without a process"
         ))
     })?;
-    let mut graph = backend.load(&bytes, &LoadOptions { target: *target, threads: *threads })?;
-    drop(bytes);
+    let names = backend.external_files(&bytes)?;
+    let ReadFiles { files, digests } = read_files(&names, &expected.external, |name| ask_for(name, control))?;
+    let options = LoadOptions { target: *target, threads: *threads };
+    let mut graph = backend.load(GraphBytes { graph: &bytes, external: &files }, &options)?;
+    drop((bytes, files));
     if *warm {
         warm_up(graph.as_mut()).map_err(LoadError::WarmUp)?;
     }
-    Ok(Loaded { graph, sha256 })
+    Ok(Loaded { graph, sha256, external: digests })
+}
+
+/// Asks the server for an external file.
+fn ask_for(name: &str, control: &mut Channel) -> Result<Arc<File>, LoadError> {
+    let sent = control.send(&Event::Wants(name.to_owned()), &[]);
+    let received = sent.and_then(|()| control.receive::<Command>());
+    match received.map(|received| received.map(|Received { message, mut descriptors }| (message, descriptors.pop()))) {
+        Ok(Some((Command::External, Some(file)))) => Ok(Arc::new(File::from(file))),
+        _ => Err(LoadError::NoEngine(format!("the server did not give '{name}' to the engine's process"))),
+    }
 }
 
 /// Reads a file from its start, wherever its position is: the server keeps the same descriptor for later processes.

@@ -29,7 +29,10 @@ impl From<LoadError> for NnError {
             LoadError::NoEngine(_) => ErrorCode::InvalidEncoding,
             LoadError::Busy(_) => ErrorCode::RuntimeError,
             LoadError::NoTarget(..) => ErrorCode::UnsupportedOperation,
-            LoadError::Invalid(_) | LoadError::Digest { .. } | LoadError::WarmUp(_) => ErrorCode::InvalidArgument,
+            LoadError::Invalid(_)
+            | LoadError::Digest { .. }
+            | LoadError::ExternalDigest { .. }
+            | LoadError::WarmUp(_) => ErrorCode::InvalidArgument,
         };
         NnError::new(code, error.to_string())
     }
