@@ -14,13 +14,13 @@ ARGS ?=
 FLOAT_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
-BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* bench/peers/*/* image/*)
+BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* bench/peers/*/* image/* wheel/*)
 # Python programs without a suffix, which ruff does not find by itself.
 PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models tests -type f ! -name '*.*'))
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential attacks image test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential attacks image wheel test-wheel test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -106,6 +106,14 @@ attacks: test-guests runtime ## Attack one server with everything in turn for AT
 
 image: deny ## Build the container images with docker, podman or buildah, into target/image/ too. PREBUILT=1: see image/make.sh.
 	@image/make.sh
+
+wheel: guest ## Build the Python wheel, for glibc 2.28 and newer, into target/wheels/. The first time takes a quarter of an hour.
+	@wheel/build.sh
+
+# The wheel for this system, from what cargo has compiled: with CI's profile that is what test-kubernetes leaves.
+test-wheel: export PROFILE ?= dist
+test-wheel: guest models pictures ## Install a wheel into fresh environments and use it there. WHEEL=FILE tests one that is there; PROFILE=release builds one quickly.
+	@wheel=$(or $(WHEEL),$$(wheel/build.sh --here)); tests/wheel/run.py "$$wheel"
 
 test-kubernetes: pictures ## Test image and k8s/ on a real containerd and a real cluster of one node. Root; Debian 12.
 	@tests/kubernetes/setup.sh

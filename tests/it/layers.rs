@@ -16,7 +16,10 @@ const ARROW: &[(&str, &[&str])] = &[
     ("host/wasm", &["modelfn-artifact", "modelfn-nn", "modelfn-telemetry"]),
     ("host/server", &["modelfn-artifact", "modelfn-nn", "modelfn-telemetry", "modelfn-wasm"]),
     ("host/plan", &["modelfn-card", "modelfn-nn"]),
-    ("host/cli", &["modelfn-nn", "modelfn-plan", "modelfn-server", "modelfn-telemetry", "modelfn-wasm"]),
+    (
+        "host/cli",
+        &["modelfn-card", "modelfn-nn", "modelfn-plan", "modelfn-server", "modelfn-telemetry", "modelfn-wasm"],
+    ),
 ];
 
 /// Outside technologies, and the only crates that may declare them.

@@ -7,10 +7,12 @@
 
 mod harness;
 mod program;
+mod browser;
 mod collector;
 
 mod admin;
 mod metrics;
+mod model_command;
 mod dashboard;
 mod traces;
 mod batching;
@@ -18,9 +20,11 @@ mod cli;
 mod classify;
 mod pictures;
 mod differential;
+mod preprocessing;
 mod layers;
 mod module_graph;
 mod readme;
+mod shipped;
 mod isolation;
 mod limits;
 mod log;
@@ -37,4 +41,5 @@ mod faults;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;
+mod model_page;
 mod plan;

@@ -1,8 +1,17 @@
 //! The documents are true: the README's commands give what it shows, and the paths that are named exist.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::harness::{Setup, root, skip};
+
+/// The README and the pages of `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages: Vec<_> = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    assert!(pages.len() >= 8, "{pages:?}");
+    pages.into_iter().chain([root().join("README.md")]).collect()
+}
 
 /// The commands of the README's `console` blocks, with the output that it shows for each.
 fn examples(text: &str) -> Vec<(String, String)> {
@@ -36,10 +45,10 @@ fn rounded(text: &str) -> String {
 }
 
 #[test]
-fn the_readme_shows_what_its_commands_print() {
-    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn documents_show_what_their_commands_print() {
+    let text = pages().iter().map(|page| std::fs::read_to_string(page).unwrap()).collect::<String>();
     let examples = examples(&text);
-    assert!(examples.len() >= 6, "{examples:?}");
+    assert!(examples.len() >= 8, "{examples:?}");
     if skip(Command::new("curl").arg("--version").output().is_err(), "curl is not installed") {
         return;
     }
@@ -67,16 +76,19 @@ fn paths(text: &str) -> Vec<&str> {
 #[test]
 fn the_paths_that_documents_name_exist() {
     let mut missing = Vec::new();
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "models/README.md", "bench/README.md"] {
-        let text = std::fs::read_to_string(root().join(document)).unwrap();
-        let folder = root().join(document).parent().unwrap().to_owned();
+    let others = ["ARCHITECTURE.md", "CONTRIBUTING.md", "models/README.md", "bench/README.md", "k8s/README.md"];
+    for page in others.map(|page| root().join(page)).into_iter().chain(pages()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let document = page.strip_prefix(root()).unwrap().display();
+        let folder = page.parent().unwrap();
         let links =
             text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://"));
         for path in links {
-            missing.extend((!folder.join(path).exists()).then(|| format!("{document}: {path}")));
+            let file = path.split('#').next().unwrap_or(path);
+            missing.extend((!folder.join(file).exists()).then(|| format!("{document}: {path}")));
         }
         for path in paths(&text).into_iter().filter(|path| !path.starts_with('/')) {
-            let known = ["", "host", "models"].iter().any(|from| root().join(from).join(path).exists());
+            let known = ["", "host", "models", "docs", "k8s"].iter().any(|from| root().join(from).join(path).exists());
             missing.extend((!known).then(|| format!("{document}: {path}")));
         }
     }
@@ -84,8 +96,9 @@ fn the_paths_that_documents_name_exist() {
 }
 
 #[test]
-fn every_setting_of_the_readme_exists() {
-    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn every_setting_that_documents_name_exists() {
+    let pages = pages().into_iter().filter(|page| !page.ends_with("cli.md"));
+    let text = pages.map(|page| std::fs::read_to_string(page).unwrap()).collect::<Vec<_>>().join("\n");
     let help = Command::new(env!("CARGO_BIN_EXE_modelfn")).args(["serve", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let settings = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("--"));

@@ -22,7 +22,7 @@ ARCHIVE = ROOT / "target/image/modelfn-0.1.0.tar"
 ENGINE_ARCHIVE = ROOT / "target/image/modelfn-0.1.0-engine.tar"
 BUILD = ROOT / "image/build.sh"
 MEMORY = 768 << 20  # as in k8s/base/deployment.yaml
-# Bound of the image with zstd layers, in MB of 1,000,000 bytes. README.md lists its parts.
+# Bound of the image with zstd layers, in MB of 1,000,000 bytes. docs/deploy.md lists its parts.
 MOST_MEGABYTES = 22
 
 

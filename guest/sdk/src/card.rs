@@ -3,7 +3,7 @@
 //! They reach the function as read-only files under `/model`, since that works on every host (`files` in spin.toml,
 //! `wasmtime serve --dir DIR::/model`), lets one component serve any model, and costs a few host calls.
 
-use modelfn_card::{Card, CardError, Labels};
+use modelfn_card::{CARD_VARIABLE, Card, CardError, Labels};
 
 use crate::files::Folder;
 use crate::problem::Problem;
@@ -27,13 +27,16 @@ impl ModelFolder {
         Folder::open(FOLDER).map(Self).map_err(Problem::internal)
     }
 
-    /// Reads and checks the card.
+    /// Reads and checks the card: the file, or the variable [`CARD_VARIABLE`] where the host knows more than the file
+    /// says.
     ///
     /// # Errors
     ///
     /// 500 that names the file or the key: no request can cause one.
     pub fn card(&self) -> Result<Card, Problem> {
-        Ok(Card::parse(&self.text(modelfn_card::CARD_FILE)?)?)
+        let text = std::env::var(CARD_VARIABLE).map_or_else(|_| self.text(modelfn_card::CARD_FILE), Ok)?;
+        let card = Card::parse(&text)?;
+        if card.name.is_empty() { Err(CardError::NoTable("name".to_owned()).into()) } else { Ok(card) }
     }
 
     /// Reads a label file, whose line n names class n.

@@ -2,6 +2,9 @@
 
 mod allocator;
 mod commands;
+#[cfg(test)]
+mod documents;
+mod embedded;
 mod engines;
 mod log;
 mod memory_limit;

@@ -1,8 +1,9 @@
 //! Every setting of the program: name, default, unit and help text stand here once.
 //!
 //! A group is a table of flags as they are typed (each also a `MODELFN_*` variable), and a method that turns it into the
-//! settings of the layer that obeys them. The help, the completions and the README's table come from these definitions.
+//! settings of the layer that obeys them. The help, the completions and `docs/settings.md` come from these definitions.
 
+mod application;
 mod models;
 
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 
 pub(crate) use self::models::{ModelSettings, default_model_instances};
-use crate::memory_limit;
+use crate::{embedded, memory_limit};
 
 /// Files and sockets that are kept for other things than clients' connections: models, components, the folders and files
 /// that guests have open, and the admin port.
@@ -34,12 +35,13 @@ const MIN_CONNECTIONS: usize = 16;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Application")]
 pub(crate) struct ApplicationSettings {
-    /// The application's manifest.
-    #[arg(long, default_value = "spin.toml", env = "MODELFN_APP", value_name = "FILE")]
-    app: PathBuf,
+    /// The application's manifest. Default: spin.toml, where no model is named by its path.
+    #[arg(long, env = "MODELFN_APP", value_name = "FILE")]
+    app: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) models: ModelSettings,
-    /// Load only this model (may be repeated). Default: every model that can be loaded.
+    /// Load only this model (may be repeated). Default: every model of those paths or of that folder that were named;
+    /// where none was, the models that the manifest names.
     #[arg(long, value_name = "NAME", help_heading = "Models")]
     load_model: Vec<String>,
     /// Engine instances of a model whose card does not say. Default: one a core, at most 4.
@@ -206,17 +208,18 @@ pub(crate) struct SecuritySettings {
 
 impl ApplicationSettings {
     /// What the loader needs: this application, with sandboxes of these limits.
-    pub(crate) fn app_settings(&self, request: &RequestSettings) -> AppSettings {
-        AppSettings {
-            manifest: self.app.clone(),
-            models: self.models.models.clone(),
-            load_only: self.load_model.clone(),
+    pub(crate) fn app_settings(&self, paths: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
+        Ok(AppSettings {
+            manifest: application::manifest(self.app.as_deref(), paths, &self.models)?,
+            sources: application::sources(paths, &self.models)?,
+            choice: application::choice(&self.load_model, paths, &self.models),
             model_instances: self.model_instances.unwrap_or_else(default_model_instances),
             ready_components: self.ready_components,
             code_cache: self.code_cache(),
             memory_total: request.memory_total(),
+            classify: embedded::classify(),
             sandbox: request.sandbox_limits(),
-        }
+        })
     }
 
     /// The folder of compiled components; `None` where none are kept.

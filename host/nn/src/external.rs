@@ -45,17 +45,11 @@ pub struct GraphBytes<'a> {
 /// Where the external files of one graph are. A file is opened once, so that what is loaded again later is the same.
 #[derive(Debug, Default)]
 pub(crate) struct ExternalFolder {
-    /// `None` for a graph that has no folder.
-    place: Option<Place>,
+    /// The folders in which the files are looked for, in this order; none for a graph that has no folder.
+    folders: Vec<PathBuf>,
+    /// The folders that links may lead to.
+    roots: Vec<PathBuf>,
     opened: Mutex<BTreeMap<String, Arc<File>>>,
-}
-
-#[derive(Debug)]
-struct Place {
-    /// The model's folder, which links may not leave.
-    root: PathBuf,
-    /// The folder of the graph's file.
-    folder: PathBuf,
 }
 
 /// External files that were read.
@@ -69,7 +63,16 @@ impl ExternalFolder {
     /// The folder of the graph file `graph`, in the model's folder `root`.
     pub(crate) fn of(graph: &Path, root: &Path) -> ExternalFolder {
         let folder = graph.parent().unwrap_or(root).to_owned();
-        ExternalFolder { place: Some(Place { root: root.to_owned(), folder }), opened: Mutex::default() }
+        ExternalFolder { folders: vec![folder], roots: vec![root.to_owned()], opened: Mutex::default() }
+    }
+
+    /// The folder of a graph file that a person named. If that is a link, its weights may lie beside the link or beside
+    /// what it leads to, as in caches whose files have names of their own.
+    pub(crate) fn of_file(graph: &Path) -> ExternalFolder {
+        let paths = [std::path::absolute(graph).ok(), graph.canonicalize().ok()];
+        let folders = paths.iter().flatten().filter_map(|path| path.parent());
+        let folders: Vec<_> = folders.map(Path::to_owned).collect();
+        ExternalFolder { roots: folders.clone(), folders, opened: Mutex::default() }
     }
 
     /// Opens the file that the graph calls `name`.
@@ -79,31 +82,39 @@ impl ExternalFolder {
     /// [`LoadError::Invalid`]: the name may not be used, there is no such regular file in the folder, or there are too
     /// many.
     pub(crate) fn open(&self, name: &str) -> Result<Arc<File>, LoadError> {
-        let invalid = |reason: String| LoadError::Invalid(reason);
-        check_name(name).map_err(invalid)?;
-        let place = self.place.as_ref().ok_or_else(|| {
-            invalid(format!("its weights are in another file, '{name}', and it comes without a folder; {EMBED}"))
-        })?;
+        check_name(name).map_err(LoadError::Invalid)?;
+        let Some(first) = self.folders.first() else {
+            let reason = format!("its weights are in another file, '{name}', which did not come with it; {EMBED}");
+            return Err(LoadError::Invalid(reason));
+        };
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = opened.get(name) {
             return Ok(file.clone());
         }
-        check_count(opened.len() + 1).map_err(invalid)?;
-        let path = place.folder.join(name);
-        let file = open_within(&place.root, &path).map_err(|e| {
-            let folder = place.folder.display();
-            invalid(match e.kind() {
-                io::ErrorKind::NotFound => {
-                    format!("its weights are in '{name}', which is missing; copy that file into {folder}")
-                }
-                _ => {
-                    format!("its weights are in '{name}', which can't be read: {e}; copy the file itself into {folder}")
-                }
-            })
+        check_count(opened.len() + 1).map_err(LoadError::Invalid)?;
+        let Some(path) = self.folders.iter().map(|folder| folder.join(name)).find(|path| path.exists()) else {
+            let folder = first.display();
+            let reason = format!("its weights are in '{name}', which is missing; copy that file into {folder}");
+            return Err(LoadError::Invalid(reason));
+        };
+        let file = self.open_path(&path).map_err(|e| {
+            LoadError::Invalid(format!("its weights are in '{name}', and {} can't be read: {e}", path.display()))
         })?;
         let file = Arc::new(file);
         opened.insert(name.to_owned(), file.clone());
         Ok(file)
+    }
+
+    /// Opens a file that links may lead to only within one of the roots.
+    fn open_path(&self, path: &Path) -> io::Result<File> {
+        let mut refused = io::Error::from(io::ErrorKind::NotFound);
+        for root in &self.roots {
+            match open_within(root, path) {
+                Ok(file) => return Ok(file),
+                Err(e) => refused = e,
+            }
+        }
+        Err(refused)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The files of a model, read without loading the graph: for tools that analyze a model before it is served.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::backend::{self, Backend};
-use super::registry::{ModelVersion, RegistryError};
+use super::registry::{ModelVersion, RegistryError, Source};
 use super::weights::Weights;
 use modelfn_card::Card;
 
@@ -18,13 +18,13 @@ pub struct ModelFiles {
 }
 
 impl ModelFiles {
-    /// Reads the model `name` of `folder`.
+    /// Reads the model `name` of `sources`.
     ///
     /// # Errors
     ///
     /// There is no such model, one of its files can't be read, or the graph's digest is not the card's.
-    pub fn read(folder: &Path, name: &str) -> Result<ModelFiles, RegistryError> {
-        let version = ModelVersion::named(folder, name)?;
+    pub fn read(sources: &[Source], name: &str) -> Result<ModelFiles, RegistryError> {
+        let version = ModelVersion::named(sources, name)?;
         let graph = version.read_file(&version.card.graph.sha256)?;
         Ok(ModelFiles { folder: version.folder, card: version.card, graph: graph.bytes })
     }

@@ -1,11 +1,14 @@
 //! Inspects a model without serving it: its card, its graph, and where they disagree.
 
-use std::fmt;
-use std::path::Path;
+mod graph_file;
 
-use super::registry::{EngineSettings, ModelVersion, RegistryError};
+use std::fmt;
+
+pub use self::graph_file::{GraphFacts, graph_facts};
+use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
 use modelfn_card::Card;
+use modelfn_card::image::{Preprocessing, Resize};
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -18,37 +21,41 @@ pub struct Inspection {
     pub graph_bytes: u64,
     /// The graph's signature, as the engine reports it.
     pub signature: Signature,
+    /// A sentence for each output of the graph that is not served, with the remedy.
+    pub omitted: Vec<String>,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
 
-/// Loads one model without serving it, computes a warm-up, and compares its card with its graph.
+/// Loads the model `name` of `sources` without serving it, computes a warm-up, and compares its card with its graph.
 ///
 /// # Errors
 ///
 /// The card or the graph can't be read at all. Disagreements between them are part of the result.
-pub fn inspect(folder: &Path, name: &str, engines: &EngineSettings) -> Result<Inspection, RegistryError> {
-    let model_version = ModelVersion::named(folder, name)?;
+pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Result<Inspection, RegistryError> {
+    let model_version = ModelVersion::named(sources, name)?;
     let graph_bytes = model_version.open_file()?.metadata().map_or(0, |file| file.len());
     let loaded = model_version.load_graph(engines, "")?;
-    let signature = loaded.graph.signature().clone();
+    let (signature, omitted) = (loaded.graph.signature().clone(), loaded.graph.metadata().omitted);
     let (actual, expected) = (loaded.digest.to_string(), &model_version.card.graph.sha256);
     let ModelVersion { card, labels, version, .. } = &model_version;
     let mut disagreements = card.disagreements(&signature, labels.as_ref());
     if !expected.is_empty() && actual != *expected {
         disagreements.push(format!("sha256: the card says {expected}, the file has {actual}"));
     }
-    Ok(Inspection { version: *version, card: card.clone(), graph_bytes, signature, disagreements })
+    Ok(Inspection { version: *version, card: card.clone(), graph_bytes, signature, omitted, disagreements })
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { version, card, graph_bytes, signature, disagreements } = self;
+        let Inspection { version, card, graph_bytes, signature, omitted, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         row(f, "model", &format_args!("{} (version {version})", card.name))?;
-        row(f, "", &card.description)?;
-        row(f, "license", &card.license)?;
-        row(f, "source", &card.source)?;
+        for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {
+            if !text.is_empty() {
+                row(f, key, text)?;
+            }
+        }
         let megabytes = *graph_bytes as f64 / 1e6;
         row(
             f,
@@ -62,29 +69,42 @@ impl fmt::Display for Inspection {
         )?;
         tensors(f, "inputs", &signature.inputs)?;
         tensors(f, "outputs", &signature.outputs)?;
-        if let Ok(Some(p)) = card.image_preprocessing() {
-            let (width, height) = p.size;
-            row(
-                f,
-                "picture",
-                &format_args!(
-                    "{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge",
-                    word(p.color),
-                    word(p.layout),
-                    word(p.filter),
-                    p.crop
-                ),
-            )?;
-            row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
+        for sentence in omitted {
+            row(f, "left out", sentence)?;
         }
-        if let Ok(Some(p)) = card.classification() {
-            row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
+        if let Ok(Some(preprocessing)) = card.image_preprocessing() {
+            row(f, "picture", &picture(&preprocessing))?;
+            let scale = u8::from(preprocessing.scale);
+            let (mean, std) = (preprocessing.mean, preprocessing.std);
+            row(f, "", &format_args!("(p - {mean:?}) / {std:?}, where p is 0 to {scale}"))?;
+        }
+        if let Ok(Some(table)) = card.classification() {
+            let labels = table.labels.as_ref().map_or("the classes".into(), |file| file.to_string_lossy());
+            let top_k = table.top_k(card.classes().unwrap_or(usize::MAX));
+            match table.threshold() {
+                Some(least) => {
+                    row(f, "answer", &format_args!("at most {top_k} of {labels} by sigmoid, from {least} on"))?
+                }
+                None => row(f, "answer", &format_args!("the top {top_k} of {labels} by {}", word(table.scores)))?,
+            }
         }
         if disagreements.is_empty() {
             return row(f, "check", &"card and graph agree");
         }
         disagreements.iter().try_for_each(|sentence| row(f, "DISAGREE", sentence))
     }
+}
+
+/// How a picture becomes the network's, in words.
+fn picture(preprocessing: &Preprocessing) -> String {
+    let Preprocessing { size: (width, height), crop, pad_color, .. } = preprocessing;
+    let (color, layout) = (preprocessing.color.name(), preprocessing.layout.name());
+    let shown = match preprocessing.resize {
+        Resize::Crop => format!("from the centre {crop:.3} of the shorter edge"),
+        Resize::Squash => format!("squashed from the centre {crop:.3} of both edges"),
+        Resize::Pad => format!("padded with {pad_color:?}"),
+    };
+    format!("{width} x {height} {color} {layout}, {} {shown}", word(preprocessing.filter))
 }
 
 fn tensors(f: &mut fmt::Formatter<'_>, key: &str, specs: &[TensorSpec]) -> fmt::Result {

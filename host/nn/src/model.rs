@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backend::Engine;
+use super::backend::{Engine, GraphMetadata};
 use super::batcher::{Batcher, Computed, Failure};
-use super::tensor::{AxisNames, Signature, Tensor, TensorSpec, Tensors};
+use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use super::worker::{Unavailable, Worker};
+use modelfn_card::{CARD_VARIABLE, Card};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::statistics::Statistics;
 use modelfn_telemetry::traces::{self, Computation};
@@ -23,8 +24,12 @@ pub use self::invalid::InvalidInput;
 pub struct Model {
     pub(super) name: String,
     pub(super) engine: Engine,
+    /// The card, completed by what the graph says; without content for graphs that guests loaded.
+    pub(super) card: Card,
+    /// Whether the file of the card says all of that itself.
+    pub(super) is_card_whole: bool,
     pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
+    pub(super) metadata: GraphMetadata,
     /// The names of the elements of the first output, in their order; empty when the card has no labels.
     pub(super) labels: Vec<String>,
     pub(super) max_batch_size: usize,
@@ -101,15 +106,41 @@ impl Model {
         self.engine
     }
 
-    /// The inputs and outputs, as the engine reports them.
+    /// The card, with the name, file, inputs and outputs of the model that is served where the text of the card does not
+    /// say them. For graphs that guests loaded it is empty.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The environment variable that gives [the card](Model::card) to a function, where the card's file does not say name,
+    /// inputs and outputs itself.
+    pub fn card_variable(&self) -> Option<(String, String)> {
+        let text = (!self.is_card_whole).then(|| toml::to_string(&self.card))?;
+        Some((CARD_VARIABLE.to_owned(), text.ok()?))
+    }
+
+    /// The inputs and outputs: those that the engine reports, with the sizes that the card fixes.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    /// The label of the element `index` of the output `output`, if the card has labels for that output.
+    /// The label of the element `index` of the output `output`: the card's, which are those of the first output, or else
+    /// the graph's, if there are any.
     pub fn label(&self, output: &str, index: usize) -> Option<&str> {
-        let first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
-        self.labels.get(index).filter(|_| first).map(String::as_str)
+        let is_first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
+        let of_card = Some(&self.labels).filter(|labels| is_first && !labels.is_empty());
+        let of_graph = || self.metadata.classes.iter().find(|classes| classes.output == output);
+        of_card.or_else(|| of_graph().map(|classes| &classes.names))?.get(index).map(String::as_str)
+    }
+
+    /// A sentence for each output of the graph that is not served, with the remedy.
+    pub fn omitted_outputs(&self) -> &[String] {
+        &self.metadata.omitted
+    }
+
+    /// The names of the elements of the first output, in their order; empty where the card has no labels.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
     }
 
     /// The statistics since the model was loaded.
@@ -163,7 +194,7 @@ impl Model {
     /// Checks that axes of one name have one size.
     fn check_axes(&self, inputs: &Tensors) -> Result<(), ModelError> {
         let mut sizes: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
-        for (spec, names) in self.signature.inputs.iter().zip(&self.axis_names.0) {
+        for (spec, names) in self.signature.inputs.iter().zip(&self.metadata.axis_names.0) {
             let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == spec.name) else { continue };
             for (axis, &size) in names.iter().zip(tensor.shape()).filter(|(name, _)| !name.is_empty()) {
                 let &mut (first, one) = sizes.entry(axis).or_insert((&spec.name, size));

@@ -1,4 +1,4 @@
-//! The model registry: the models of a folder, loaded once and shared by all requests.
+//! The model registry: the models of some sources, loaded once and shared by all requests.
 //!
 //! A registry is immutable. A reload creates another one, which shares the models whose files are unchanged, so that a
 //! request sees the same registry from its start to its end. A model is loaded only once its graph has computed a
@@ -7,6 +7,7 @@
 mod engines;
 mod error;
 mod model_version;
+mod sources;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -15,13 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use modelfn_card::CARD_FILE;
+use modelfn_card::Card;
 use modelfn_telemetry::metrics::Metrics;
 
 pub use self::engines::EngineSettings;
 use self::engines::{Engines, MAX_GUEST_GRAPHS};
 pub use self::error::RegistryError;
-pub(super) use self::model_version::ModelVersion;
-pub use self::versions::model_names;
+pub(super) use self::model_version::{LenientRead, ModelVersion};
+pub use self::sources::{FoundModel, Source, find_models, model_names};
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
 use super::external::{ExternalFolder, GraphBytes};
@@ -32,13 +35,15 @@ use super::worker::{self, Expected, RemoteFiles, RemoteLoad};
 pub struct Registry {
     models: BTreeMap<String, Arc<Model>>,
     broken: BTreeMap<String, Arc<RegistryError>>,
+    /// All models that were found, whether they are served or not.
+    found: Vec<FoundModel>,
     engines: Arc<Engines>,
 }
 
 /// Which models to load, and how.
 pub struct RegistryOptions<'a> {
-    /// The folder of model folders.
-    pub folder: &'a Path,
+    /// Where models come from.
+    pub sources: &'a [Source],
     /// The models to load; when empty, every model that can be loaded.
     pub only: &'a [String],
     /// Further models that must be there.
@@ -51,7 +56,7 @@ impl Registry {
     /// A registry without models, whose models will run on `engines`.
     pub fn new(engines: EngineSettings, metrics: Arc<Metrics>) -> Registry {
         let engines = Arc::new(Engines::new(engines, metrics));
-        Registry { models: BTreeMap::new(), broken: BTreeMap::new(), engines }
+        Registry { models: BTreeMap::new(), broken: BTreeMap::new(), found: Vec::new(), engines }
     }
 
     /// Creates a registry with the models of `options`. Models of this registry whose files are unchanged are shared,
@@ -62,34 +67,35 @@ impl Registry {
     ///
     /// A model that was named is missing or misconfigured, or a model of this registry could not be served any more.
     pub fn reload(&self, options: &RegistryOptions<'_>) -> Result<Registry, RegistryError> {
-        let mut new = Registry { models: BTreeMap::new(), broken: BTreeMap::new(), engines: self.engines.clone() };
-        let present = model_names(options.folder)?;
+        let present = find_models(options.sources)?;
         for name in options.only.iter().chain(options.required) {
-            if !present.contains(name) {
-                return Err(RegistryError::unknown(name, options.folder, &present));
+            if !present.iter().any(|model| model.name == *name) {
+                return Err(sources::unknown(name, options.sources, &present));
             }
         }
-        for name in present {
+        let (mut models, mut broken) = (BTreeMap::new(), BTreeMap::new());
+        for found in &present {
+            let name = found.name.clone();
             let named = options.only.contains(&name) || options.required.contains(&name);
             if !named && !options.only.is_empty() {
                 continue;
             }
-            let loaded = ModelVersion::find(options.folder, &name)
-                .and_then(|model_version| self.load_one(options, model_version));
+            let named = named || found.demanded;
+            let loaded = ModelVersion::read(found).and_then(|model_version| self.load_one(options, model_version));
             match loaded {
                 Ok(model) => {
-                    new.models.insert(name, model);
+                    models.insert(name, model);
                 }
                 Err(e) if self.models.contains_key(&name) => return Err(e),
                 Err(e) if !named => tracing::warn!("left out: {e}"),
                 Err(e) if e.is_broken_model() => {
                     tracing::error!("not served: {e}");
-                    new.broken.insert(name, Arc::new(e));
+                    broken.insert(name, Arc::new(e));
                 }
                 Err(e) => return Err(e),
             }
         }
-        Ok(new)
+        Ok(Registry { models, broken, found: present, engines: self.engines.clone() })
     }
 
     /// Creates a registry with the models of this one, except that one model is loaded again.
@@ -98,12 +104,12 @@ impl Registry {
     ///
     /// The model can't be loaded.
     pub fn reload_model(&self, options: &RegistryOptions<'_>, name: &str) -> Result<Registry, RegistryError> {
-        let model = self.load_one(options, ModelVersion::named(options.folder, name)?)?;
+        let model = self.load_one(options, ModelVersion::named(options.sources, name)?)?;
         let others = self.models.iter().map(|(name, model)| (name.clone(), model.clone()));
         let models = others.chain([(name.to_owned(), model)]).collect();
         let mut broken = self.broken.clone();
         broken.remove(name);
-        Ok(Registry { models, broken, engines: self.engines.clone() })
+        Ok(Registry { models, broken, found: find_models(options.sources)?, engines: self.engines.clone() })
     }
 
     /// The model called `name`.
@@ -126,11 +132,22 @@ impl Registry {
         &self.broken
     }
 
+    /// The model whose folder is `folder`, as it was found.
+    pub fn in_folder(&self, folder: &Path) -> Option<&FoundModel> {
+        let real = folder.canonicalize().ok()?;
+        self.found.iter().find(|model| model.path.canonicalize().is_ok_and(|path| path == real))
+    }
+
+    /// Whether the model `name` has a folder of its own, and is no file beside others.
+    pub fn has_own_folder(&self, name: &str) -> bool {
+        self.found.iter().any(|model| model.name == name && model.path.is_dir())
+    }
+
     /// The folder of the served version of the model in `folder`; for a broken model, of the version that would be
-    /// served.
+    /// served. `None` where `folder` is not a model's.
     pub fn served_folder(&self, folder: &Path) -> Option<PathBuf> {
-        let name = folder.file_name()?.to_str()?;
-        match self.models.get(name) {
+        let found = self.in_folder(folder)?;
+        match self.models.get(&found.name) {
             Some(model) => model.folder().map(Path::to_owned),
             None => versions::served(folder).ok().map(|version| version.folder),
         }
@@ -146,7 +163,7 @@ impl Registry {
         const NAME: &str = "(loaded by the guest)";
         let permit = self.engines.guest_graphs.clone().try_acquire_owned();
         let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
-        let options = LoadOptions { target, threads: NonZeroUsize::MIN };
+        let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };
         let (graph, worker) = match &self.engines.settings.worker {
             None => {
                 let backend = backend::find(&self.engines.settings.backends, engine)?;
@@ -161,7 +178,7 @@ impl Registry {
                 (loaded.graph, Some(loaded.worker))
             }
         };
-        let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
+        let (signature, metadata) = (graph.signature().clone(), graph.metadata());
         // The graph has one caller, so there is nothing to stack.
         let limits = BatcherLimits { queue_size: 1, max_batch_size: 1, max_queue_delay: Duration::ZERO };
         let batcher = Batcher::start("guest", vec![graph], limits, Arc::new(|_, _| {}));
@@ -169,8 +186,10 @@ impl Registry {
         Ok(Model {
             name: NAME.to_owned(),
             engine,
+            card: Card::default(),
+            is_card_whole: false,
             signature,
-            axis_names,
+            metadata,
             labels: Vec::new(),
             max_batch_size: usize::MAX,
             batcher,

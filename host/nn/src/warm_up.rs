@@ -17,8 +17,7 @@ pub(crate) fn warm_up(graph: &mut dyn Graph) -> Result<(), String> {
         .iter()
         .map(|spec| {
             let shape = spec.smallest_shape();
-            let bytes = shape.iter().try_fold(spec.dtype.size(), |bytes, &axis| bytes.checked_mul(axis));
-            if bytes.is_none_or(|bytes| bytes > MAX_INPUT) {
+            if Tensor::zeros_len(spec.dtype, &shape).is_none_or(|bytes| bytes > MAX_INPUT) {
                 return Err(format!("its input {spec} is larger than {MAX_INPUT} bytes"));
             }
             Ok((spec.name.clone(), Tensor::zeros(spec.dtype, shape).map_err(|e| e.to_string())?))

@@ -97,9 +97,10 @@ pub(crate) fn memory_file(graph: &[u8]) -> io::Result<File> {
 ///
 /// See [`LoadError`].
 pub(crate) fn load(settings: &WorkerSettings, load: RemoteLoad<'_>) -> Result<RemoteLoaded, LoadError> {
-    let RemoteLoad { model, graph, engine, options: LoadOptions { target, threads }, warm_up } = load;
+    let RemoteLoad { model, graph, engine, options, warm_up } = load;
+    let LoadOptions { target, threads, outputs } = options;
     let RemoteFiles { graph, external, expected } = graph;
-    let command = LoadCommand { engine, target, threads, expected, warm_up };
+    let command = LoadCommand { engine, target, threads, outputs, expected, warm_up };
     let files = GraphFiles { graph, external };
     let (worker, description) = Worker::start(model, settings.clone(), files, command)?;
     let not_understood = |_| LoadError::Invalid("the engine's process is not understood".to_owned());

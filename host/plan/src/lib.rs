@@ -51,6 +51,7 @@ use self::resources::{Resources, Scaling};
 use self::settings::{Method, PlanSettings};
 use modelfn_nn::backend::Backend;
 use modelfn_nn::files::ModelFiles;
+use modelfn_nn::registry::Source;
 
 /// Everything that `modelfn plan` says.
 #[derive(Clone, Debug, Serialize)]
@@ -100,7 +101,7 @@ pub struct Layout {
 ///
 /// The model can't be read or served, or no number of replicas does what is asked. Tells the remedy.
 pub fn plan(settings: &PlanSettings, backends: &[Box<dyn Backend>], progress: &Progress<'_>) -> Result<Plan> {
-    let files = ModelFiles::read(&settings.models, &settings.model)?;
+    let files = ModelFiles::read(&[Source::Folder(settings.models.clone())], &settings.model)?;
     let size = ModelSize::of(files.weights(backends)?);
     let serving = &files.card.serving;
     let layout = Layout {

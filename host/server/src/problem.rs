@@ -133,7 +133,11 @@ impl Problem {
     /// The response for a client of a function: a problem document.
     pub fn response(&self) -> Response<Full<Bytes>> {
         let (status, detail) = (self.status(), self.detail());
-        let title = status.canonical_reason().unwrap_or("Error");
+        // RFC 9110 renamed this one.
+        let title = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
+            status => status.canonical_reason().unwrap_or("Error"),
+        };
         let document = ProblemDocument { r#type: "about:blank", title, status: status.as_u16(), detail };
         self.with_headers(respond(status, "application/problem+json", &document))
     }

@@ -9,7 +9,7 @@ pub enum CardError {
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
     /// The model's name is not that of its folder.
-    #[error("name = \"{name}\" must be the folder's name, \"{folder}\"")]
+    #[error("name = \"{name}\" must be the folder's name, \"{folder}\"; rename one of them, or leave `name` out")]
     Name {
         /// The name that the card has.
         name: String,
@@ -38,6 +38,9 @@ pub enum CardError {
         /// Which key, and what is wrong with it.
         reason: toml::de::Error,
     },
+    /// Keys of a task table that contradict each other or the model, are out of range, or are missing: a sentence each.
+    #[error("{}", .0.join("; "))]
+    Mistakes(Vec<String>),
 }
 
 /// Refuses a path that leads out of the model's folder.

@@ -14,11 +14,15 @@ pub mod classification;
 mod error;
 pub mod image;
 mod labels;
+mod salvage;
 mod serving;
+mod shape;
 mod tensor;
 
-pub use card::{CARD_FILE, Card, Engine, GraphFile, Isolation, TASK_TABLES, Target};
+pub use card::{CARD_FILE, CARD_VARIABLE, Card, Engine, GraphFile, Isolation, TASK_TABLES, Target};
 pub use error::CardError;
 pub use labels::Labels;
+pub use salvage::Salvaged;
 pub use serving::Serving;
+pub use shape::Shape;
 pub use tensor::{DType, Signature, TensorSpec, TypeNames};

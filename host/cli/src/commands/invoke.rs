@@ -50,7 +50,7 @@ pub(super) async fn invoke(arguments: InvokeArguments) -> Result<ExitCode> {
     let InvokeArguments { application, request: limits, include, .. } = arguments;
     let services = Services::new(Arc::default());
     let engines = engines(&application.models)?;
-    let settings = application.app_settings(&limits);
+    let settings = application.app_settings(&[], &limits)?;
     let (_, service) = AppLoader::open(settings, limits.single_request_limits()?, engines, services.clone()).await?;
     services.readiness.ready(service.readiness_check());
     let (head, body) = service.respond(request).await.into_parts();

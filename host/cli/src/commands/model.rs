@@ -1,72 +1,34 @@
-//! `modelfn model`: looks at models without serving them.
+//! `modelfn model`: looks at models without serving them, and writes their cards.
 
-use std::io::Write;
+mod card;
+mod inspect;
+mod list;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use modelfn_nn::{inspect, registry};
-
-use crate::engines::engines;
-use crate::print_lines;
-use crate::settings::ModelSettings;
-
-const INSPECT_EXAMPLES: &str = "Examples:
-  modelfn model inspect efficientnet-lite0-int8
-  modelfn model inspect efficientnet-lite0-int8 --json
-
-Exits 1 if card and graph disagree.";
 
 /// What to do with models.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
+    /// Write a card from a graph, with a comment for each key.
+    #[command(after_help = card::EXAMPLES, next_display_order = None)]
+    Card(Box<card::CardArguments>),
     /// Print a model's card, the graph's real inputs and outputs, and where they disagree.
-    #[command(after_help = INSPECT_EXAMPLES, next_display_order = None)]
-    Inspect {
-        /// The model's folder name.
-        name: String,
-        #[command(flatten)]
-        models: ModelSettings,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = inspect::EXAMPLES, next_display_order = None)]
+    Inspect(inspect::InspectArguments),
     /// List the models of the folder.
     #[command(next_display_order = None)]
-    List {
-        #[command(flatten)]
-        models: ModelSettings,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List(list::ListArguments),
 }
 
 impl ModelCommand {
     pub(super) fn run(&self) -> Result<ExitCode> {
         match self {
-            ModelCommand::Inspect { name, models, json } => inspect(name, models, *json),
-            ModelCommand::List { models, json } => list(models, *json),
+            ModelCommand::Card(arguments) => card::card(arguments),
+            ModelCommand::Inspect(arguments) => inspect::inspect(arguments),
+            ModelCommand::List(arguments) => list::list(arguments),
         }
     }
-}
-
-fn inspect(name: &str, models: &ModelSettings, json: bool) -> Result<ExitCode> {
-    let found = inspect::inspect(&models.models, name, &engines(models)?)?;
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, &found)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{found}")?;
-    }
-    Ok(if found.disagreements.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn list(models: &ModelSettings, json: bool) -> Result<ExitCode> {
-    let names = registry::model_names(&models.models)?;
-    if json {
-        return print_lines(&[serde_json::to_string(&names)?]);
-    }
-    print_lines(&names)
 }

@@ -113,7 +113,7 @@ impl PlanArguments {
         };
         PlanSettings {
             model: self.model,
-            models: self.models.models,
+            models: self.models.folder(),
             onnxruntime,
             app: (!self.no_app).then_some(self.app),
             rate: self.rate,

@@ -1,5 +1,6 @@
 //! `modelfn serve`: the server, from its sockets to its drain.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +28,15 @@ use crate::signals::EndSignals;
 use crate::{exit_now, log};
 
 pub(super) const EXAMPLES: &str = "Examples:
-  modelfn serve
+  modelfn serve model.onnx
+  modelfn serve models/resnet models/bert
   modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081
   MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0-int8
 
 SIGHUP reads manifest, components and models again; SIGTERM drains.
 
 Then:
+  curl http://127.0.0.1:8080/v2/models/model
   curl --data-binary @cat.jpg http://127.0.0.1:8080/classify
   curl http://127.0.0.1:8081/readyz
 
@@ -47,6 +50,10 @@ its last word; OTEL_BSP_*; OTEL_SDK_DISABLED.";
 #[derive(Clone, Debug, Args)]
 #[command(next_display_order = None)]
 pub(crate) struct ServeArguments {
+    /// The models to serve, instead of --models: .onnx files, models' folders, or folders of models. Without one, the
+    /// application's manifest says what is served.
+    #[arg(value_name = "MODEL")]
+    paths: Vec<PathBuf>,
     #[command(flatten)]
     application: ApplicationSettings,
     #[command(flatten)]
@@ -71,7 +78,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let file_limit = raise_file_limit();
     let signals = EndSignals::catch()?;
     let hangups = signal(SignalKind::hangup())?;
-    let ServeArguments { application, connections, request, admission, security } = arguments;
+    let ServeArguments { paths, application, connections, request, admission, security } = arguments;
     let metrics = Arc::new(Metrics::new());
     metrics.expose_lost_log_lines(log::lost_lines);
     let keys = security.api_keys.map(|path| Keys::open(path, metrics.clone())).transpose()?;
@@ -90,7 +97,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let (loaded, loading) = oneshot::channel();
     let signals = tokio::spawn(end_while_loading(loading, signals));
     let limits = admission.request_limits(&request)?;
-    let settings = application.app_settings(&request);
+    let settings = application.app_settings(&paths, &request)?;
     let engines = engines(&application.models)?;
     let (loader, service) = AppLoader::open(settings, limits, engines, services.clone()).await?;
     let _ = loaded.send(());
@@ -104,7 +111,8 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let grace = connections.grace_periods();
     let shutdown = GracefulShutdown { signal: first_signal(signals, services.readiness), grace };
     let limits = connections.limits(request.request_timeout, file_limit);
-    let still_open = connection::serve(listener, service, limits, shutdown).await;
+    let still_open = connection::serve(listener, service.clone(), limits, shutdown).await;
+    service.end();
     if still_open > 0 {
         tracing::warn!("{still_open} connections were still open after {:?}", grace.drain);
     }

@@ -16,13 +16,16 @@ use crate::memory_limit;
 /// computations.
 const MAX_DEFAULT_MODEL_INSTANCES: usize = 4;
 
+/// The folder of models where none is named.
+pub(super) const DEFAULT_FOLDER: &str = "models";
+
 /// Which models there are, and what runs them.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Models")]
 pub(crate) struct ModelSettings {
-    /// The folder of model folders.
-    #[arg(long, default_value = "models", env = "MODELFN_MODELS", value_name = "FOLDER")]
-    pub(crate) models: PathBuf,
+    /// The folder of models: folders with a card or an .onnx file, and .onnx files. Default: models.
+    #[arg(long, env = "MODELFN_MODELS", value_name = "FOLDER")]
+    models: Option<PathBuf>,
     /// The ONNX Runtime library. Default: ../lib/libonnxruntime.so* beside this program's folder.
     #[arg(long, env = "MODELFN_ONNXRUNTIME", value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
@@ -52,6 +55,16 @@ pub(crate) struct ModelSettings {
 }
 
 impl ModelSettings {
+    /// The folder of models.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.models.clone().unwrap_or_else(|| DEFAULT_FOLDER.into())
+    }
+
+    /// Whether the folder of models was named, so that all its models are meant.
+    pub(super) fn names_folder(&self) -> bool {
+        self.models.is_some()
+    }
+
     /// The most memory of an engine's process, in bytes.
     pub(crate) fn max_model_memory(&self) -> u64 {
         self.max_model_memory.map_or_else(|| memory_limit::available() as u64, |size| size.bytes() as u64)

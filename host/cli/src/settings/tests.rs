@@ -1,10 +1,9 @@
-//! The README's tables of settings and limits, held against the definitions of the command line.
+//! The tables of settings and limits in `docs/`, held against the definitions of the command line.
 
 use clap::{Arg, CommandFactory};
 
 use crate::commands::Arguments;
-
-const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"));
+use crate::documents::{expect_between, read};
 
 /// Around the table that this test writes.
 const MARKERS: [&str; 2] =
@@ -55,16 +54,14 @@ fn expected_table() -> String {
 }
 
 #[test]
-fn the_readme_has_every_setting_as_it_is_defined() {
-    let table = README.split_once(MARKERS[0]).and_then(|(_, rest)| rest.split_once(MARKERS[1]));
-    let expected = expected_table();
-    let Some((table, _)) = table else { panic!("the README lacks the markers {MARKERS:?}; between them:\n{expected}") };
-    assert!(table == expected, "write this between the markers of the README:\n{expected}");
+fn the_page_of_settings_has_every_setting_as_it_is_defined() {
+    expect_between("docs/settings.md", MARKERS, &expected_table());
 }
 
-/// The rows of the README's table of limits: default, and the cell that names the setting.
+/// The rows of the table of limits: default, and the cell that names the setting.
 fn limits() -> Vec<(String, String)> {
-    let table = README.split_once("| limit | default | setting |").expect("the README has a table of limits").1;
+    let text = read("docs/limits.md");
+    let table = text.split_once("| limit | default | setting |").expect("there is a table of limits").1;
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
@@ -80,7 +77,7 @@ fn normalised(text: &str) -> String {
 }
 
 #[test]
-fn the_limits_of_the_readme_are_the_defaults() {
+fn the_limits_that_are_documented_are_the_defaults() {
     let rows = limits();
     let flags = flags();
     let mut checked = 0;
@@ -102,7 +99,7 @@ fn the_limits_of_the_readme_are_the_defaults() {
 }
 
 #[test]
-fn every_limit_stands_in_the_table_of_the_readme() {
+fn every_limit_stands_in_the_table_of_limits() {
     let rows = limits();
     let is_limit = |flag: &&Arg| {
         let is_limit = |name: &str| name.starts_with("max-") || name.ends_with("-timeout");
@@ -113,5 +110,5 @@ fn every_limit_stands_in_the_table_of_the_readme() {
     assert!(limits.len() > 10, "{limits:?}");
     let missing: Vec<_> =
         limits.iter().filter(|limit| !rows.iter().any(|(_, setting)| setting.contains(*limit))).collect();
-    assert!(missing.is_empty(), "the README's table of limits lacks {missing:?}");
+    assert!(missing.is_empty(), "docs/limits.md lacks {missing:?}");
 }

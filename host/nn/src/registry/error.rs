@@ -1,7 +1,7 @@
 //! The errors of the registry.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::backend::LoadError;
 use modelfn_card::{CARD_FILE, CardError};
@@ -12,8 +12,12 @@ use modelfn_card::{CARD_FILE, CardError};
 pub enum RegistryError {
     #[error("the model folder {} can't be read: {reason}; name another with --models", folder.display())]
     Folder { folder: PathBuf, reason: io::Error },
-    #[error("no model '{name}' in {}; have: {have}", folder.display())]
-    Unknown { name: String, folder: PathBuf, have: String },
+    #[error("{} {reason}", path.display())]
+    Source { path: PathBuf, reason: String },
+    #[error("no model '{name}' in {places}; have: {have}")]
+    Unknown { name: String, places: String, have: String },
+    #[error("two models are called '{name}': {} and {}; rename one of them", paths[0].display(), paths[1].display())]
+    Twice { name: String, paths: [PathBuf; 2] },
     #[error("model '{name}': {reason}")]
     Versions { name: String, reason: String },
     #[error("model '{name}': {} can't be read: {reason}", path.display())]
@@ -33,10 +37,6 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    pub(super) fn unknown(name: &str, folder: &Path, present: &[String]) -> RegistryError {
-        RegistryError::Unknown { name: name.to_owned(), folder: folder.to_owned(), have: present.join(", ") }
-    }
-
     /// Whether the model's files are there but damaged. Other errors are mistakes in the configuration.
     pub(super) fn is_broken_model(&self) -> bool {
         match self {

@@ -1,5 +1,7 @@
 //! One version of a model: its files are found, read and verified, and then loaded.
 
+mod lenient;
+
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -11,15 +13,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::engines::{EngineSettings, Engines};
 use super::error::RegistryError;
-use super::versions::{self, VersionFolder, model_names};
+use super::sources::{self, FoundModel, Source, find_models};
+use super::versions;
 use crate::backend::{self, Backend, Graph, Isolation, LoadError, LoadOptions};
 use crate::batcher::{Batcher, BatcherLimits};
 use crate::external::{Digests, ExternalFolder, GraphBytes, read_files};
 use crate::model::{Model, ModelSource};
 use crate::warm_up::warm_up;
 use crate::worker::{self, Expected, RemoteFiles, RemoteLoad, RemoteLoaded, Worker};
+pub(crate) use lenient::LenientRead;
 use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
-use modelfn_card::{CARD_FILE, Card, GraphFile, Labels};
+use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels};
 
 /// A version of a model on disk, whose card and labels were read and whose graph was not.
 pub(crate) struct ModelVersion {
@@ -29,6 +33,8 @@ pub(crate) struct ModelVersion {
     root: PathBuf,
     /// The folder of this version.
     pub(crate) folder: PathBuf,
+    /// The graph's file as a person named it, where the model is that file.
+    named: Option<PathBuf>,
     pub(crate) card: Card,
     card_text: String,
     pub(crate) labels: Option<Labels>,
@@ -55,29 +61,86 @@ struct WarmGraph {
 }
 
 impl ModelVersion {
-    /// Reads card and labels of the model `name`, if there is such a model in `models`. No other name becomes a path.
-    pub(crate) fn named(models: &Path, name: &str) -> Result<ModelVersion, RegistryError> {
-        let present = model_names(models)?;
-        if !present.iter().any(|have| have == name) {
-            return Err(RegistryError::unknown(name, models, &present));
+    /// Reads card and labels of the model `name`, if `sources` have such a model. No name becomes a path.
+    pub(crate) fn named(sources: &[Source], name: &str) -> Result<ModelVersion, RegistryError> {
+        let present = find_models(sources)?;
+        match present.iter().find(|model| model.name == name) {
+            Some(found) => ModelVersion::read(found),
+            None => Err(sources::unknown(name, sources, &present)),
         }
-        ModelVersion::find(models, name)
     }
 
-    /// Reads card and labels of the model `name`, which is one of [`model_names`].
-    pub(super) fn find(models: &Path, name: &str) -> Result<ModelVersion, RegistryError> {
-        let VersionFolder { folder, number: version } = versions::served(&models.join(name))
-            .map_err(|reason| RegistryError::Versions { name: name.to_owned(), reason })?;
-        let root = models.join(name);
-        let read_text =
-            |path: PathBuf| read_text_within(&root, &path, MAX_TEXT).map_err(|reason| unreadable(name, &path, reason));
-        let card_text = read_text(folder.join(CARD_FILE))?;
-        let card_error = |reason| RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) };
-        let card = Card::parse_in_folder(&card_text, name).map_err(card_error)?;
-        let postprocessing = card.classification().map_err(card_error)?;
-        let labels = postprocessing.map(|table| read_text(folder.join(&table.labels))).transpose()?;
-        let labels = labels.map(Labels::new);
-        Ok(ModelVersion { name: name.to_owned(), version, root, folder, card, card_text, labels })
+    /// Reads card and labels of a model.
+    pub(super) fn read(found: &FoundModel) -> Result<ModelVersion, RegistryError> {
+        let FoundModel { name, path, .. } = found;
+        if !path.is_dir() {
+            return ModelVersion::read_file_model(found);
+        }
+        let version =
+            versions::served(path).map_err(|reason| RegistryError::Versions { name: name.clone(), reason })?;
+        let text =
+            if versions::has_card(&version.folder) { Some(card_text(name, path, &version.folder)?) } else { None };
+        let card = Card::parse_in_folder(text.as_deref().unwrap_or_default(), name);
+        let card = card.map_err(|reason| card_error(name, reason))?;
+        ModelVersion {
+            name: name.clone(),
+            version: version.number,
+            root: path.clone(),
+            folder: version.folder,
+            named: None,
+            card,
+            card_text: text.unwrap_or_default(),
+            labels: None,
+        }
+        .with_graph_and_labels()
+    }
+
+    /// Reads the model of an `.onnx` file. A card beside it is the file's own if it names that file, or no file where
+    /// there is no other.
+    fn read_file_model(found: &FoundModel) -> Result<ModelVersion, RegistryError> {
+        let name = &found.name;
+        let real = found.path.canonicalize().map_err(|reason| unreadable(name, &found.path, reason))?;
+        let file = real.file_name().map(PathBuf::from).unwrap_or_default();
+        let folder = real.parent().unwrap_or(Path::new("/")).to_owned();
+        let (mut card, mut text) = (Card::named(name), String::new());
+        if versions::has_card(&folder) {
+            text = card_text(name, &folder, &folder)?;
+            card = Card::parse(&text).map_err(|reason| card_error(name, reason))?;
+            let is_meant = |card: &Card| {
+                card.graph.file.as_os_str().is_empty() && versions::graph_file(&folder).is_ok_and(|graph| graph == file)
+            };
+            if card.graph.file != file && !is_meant(&card) {
+                (card, text) = (Card::named(name), String::new());
+            }
+        }
+        card.name.clone_from(name);
+        card.graph.file = file;
+        ModelVersion {
+            name: name.clone(),
+            version: 1,
+            root: folder.clone(),
+            folder,
+            named: Some(found.path.clone()),
+            card,
+            card_text: text,
+            labels: None,
+        }
+        .with_graph_and_labels()
+    }
+
+    /// Finds the graph where the card does not say, and reads the labels.
+    fn with_graph_and_labels(mut self) -> Result<ModelVersion, RegistryError> {
+        if self.card.graph.file.as_os_str().is_empty() {
+            self.card.graph.file = versions::graph_file(&self.folder)
+                .map_err(|reason| RegistryError::Versions { name: self.name.clone(), reason })?;
+        }
+        let postprocessing = self.card.classification().map_err(|reason| card_error(&self.name, reason))?;
+        if let Some(labels) = postprocessing.and_then(|table| table.labels) {
+            let path = self.folder.join(labels);
+            let text = read_text_within(&self.root, &path, MAX_TEXT);
+            self.labels = Some(Labels::new(text.map_err(|reason| unreadable(&self.name, &path, reason))?));
+        }
+        Ok(self)
     }
 
     /// Opens the file of the graph.
@@ -130,7 +193,8 @@ impl ModelVersion {
     pub(crate) fn load_graph(&self, engines: &EngineSettings, sha256: &str) -> Result<LoadedGraph, RegistryError> {
         let failed = |reason| self.failed(reason);
         let GraphFile { engine, target, .. } = self.card.graph;
-        let options = LoadOptions { target, threads: self.card.serving.threads };
+        let outputs = self.card.outputs.iter().map(|spec| spec.name.clone()).collect();
+        let options = LoadOptions { target, threads: self.card.serving.threads, outputs };
         let Some(worker) = engines.worker_for(&self.card.graph).map_err(failed)? else {
             return self.load_on_threads(backend::find(&engines.backends, engine).map_err(failed)?, options, sha256);
         };
@@ -168,10 +232,18 @@ impl ModelVersion {
         let source = self.source(&digest, &external);
         let ModelVersion { name, version, card, .. } = self;
         let instances = card.serving.instances.unwrap_or(instances).get();
-        let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
+        let written = Card::parse(&self.card_text).unwrap_or_default();
+        let is_card_whole = written.name == *name && !written.inputs.is_empty() && !written.outputs.is_empty();
+        let served_card = card.completed(name, graph.signature());
+        let signature = card.refine(graph.signature());
+        let metadata = graph.metadata();
+        for sentence in &metadata.omitted {
+            tracing::warn!(model = name, "an output is left out: {sentence}");
+        }
+        let stacks = card.serving.dynamic_batching && signature.is_batched();
         let limits = BatcherLimits {
             queue_size: card.serving.queue_size.get(),
-            max_batch_size: if card.serving.dynamic_batching { card.serving.max_batch_size.get() } else { 1 },
+            max_batch_size: if stacks { card.serving.max_batch_size.get() } else { 1 },
             max_queue_delay: Duration::from_secs_f64(card.serving.max_queue_delay_ms / 1e3),
         };
         let mut graphs: Vec<_> = (1..instances).map(|_| graph.share()).collect();
@@ -192,8 +264,10 @@ impl ModelVersion {
         Ok(Model {
             name: name.clone(),
             engine: card.graph.engine,
+            card: served_card,
+            is_card_whole,
             signature,
-            axis_names,
+            metadata,
             labels,
             max_batch_size: card.serving.max_batch_size.get(),
             batcher,
@@ -218,7 +292,10 @@ impl ModelVersion {
 
     /// Where the graph's weights are if they are in other files.
     fn external_folder(&self) -> ExternalFolder {
-        ExternalFolder::of(&self.folder.join(&self.card.graph.file), &self.root)
+        match &self.named {
+            Some(file) => ExternalFolder::of_file(file),
+            None => ExternalFolder::of(&self.folder.join(&self.card.graph.file), &self.root),
+        }
     }
 
     /// The files as they are now, with these external ones; `None` if one of those can't be read.
@@ -246,6 +323,15 @@ impl ModelVersion {
         let (folder, digest) = (self.folder.clone(), digest.finalize().into());
         ModelSource { folder, version: self.version, digest, external: external.keys().cloned().collect() }
     }
+}
+
+fn card_text(name: &str, root: &Path, folder: &Path) -> Result<String, RegistryError> {
+    let path = folder.join(CARD_FILE);
+    read_text_within(root, &path, MAX_TEXT).map_err(|reason| unreadable(name, &path, reason))
+}
+
+fn card_error(name: &str, reason: CardError) -> RegistryError {
+    RegistryError::Card { name: name.to_owned(), reason: Box::new(reason) }
 }
 
 fn unreadable(name: &str, path: &Path, reason: std::io::Error) -> RegistryError {

@@ -8,9 +8,8 @@ use std::num::NonZeroUsize;
 use modelfn_card::{DType, Engine, Signature, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::LoadError;
+use crate::backend::{GraphMetadata, LoadError};
 use crate::external::Digests;
-use crate::tensor::AxisNames;
 
 /// What the server tells an engine process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +48,8 @@ pub(super) struct LoadCommand {
     pub(super) target: Target,
     /// The most threads of one computation.
     pub(super) threads: NonZeroUsize,
+    /// The names of the outputs to compute; none for all.
+    pub(super) outputs: Vec<String>,
     pub(super) expected: Expected,
     /// Whether a computation on zeros belongs to loading.
     pub(super) warm_up: bool,
@@ -69,7 +70,7 @@ pub(super) enum Event {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct GraphDescription {
     pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
+    pub(super) metadata: GraphMetadata,
     /// The digest of the graph's file, in hexadecimal digits.
     pub(super) sha256: String,
     /// The digests of its external files.

@@ -53,6 +53,15 @@ pub(super) struct GraphFiles {
     pub(super) external: ExternalFolder,
 }
 
+/// What the threads of a process do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Activity {
+    /// The processor time that they have used so far.
+    pub(super) cpu_time: Duration,
+    /// Whether one of them runs or waits for a processor.
+    pub(super) runnable: bool,
+}
+
 /// A process with what its supervisor needs of it.
 pub(super) struct Running {
     pub(super) process: Arc<Process>,
@@ -199,6 +208,23 @@ impl Process {
         let kibibytes = text.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("Pss:")));
         let kibibytes = kibibytes.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
         kibibytes.unwrap_or(0).saturating_mul(1024)
+    }
+
+    /// What the threads of the process do; nothing where the kernel does not say.
+    pub(super) fn activity(&self) -> Activity {
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid.as_raw_nonzero()));
+        let mut activity = Activity::default();
+        for thread in threads.into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // See proc_pid_stat(5): fields 3 (state), 14 (utime) and 15 (stime), behind a name that may hold anything.
+            let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            let Some([state, .., utime, stime]) = fields.get(..13) else { continue };
+            let ticks: u64 = [utime, stime].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+            activity.runnable |= *state == "R";
+            activity.cpu_time += Duration::from_millis(ticks * 1000 / ticks_per_second);
+        }
+        activity
     }
 
     /// Whether a handle has found the process gone.

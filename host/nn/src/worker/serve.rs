@@ -38,8 +38,8 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     };
     let graph = match load(&command, &File::from(file), &mut control, backends) {
         Ok(Loaded { graph, sha256, external }) => {
-            let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
-            let description = GraphDescription { signature, axis_names, sha256, external };
+            let (signature, metadata) = (graph.signature().clone(), graph.metadata());
+            let description = GraphDescription { signature, metadata, sha256, external };
             match control.send(&Event::Loaded(description), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
@@ -98,7 +98,7 @@ fn load(
     control: &mut Channel,
     backends: &[Box<dyn Backend>],
 ) -> Result<Loaded, LoadError> {
-    let LoadCommand { engine, target, threads, expected, warm_up: warm } = command;
+    let LoadCommand { engine, target, threads, outputs, expected, warm_up: warm } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
@@ -118,7 +118,7 @@ fn load(
     })?;
     let names = backend.external_files(&bytes)?;
     let ReadFiles { files, digests } = read_files(&names, &expected.external, |name| ask_for(name, control))?;
-    let options = LoadOptions { target: *target, threads: *threads };
+    let options = LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() };
     let mut graph = backend.load(GraphBytes { graph: &bytes, external: &files }, &options)?;
     drop((bytes, files));
     if *warm {

@@ -161,8 +161,7 @@ fn server() -> Value {
 }
 
 fn metadata(model: &Model) -> Value {
-    let tensor =
-        |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": spec.shape });
+    let tensor = |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": spec.reported_shape() });
     let tensors = |specs: &[TensorSpec]| specs.iter().map(tensor).collect::<Vec<_>>();
     let platform = match model.engine() {
         Engine::Onnx => "onnxruntime_onnx",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use modelfn_nn::backend::fake::Fake;
-use modelfn_nn::registry::{EngineSettings, Registry, RegistryOptions};
+use modelfn_nn::registry::{EngineSettings, Registry, RegistryOptions, Source};
 use modelfn_telemetry::metrics::Metrics;
 use serde_json::Value;
 
@@ -29,7 +29,8 @@ fn registry() -> Arc<Registry> {
     std::fs::write(folder.join("m/model.toml"), format!("{CARD}{tensors}")).unwrap();
     std::fs::write(folder.join("m/graph"), GRAPH).unwrap();
     let required = ["m".to_owned()];
-    let options = RegistryOptions { folder: &folder, only: &[], required: &required, instances: NonZeroUsize::MIN };
+    let sources = [Source::Folder(folder.clone())];
+    let options = RegistryOptions { sources: &sources, only: &[], required: &required, instances: NonZeroUsize::MIN };
     let registry = Registry::new(EngineSettings::on_threads(vec![Box::new(Fake)]), Arc::new(Metrics::new()))
         .reload(&options)
         .unwrap();

@@ -1,8 +1,9 @@
 use super::*;
 use crate::oip::random::Random;
+use modelfn_nn::tensor::Shape;
 
 fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), dtype, shape: shape.to_vec() }
+    TensorSpec { name: name.into(), dtype, shape: shape.into() }
 }
 
 fn signature() -> Signature {
@@ -69,7 +70,11 @@ fn malformed_requests_are_told_what_is_wrong() {
         ("[]".to_owned(), "not the protocol's JSON"),
         (many, "has 3 inputs"),
         (x(r#""datatype": "FP32""#), "missing field `shape`"),
-        (x(r#""datatype": "BYTES", "shape": [1], "data": ["a"]"#), "input 'x' has datatype BYTES"),
+        (x(r#""datatype": "U8", "shape": [1], "data": [1]"#), "input 'x' has datatype U8, which is none of BOOL"),
+        (
+            x(r#""datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 3}"#),
+            "element 0 of the strings is cut",
+        ),
         (x(r#""datatype": "FP16", "shape": [1], "data": [1]"#), "binary data only"),
         (x(r#""datatype": "FP32", "shape": [-1], "data": [1]"#), "expected usize"),
         (x(r#""datatype": "FP32", "shape": [1]"#), "no data and no binary_data_size"),
@@ -105,6 +110,9 @@ fn a_body_without_json_is_the_single_input() {
     assert!(parse(&vec![0; 24].into(), Some(0), &signature()).unwrap_err().contains("models of one input"));
     let open = Signature { inputs: vec![spec("x", DType::Fp32, &[-1, -1])], outputs: vec![] };
     assert!(parse(&vec![0; 24].into(), Some(0), &open).unwrap_err().contains("say it in JSON"));
+    let any = TensorSpec { shape: Shape::ANY, ..spec("x", DType::Fp32, &[]) };
+    let any = Signature { inputs: vec![any], outputs: vec![] };
+    assert!(parse(&vec![0; 4].into(), Some(0), &any).unwrap_err().contains("shape of 'x' FP32 of any shape open"));
     let none = Signature { inputs: vec![spec("x", DType::Fp32, &[0])], outputs: vec![] };
     assert!(parse(&Bytes::new(), Some(0), &none).is_err());
 }

@@ -1,0 +1,170 @@
+//! `modelfn model card`: writes a commented card from a graph.
+
+mod draft;
+mod picture;
+mod preset;
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use modelfn_card::{CARD_FILE, Card, Labels};
+use modelfn_nn::inspect::{GraphFacts, graph_facts};
+
+use self::draft::{Draft, Naming};
+use self::picture::{LabelFile, PictureTask};
+use self::preset::Preset;
+use crate::engines::engines;
+use crate::print_lines;
+use crate::settings::ModelSettings;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  modelfn model card resnet/model.onnx
+  modelfn model card resnet/model.onnx --output resnet/model.toml
+  modelfn model card resnet/model.onnx --task image-classification --labels resnet/labels.txt --preset imagenet";
+
+/// The largest file of labels, in bytes: as large as the registry reads.
+const MAX_LABELS: u64 = 16 << 20;
+
+/// A graph, and what a card needs to say that the graph does not.
+#[derive(Debug, Args)]
+pub(crate) struct CardArguments {
+    /// The graph. Card, graph and labels of a model lie in one folder.
+    #[arg(value_name = "FILE.onnx")]
+    graph: PathBuf,
+    /// Overwrite a card that is there.
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// The names of the classes, one a line, for an image classifier. Default: `labels.txt` beside the graph.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// The model's name. Default: the name of the card's folder.
+    #[arg(long)]
+    name: Option<String>,
+    /// Write the card to this file, or as `model.toml` to this folder, instead of printing it.
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// How the pictures were prepared on which an image classifier was trained.
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
+    /// What the model is for. `--labels` and `--preset` say it as well.
+    #[arg(long, value_enum)]
+    task: Option<Task>,
+    #[command(flatten)]
+    models: ModelSettings,
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Task {
+    /// A picture goes in, and scores of classes come out.
+    ImageClassification,
+}
+
+/// Prints or writes the card.
+///
+/// # Errors
+///
+/// The graph can't be loaded, does not suit the task, or lies outside of the card's folder.
+pub(super) fn card(arguments: &CardArguments) -> Result<ExitCode> {
+    let place = Place::of(arguments)?;
+    let GraphFacts { signature, axis_names, sha256 } = graph_facts(&arguments.graph, &engines(&arguments.models)?)?;
+    let wants_pictures = arguments.task.is_some() || arguments.labels.is_some() || arguments.preset.is_some();
+    let task = wants_pictures
+        .then(|| PictureTask::of(&signature, arguments.preset, place.labels(arguments.labels.as_deref())?))
+        .transpose()?;
+    let naming = Naming { name: place.model_name(arguments)?, file: place.within(&arguments.graph)?, sha256 };
+    let text = Draft { naming, signature: &signature, axis_names: &axis_names, task }.text();
+    let written = Card::parse(&text).context("the card that was made is not right, which is a fault of modelfn")?;
+    let disagreements = written.disagreements(&signature, None);
+    ensure!(disagreements.is_empty(), "the card that was made and the graph disagree: {}", disagreements.join("; "));
+    let Some(output) = place.output else {
+        return print_lines(&[text.trim_end().to_owned()]);
+    };
+    write(&output, &text, arguments.force)?;
+    print_lines(&[
+        format!("wrote {}", output.display()),
+        format!("check it with: modelfn model inspect {}", place.folder.display()),
+    ])
+}
+
+/// Where the card belongs.
+struct Place {
+    /// The file to write; `None` where the card is printed.
+    output: Option<PathBuf>,
+    /// The model's folder, as it was typed.
+    folder: PathBuf,
+}
+
+impl Place {
+    fn of(arguments: &CardArguments) -> Result<Place> {
+        let folder_of = |file: &Path| match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        Ok(match &arguments.output {
+            None => Place { output: None, folder: folder_of(&arguments.graph) },
+            Some(folder) if folder.is_dir() => Place { output: Some(folder.join(CARD_FILE)), folder: folder.clone() },
+            Some(file) => Place { output: Some(file.clone()), folder: folder_of(file) },
+        })
+    }
+
+    /// The model's name: the one that was asked for, else the folder's.
+    fn model_name(&self, arguments: &CardArguments) -> Result<String> {
+        if let Some(name) = &arguments.name {
+            return Ok(name.clone());
+        }
+        let folder = self.canonical_folder()?;
+        let name = folder.file_name().and_then(|name| name.to_str());
+        name.map(str::to_owned).context("the card's folder has no name that a model could have; say one with --name")
+    }
+
+    /// The path of `file` within the model's folder.
+    fn within(&self, file: &Path) -> Result<String> {
+        let found = file.canonicalize().with_context(|| format!("{} can't be read", file.display()))?;
+        let Ok(path) = found.strip_prefix(self.canonical_folder()?) else {
+            bail!(
+                "{} lies outside of the card's folder {}; a model is one folder, so copy the file there",
+                file.display(),
+                self.folder.display()
+            );
+        };
+        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8; rename it", file.display()))
+    }
+
+    /// The label file that was named, else `labels.txt` in the folder if that is there.
+    fn labels(&self, named: Option<&Path>) -> Result<Option<LabelFile>> {
+        let usual = self.folder.join("labels.txt");
+        let Some(file) = named.or_else(|| usual.is_file().then_some(usual.as_path())) else { return Ok(None) };
+        let unreadable = || format!("{} can't be read as text of at most {MAX_LABELS} bytes", file.display());
+        let mut text = String::new();
+        let opened = std::fs::File::open(file).with_context(unreadable)?;
+        let length = opened.take(MAX_LABELS + 1).read_to_string(&mut text).with_context(unreadable)?;
+        ensure!(length as u64 <= MAX_LABELS, unreadable());
+        Ok(Some(LabelFile { path: self.within(file)?, count: Labels::new(text).len() }))
+    }
+
+    fn canonical_folder(&self) -> Result<PathBuf> {
+        self.folder.canonicalize().with_context(|| format!("the folder {} can't be read", self.folder.display()))
+    }
+}
+
+/// Writes the card. A file that is there is only overwritten where that was asked for.
+fn write(path: &Path, text: &str, force: bool) -> Result<()> {
+    let mut options = OpenOptions::new();
+    if force {
+        options.write(true).create(true).truncate(true);
+    } else {
+        options.write(true).create_new(true);
+    }
+    let mut file = match options.open(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            bail!("{} is there already; overwrite it with --force", path.display())
+        }
+        opened => opened.with_context(|| format!("{} can't be written", path.display()))?,
+    };
+    file.write_all(text.as_bytes()).with_context(|| format!("{} can't be written", path.display()))
+}
