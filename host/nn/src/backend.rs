@@ -158,6 +158,10 @@ pub enum LoadError {
     /// The first computation failed.
     #[error("the warm-up failed: {0}")]
     WarmUp(String),
+    /// The first computation, on shapes that were made up for open axes, ended the engine's process or did not end.
+    /// Without it the graph can be loaded.
+    #[error("the warm-up on usual shapes failed: {0}")]
+    MadeUpWarmUp(String),
 }
 
 /// Why a computation has no outputs.

@@ -7,6 +7,7 @@ use std::fmt;
 pub use self::graph_file::{GraphFacts, graph_facts};
 use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
+use super::warm_up::WarmUpOutcome;
 use modelfn_card::Card;
 use modelfn_card::image::{Preprocessing, Resize};
 
@@ -23,6 +24,8 @@ pub struct Inspection {
     pub signature: Signature,
     /// A sentence for each output of the graph that is not served, with the remedy.
     pub omitted: Vec<String>,
+    /// How the warm-up ended; `None` where there was none.
+    pub warm_up: Option<WarmUpOutcome>,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
@@ -43,12 +46,20 @@ pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Resu
     if !expected.is_empty() && actual != *expected {
         disagreements.push(format!("sha256: the card says {expected}, the file has {actual}"));
     }
-    Ok(Inspection { version: *version, card: card.clone(), graph_bytes, signature, omitted, disagreements })
+    Ok(Inspection {
+        version: *version,
+        card: card.clone(),
+        graph_bytes,
+        signature,
+        omitted,
+        warm_up: loaded.warm_up,
+        disagreements,
+    })
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { version, card, graph_bytes, signature, omitted, disagreements } = self;
+        let Inspection { version, card, graph_bytes, signature, omitted, warm_up, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         row(f, "model", &format_args!("{} (version {version})", card.name))?;
         for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {
@@ -87,6 +98,11 @@ impl fmt::Display for Inspection {
                 }
                 None => row(f, "answer", &format_args!("the top {top_k} of {labels} by {}", word(table.scores)))?,
             }
+        }
+        match warm_up {
+            Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
+            Some(WarmUpOutcome::Unknown(reason)) => row(f, "warm-up", reason)?,
+            None => {}
         }
         if disagreements.is_empty() {
             return row(f, "check", &"card and graph agree");

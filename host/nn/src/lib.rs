@@ -22,6 +22,6 @@ mod stack;
 
 pub mod backend;
 
-mod warm_up;
+pub mod warm_up;
 
 pub mod worker;

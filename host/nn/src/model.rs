@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::backend::{Engine, GraphMetadata};
 use super::batcher::{Batcher, Computed, Failure};
 use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
+use super::warm_up::WarmUpOutcome;
 use super::worker::{Unavailable, Worker};
 use modelfn_card::{CARD_VARIABLE, Card};
 use modelfn_telemetry::metrics::Metrics;
@@ -28,6 +29,8 @@ pub struct Model {
     pub(super) card: Card,
     /// Whether the file of the card says all of that itself.
     pub(super) is_card_whole: bool,
+    /// How the warm-up ended; `None` where there was none.
+    pub(super) warm_up: Option<WarmUpOutcome>,
     pub(super) signature: Signature,
     pub(super) metadata: GraphMetadata,
     /// The names of the elements of the first output, in their order; empty when the card has no labels.
@@ -117,6 +120,15 @@ impl Model {
     pub fn card_variable(&self) -> Option<(String, String)> {
         let text = (!self.is_card_whole).then(|| toml::to_string(&self.card))?;
         Some((CARD_VARIABLE.to_owned(), text.ok()?))
+    }
+
+    /// Shapes of inputs that the model has computed, in the order of its signature; the smallest ones that fit where it has
+    /// computed none yet.
+    pub fn example_shapes(&self) -> Vec<Vec<usize>> {
+        match &self.warm_up {
+            Some(WarmUpOutcome::Computed(shapes)) => shapes.clone(),
+            _ => self.signature.inputs.iter().map(TensorSpec::smallest_shape).collect(),
+        }
     }
 
     /// The inputs and outputs: those that the engine reports, with the sizes that the card fixes.

@@ -7,6 +7,7 @@
 mod engines;
 mod error;
 mod model_version;
+mod report;
 mod sources;
 mod versions;
 
@@ -24,6 +25,7 @@ pub use self::engines::EngineSettings;
 use self::engines::{Engines, MAX_GUEST_GRAPHS};
 pub use self::error::RegistryError;
 pub(super) use self::model_version::{LenientRead, ModelVersion};
+pub use self::report::ModelReport;
 pub use self::sources::{FoundModel, Source, find_models, model_names};
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
@@ -35,6 +37,9 @@ use super::worker::{self, Expected, RemoteFiles, RemoteLoad};
 pub struct Registry {
     models: BTreeMap<String, Arc<Model>>,
     broken: BTreeMap<String, Arc<RegistryError>>,
+    left_out: BTreeMap<String, Arc<RegistryError>>,
+    /// The names of folders among those of models that hold none.
+    empty: Vec<String>,
     /// All models that were found, whether they are served or not.
     found: Vec<FoundModel>,
     engines: Arc<Engines>,
@@ -56,7 +61,14 @@ impl Registry {
     /// A registry without models, whose models will run on `engines`.
     pub fn new(engines: EngineSettings, metrics: Arc<Metrics>) -> Registry {
         let engines = Arc::new(Engines::new(engines, metrics));
-        Registry { models: BTreeMap::new(), broken: BTreeMap::new(), found: Vec::new(), engines }
+        Registry {
+            models: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            empty: Vec::new(),
+            found: Vec::new(),
+            engines,
+        }
     }
 
     /// Creates a registry with the models of `options`. Models of this registry whose files are unchanged are shared,
@@ -73,7 +85,7 @@ impl Registry {
                 return Err(sources::unknown(name, options.sources, &present));
             }
         }
-        let (mut models, mut broken) = (BTreeMap::new(), BTreeMap::new());
+        let (mut models, mut broken, mut left_out) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for found in &present {
             let name = found.name.clone();
             let named = options.only.contains(&name) || options.required.contains(&name);
@@ -87,7 +99,11 @@ impl Registry {
                     models.insert(name, model);
                 }
                 Err(e) if self.models.contains_key(&name) => return Err(e),
-                Err(e) if !named => tracing::warn!("left out: {e}"),
+                // Without its engine no model can be loaded, which nobody wants to find out from a warning.
+                Err(e) if !named && !e.is_no_engine() => {
+                    tracing::warn!("left out: {e}");
+                    left_out.insert(name, Arc::new(e));
+                }
                 Err(e) if e.is_broken_model() => {
                     tracing::error!("not served: {e}");
                     broken.insert(name, Arc::new(e));
@@ -95,7 +111,8 @@ impl Registry {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Registry { models, broken, found: present, engines: self.engines.clone() })
+        let empty = if options.only.is_empty() { sources::folders_without_model(options.sources) } else { Vec::new() };
+        Ok(Registry { models, broken, left_out, empty, found: present, engines: self.engines.clone() })
     }
 
     /// Creates a registry with the models of this one, except that one model is loaded again.
@@ -109,7 +126,10 @@ impl Registry {
         let models = others.chain([(name.to_owned(), model)]).collect();
         let mut broken = self.broken.clone();
         broken.remove(name);
-        Ok(Registry { models, broken, found: find_models(options.sources)?, engines: self.engines.clone() })
+        let mut left_out = self.left_out.clone();
+        left_out.remove(name);
+        let (empty, found) = (self.empty.clone(), find_models(options.sources)?);
+        Ok(Registry { models, broken, left_out, empty, found, engines: self.engines.clone() })
     }
 
     /// The model called `name`.
@@ -125,6 +145,11 @@ impl Registry {
     /// The memory of all engine processes, in bytes.
     pub fn engine_bytes(&self) -> usize {
         self.models().filter_map(|model| model.worker.as_ref()).map(|worker| worker.memory_bytes()).sum()
+    }
+
+    /// Models that were found and not named, and can't be loaded, with the reasons.
+    pub fn left_out(&self) -> &BTreeMap<String, Arc<RegistryError>> {
+        &self.left_out
     }
 
     /// Models that were named and whose files are damaged, with the reasons.
@@ -173,7 +198,7 @@ impl Registry {
                 let file = worker::memory_file(graph).map_err(|e| LoadError::NoEngine(e.to_string()))?;
                 let graph =
                     RemoteFiles { graph: file, external: ExternalFolder::default(), expected: Expected::default() };
-                let load = RemoteLoad { model: NAME, graph, engine, options, warm_up: false };
+                let load = RemoteLoad { model: NAME, graph, engine, options, warm_up: None };
                 let loaded = worker::load(settings, load)?;
                 (loaded.graph, Some(loaded.worker))
             }
@@ -188,6 +213,7 @@ impl Registry {
             engine,
             card: Card::default(),
             is_card_whole: false,
+            warm_up: None,
             signature,
             metadata,
             labels: Vec::new(),

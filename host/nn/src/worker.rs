@@ -35,12 +35,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use self::graph::RemoteGraph;
 pub(crate) use self::message::Expected;
-use self::message::LoadCommand;
+use self::message::{GraphDescription, LoadCommand};
 use self::process::GraphFiles;
 pub use self::serve::serve;
 pub(crate) use self::supervisor::{Unavailable, Worker};
 use crate::backend::{Graph, LoadError, LoadOptions};
 use crate::external::{Digests, ExternalFolder};
+use crate::warm_up::{WarmUp, WarmUpOutcome};
 
 /// How engine processes are started.
 #[derive(Clone, Debug)]
@@ -67,8 +68,8 @@ pub(crate) struct RemoteLoad<'a> {
     pub(crate) graph: RemoteFiles,
     pub(crate) engine: Engine,
     pub(crate) options: LoadOptions,
-    /// Whether a computation on zeros belongs to loading.
-    pub(crate) warm_up: bool,
+    /// The computation on zeros that belongs to loading; `None` does without.
+    pub(crate) warm_up: Option<WarmUp>,
 }
 
 /// A graph that was loaded in a process.
@@ -78,6 +79,8 @@ pub(crate) struct RemoteLoaded {
     pub(crate) digest: Digest,
     /// The digests of the external files.
     pub(crate) external: Digests,
+    /// How the warm-up ended; `None` where there was none.
+    pub(crate) warm_up: Option<WarmUpOutcome>,
 }
 
 /// A file in memory with the bytes of a graph.
@@ -101,11 +104,20 @@ pub(crate) fn load(settings: &WorkerSettings, load: RemoteLoad<'_>) -> Result<Re
     let LoadOptions { target, threads, outputs } = options;
     let RemoteFiles { graph, external, expected } = graph;
     let command = LoadCommand { engine, target, threads, outputs, expected, warm_up };
-    let files = GraphFiles { graph, external };
-    let (worker, description) = Worker::start(model, settings.clone(), files, command)?;
+    let files = GraphFiles { graph: Arc::new(graph), external: Arc::new(external) };
+    let (worker, mut description) = match Worker::start(model, settings.clone(), files.clone(), command.clone()) {
+        // Shapes that nobody stated say nothing of the graph, which is loaded without a warm-up then.
+        Err(LoadError::MadeUpWarmUp(reason)) => {
+            let command = LoadCommand { warm_up: None, ..command };
+            let (worker, description) = Worker::start(model, settings.clone(), files, command)?;
+            (worker, GraphDescription { warm_up: Some(WarmUpOutcome::Unknown(reason)), ..description })
+        }
+        started => started?,
+    };
+    let warm_up = description.warm_up.take();
     let not_understood = |_| LoadError::Invalid("the engine's process is not understood".to_owned());
     let digest = description.sha256.parse().map_err(not_understood)?;
     let external = description.external.clone();
     let graph = Box::new(RemoteGraph::new(worker.clone(), Arc::new(description)));
-    Ok(RemoteLoaded { graph, worker, digest, external })
+    Ok(RemoteLoaded { graph, worker, digest, external, warm_up })
 }

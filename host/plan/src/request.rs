@@ -28,7 +28,7 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<DescribedRequest> {
     let name = &card.name;
     ensure!(rows == 1 || card.takes_batches(), "model '{name}' takes no batches: leave --batch at 1");
     let shape = |spec: &TensorSpec| {
-        let mut shape = spec.smallest_shape();
+        let mut shape = card.serving.warmup.get(&spec.name).cloned().unwrap_or_else(|| spec.smallest_shape());
         if let (Some(-1), Some(axis)) = (spec.shape.first(), shape.first_mut()) {
             *axis = rows;
         }

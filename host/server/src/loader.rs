@@ -4,6 +4,7 @@
 //! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
 
 pub mod compile;
+mod entrances;
 mod memory_limit;
 mod model_functions;
 
@@ -13,12 +14,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+pub use self::entrances::Entrance;
+use self::entrances::nothing;
 use self::memory_limit::Whole;
 use self::model_functions::ModelFunctions;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use modelfn_artifact::{Digest, ReadError, read_verified};
 
-use modelfn_nn::registry::{self, EngineSettings, Registry, Source};
+use modelfn_nn::registry::{self, EngineSettings, ModelReport, Registry, Source};
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
 use modelfn_wasm::function::{Code, Function, FunctionServices, FunctionSettings, HostLinker, Mount, SandboxLimits};
@@ -117,6 +120,11 @@ impl AppLoader {
         Ok((loader, Arc::new(Service::new(state, limits, shared))))
     }
 
+    /// What became of each model.
+    pub fn reports(&self) -> Vec<ModelReport> {
+        self.loaded.registry.report()
+    }
+
     /// Serves `requests` to read files again, one after the other, on a thread of its own, until nobody can ask.
     ///
     /// # Errors
@@ -171,6 +179,9 @@ impl AppLoader {
             let components = components.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
         })?;
+        if app.model_pages && registry.models().next().is_none() {
+            bail!("nothing to serve: {}", nothing(&registry, &self.settings.sources));
+        }
         let own = if app.model_pages {
             ModelFunctions::of(&registry, self.settings.classify)
         } else {

@@ -24,6 +24,7 @@ use crate::model_page::PageRequest;
 use crate::oip::rest::{self, Endpoint};
 use crate::oip::{self, Inference};
 use crate::problem::Problem;
+use crate::readiness::Condition;
 use crate::request_id;
 use crate::request_recorder::RequestRecorder;
 use crate::response_body::ResponseBody;
@@ -75,13 +76,16 @@ impl Service {
         self.app().folders.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// A check for [`Readiness`](crate::readiness::Readiness): why this service should get no requests now, if so.
-    pub fn readiness_check(self: &Arc<Self>) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+    /// A check for [`Readiness`](crate::readiness::Readiness).
+    pub fn readiness_check(self: &Arc<Self>) -> impl Fn() -> Condition + Send + Sync + use<> {
         let service: Weak<Self> = Arc::downgrade(self);
-        move || {
-            let service = service.upgrade()?;
-            service.admission.unready().or_else(|| service.app().inference.unready(service.admission.unready_after()))
-        }
+        move || service.upgrade().map(|service| service.condition()).unwrap_or_default()
+    }
+
+    fn condition(&self) -> Condition {
+        let app = self.app();
+        let unready = self.admission.unready().or_else(|| app.inference.unready(self.admission.unready_after()));
+        Condition { unready, left_out: app.inference.left_out() }
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::classification::{self, Postprocessing};
 use crate::error::{CardError, relative_path};
 use crate::image::{self, Preprocessing, PreprocessingTable};
-use crate::{Labels, Serving, Signature, TensorSpec};
+use crate::{Labels, Serving, Signature, TensorSpec, refine};
 
 /// The name of the file.
 pub const CARD_FILE: &str = "model.toml";
@@ -291,14 +291,6 @@ fn compare(kind: &str, card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<String>
     }
     let pairs = card.iter().zip(graph).filter(|(card, graph)| !card.refines(graph));
     pairs.map(|(card, graph)| format!("{kind}: the card says {card}, the graph has {graph}")).collect()
-}
-
-fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
-    let of_card = |(n, graph): (usize, &TensorSpec)| {
-        let says_more = |card: &&TensorSpec| card.refines(graph) && !card.shape.is_any();
-        card.get(n).filter(says_more).unwrap_or(graph).clone()
-    };
-    graph.iter().enumerate().map(of_card).collect()
 }
 
 #[cfg(test)]

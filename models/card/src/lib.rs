@@ -25,4 +25,4 @@ pub use labels::Labels;
 pub use salvage::Salvaged;
 pub use serving::Serving;
 pub use shape::Shape;
-pub use tensor::{DType, Signature, TensorSpec, TypeNames};
+pub use tensor::{DType, Signature, TensorSpec, TypeNames, refine};

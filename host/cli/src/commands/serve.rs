@@ -1,5 +1,7 @@
 //! `modelfn serve`: the server, from its sockets to its drain.
 
+mod welcome;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use modelfn_server::admin::{self, Admin, Reload};
 use modelfn_server::admission::keys::Keys;
 use modelfn_server::connection::{self, GracefulShutdown};
 use modelfn_server::loader::AppLoader;
+use modelfn_server::oip::example::Access;
 use modelfn_server::readiness::Readiness;
 use modelfn_server::services::Services;
 use modelfn_telemetry::metrics::Metrics;
@@ -102,11 +105,15 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let (loader, service) = AppLoader::open(settings, limits, engines, services.clone()).await?;
     let _ = loaded.send(());
     let signals = signals.await?;
+    let access = if services.keys.is_some() { Access::Key } else { Access::Open };
+    let entrances = loader.entrances(&welcome::reachable(address), access);
+    welcome::show_models(&loader.reports());
     loader.serve_reloads(service.clone(), reload_requests)?;
     services.readiness.ready(service.readiness_check());
     tokio::spawn(reload_on_hangup(hangups, reloads));
     tokio::spawn(allocator::return_unused(services.memory.clone()));
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
+    welcome::show_entrances(&entrances);
 
     let grace = connections.grace_periods();
     let shutdown = GracefulShutdown { signal: first_signal(signals, services.readiness), grace };

@@ -54,7 +54,7 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
         });
     };
     let graph = RemoteFiles { graph: opened, external: folder, expected: Expected::default() };
-    let load = RemoteLoad { model: &name, graph, engine, options, warm_up: false };
+    let load = RemoteLoad { model: &name, graph, engine, options, warm_up: None };
     let loaded = worker::load(settings, load).map_err(failed)?;
     Ok(GraphFacts {
         signature: loaded.graph.signature().clone(),

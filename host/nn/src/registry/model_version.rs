@@ -19,11 +19,11 @@ use crate::backend::{self, Backend, Graph, Isolation, LoadError, LoadOptions};
 use crate::batcher::{Batcher, BatcherLimits};
 use crate::external::{Digests, ExternalFolder, GraphBytes, read_files};
 use crate::model::{Model, ModelSource};
-use crate::warm_up::warm_up;
+use crate::warm_up::{WarmUp, WarmUpOutcome, warm_up};
 use crate::worker::{self, Expected, RemoteFiles, RemoteLoad, RemoteLoaded, Worker};
 pub(crate) use lenient::LenientRead;
 use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
-use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels};
+use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels, Signature};
 
 /// A version of a model on disk, whose card and labels were read and whose graph was not.
 pub(crate) struct ModelVersion {
@@ -51,6 +51,7 @@ pub(crate) struct LoadedGraph {
     pub(crate) external: Digests,
     /// The engine's process, if it has one.
     worker: Option<Arc<Worker>>,
+    pub(crate) warm_up: Option<WarmUpOutcome>,
 }
 
 /// A graph that agrees with its card.
@@ -200,9 +201,10 @@ impl ModelVersion {
         };
         let expected = Expected { graph: sha256.to_owned(), external: self.card.graph.external.clone() };
         let graph = RemoteFiles { graph: self.open_file()?, external: self.external_folder(), expected };
-        let load = RemoteLoad { model: &self.name, graph, engine, options, warm_up: true };
-        let RemoteLoaded { graph, worker, digest, external } = worker::load(worker, load).map_err(failed)?;
-        Ok(LoadedGraph { graph, digest, external, worker: Some(worker) })
+        let warm_up = Some(WarmUp::of(&self.card));
+        let load = RemoteLoad { model: &self.name, graph, engine, options, warm_up };
+        let RemoteLoaded { graph, worker, digest, external, warm_up } = worker::load(worker, load).map_err(failed)?;
+        Ok(LoadedGraph { graph, digest, external, worker: Some(worker), warm_up })
     }
 
     fn load_on_threads(
@@ -222,13 +224,14 @@ impl ModelVersion {
         let external = read_files(&names, &self.card.graph.external, |name| folder.open(name)).map_err(failed)?;
         let files = GraphBytes { graph: &bytes, external: &external.files };
         let mut graph = backend.load(files, &options).map_err(failed)?;
-        warm_up(graph.as_mut()).map_err(|reason| self.failed(LoadError::WarmUp(reason)))?;
-        Ok(LoadedGraph { graph, digest, external: external.digests, worker: None })
+        let warm_up = warm_up(graph.as_mut(), &WarmUp::of(&self.card), &mut |_| {});
+        let warm_up = warm_up.map_err(|reason| failed(LoadError::WarmUp(reason)))?;
+        Ok(LoadedGraph { graph, digest, external: external.digests, worker: None, warm_up: Some(warm_up) })
     }
 
     /// Starts the engine threads of a loaded graph.
     fn start(&self, engines: &Engines, loaded: WarmGraph, instances: NonZeroUsize) -> Result<Model, RegistryError> {
-        let WarmGraph { loaded: LoadedGraph { graph, digest, external, worker }, started } = loaded;
+        let WarmGraph { loaded: LoadedGraph { graph, digest, external, worker, warm_up }, started } = loaded;
         let source = self.source(&digest, &external);
         let ModelVersion { name, version, card, .. } = self;
         let instances = card.serving.instances.unwrap_or(instances).get();
@@ -250,6 +253,13 @@ impl ModelVersion {
         graphs.push(graph);
         let batcher = Batcher::start(name, graphs, limits, engines.on_batch(name))
             .map_err(|e| self.failed(LoadError::NoEngine(e.to_string())))?;
+        if let Some(WarmUpOutcome::Unknown(reason)) = &warm_up {
+            tracing::warn!(
+                model = name,
+                "no warm-up: {reason}; its card can say a shape: {}",
+                warm_up_remedy(&signature)
+            );
+        }
         let load_time = started.elapsed();
         let load_ms = load_time.as_millis();
         if let Some(worker) = &worker {
@@ -266,6 +276,7 @@ impl ModelVersion {
             engine: card.graph.engine,
             card: served_card,
             is_card_whole,
+            warm_up,
             signature,
             metadata,
             labels,
@@ -323,6 +334,12 @@ impl ModelVersion {
         let (folder, digest) = (self.folder.clone(), digest.finalize().into());
         ModelSource { folder, version: self.version, digest, external: external.keys().cloned().collect() }
     }
+}
+
+/// The line of a card that states the shapes of a warm-up, with an example.
+fn warm_up_remedy(signature: &Signature) -> String {
+    let shapes = signature.inputs.iter().map(|spec| format!("\"{}\" = {:?}", spec.name, spec.smallest_shape()));
+    format!("[serving] warmup = {{ {} }}, with sizes that it computes", shapes.collect::<Vec<_>>().join(", "))
 }
 
 fn card_text(name: &str, root: &Path, folder: &Path) -> Result<String, RegistryError> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{GraphMetadata, LoadError};
 use crate::external::Digests;
+use crate::warm_up::{WarmUp, WarmUpOutcome};
 
 /// What the server tells an engine process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,8 +52,8 @@ pub(super) struct LoadCommand {
     /// The names of the outputs to compute; none for all.
     pub(super) outputs: Vec<String>,
     pub(super) expected: Expected,
-    /// Whether a computation on zeros belongs to loading.
-    pub(super) warm_up: bool,
+    /// The computation on zeros that belongs to loading; `None` does without.
+    pub(super) warm_up: Option<WarmUp>,
 }
 
 /// What an engine process tells the server.
@@ -60,6 +61,8 @@ pub(super) struct LoadCommand {
 pub(super) enum Event {
     /// The graph needs the external file that it calls by this name.
     Wants(String),
+    /// A computation on shapes begins that nobody stated.
+    MadeUpWarmUp,
     /// The graph was loaded.
     Loaded(GraphDescription),
     /// The graph can't be loaded. The process ends.
@@ -75,6 +78,8 @@ pub(super) struct GraphDescription {
     pub(super) sha256: String,
     /// The digests of its external files.
     pub(super) external: Digests,
+    /// How the warm-up ended; `None` where there was none.
+    pub(super) warm_up: Option<WarmUpOutcome>,
 }
 
 /// One computation on a handle.

@@ -48,9 +48,17 @@ struct Exit {
 }
 
 /// The files of a graph that processes load.
+#[derive(Clone)]
 pub(super) struct GraphFiles {
-    pub(super) graph: File,
-    pub(super) external: ExternalFolder,
+    pub(super) graph: Arc<File>,
+    pub(super) external: Arc<ExternalFolder>,
+}
+
+/// How far a process has come with loading a graph.
+struct LoadProgress {
+    deadline: Instant,
+    /// Whether a computation began on shapes that nobody stated.
+    warm_up_is_made_up: bool,
 }
 
 /// What the threads of a process do.
@@ -103,7 +111,10 @@ impl Process {
         let broken = AtomicBool::new(false);
         let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
         let sent = process.control.send(&Command::Load(load), &[files.graph.as_fd()]);
-        match sent.and_then(|()| process.await_loaded(&files.external, &mut log, deadline)) {
+        let mut progress = LoadProgress { deadline, warm_up_is_made_up: false };
+        let loaded = sent.and_then(|()| process.await_loaded(&files.external, &mut log, &mut progress));
+        let LoadProgress { warm_up_is_made_up, .. } = progress;
+        match loaded {
             Ok(Some(Event::Loaded(description))) => {
                 Ok((Running { process: Arc::new(process), log, child }, description))
             }
@@ -118,11 +129,16 @@ impl Process {
                 }
                 let status = child.wait().map_err(no_process)?;
                 log.drain();
-                Err(LoadError::Invalid(match failed {
-                    _ if late => format!("it was not loaded after {:?}", settings.load_timeout),
-                    Ok(_) => format!("the engine's process {} while it loaded the graph", describe(status)),
-                    Err(e) => format!("the engine's process is not understood: {e}"),
-                }))
+                let (ending, timeout) = (describe(status), settings.load_timeout);
+                Err(match failed {
+                    _ if late && warm_up_is_made_up => {
+                        LoadError::MadeUpWarmUp(format!("it did not end after {timeout:?}"))
+                    }
+                    _ if late => LoadError::Invalid(format!("it was not loaded after {timeout:?}")),
+                    Ok(_) if warm_up_is_made_up => LoadError::MadeUpWarmUp(format!("the engine's process {ending}")),
+                    Ok(_) => LoadError::Invalid(format!("the engine's process {ending} while it loaded the graph")),
+                    Err(e) => LoadError::Invalid(format!("the engine's process is not understood: {e}")),
+                })
             }
         }
     }
@@ -133,15 +149,16 @@ impl Process {
         &mut self,
         external: &ExternalFolder,
         log: &mut LogLines<ChildStderr>,
-        deadline: Instant,
+        progress: &mut LoadProgress,
     ) -> io::Result<Option<Event>> {
         loop {
-            let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(deadline))?;
+            let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(progress.deadline))?;
             if line {
                 log.read_available();
             }
             if event {
                 match self.control.receive::<Event>()?.map(|received| received.message) {
+                    Some(Event::MadeUpWarmUp) => progress.warm_up_is_made_up = true,
                     Some(Event::Wants(name)) => match external.open(&name) {
                         Ok(file) => self.control.send(&Command::External, &[file.as_fd()])?,
                         Err(error) => {
@@ -149,10 +166,10 @@ impl Process {
                             return Ok(Some(Event::NotLoaded(error)));
                         }
                     },
-                    last => return Ok(last),
+                    event => return Ok(event),
                 }
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= progress.deadline {
                 return Ok(None);
             }
         }

@@ -16,7 +16,7 @@ use super::memory::{Mapping, SharedMemory, view};
 use super::message::{Command, Computation, Event, GraphDescription, LoadCommand, Outcome, TensorHeader};
 use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
 use crate::external::{Digests, GraphBytes, ReadFiles, read_files};
-use crate::warm_up::warm_up;
+use crate::warm_up::{Step, WarmUpOutcome, warm_up};
 
 /// The longest message of an engine that is sent on, in bytes.
 const MAX_ENGINE_MESSAGE: usize = 4096;
@@ -37,9 +37,9 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
         return Err(unexpected("the first message is not a graph"));
     };
     let graph = match load(&command, &File::from(file), &mut control, backends) {
-        Ok(Loaded { graph, sha256, external }) => {
+        Ok(Loaded { graph, sha256, external, warm_up }) => {
             let (signature, metadata) = (graph.signature().clone(), graph.metadata());
-            let description = GraphDescription { signature, metadata, sha256, external };
+            let description = GraphDescription { signature, metadata, sha256, external, warm_up };
             match control.send(&Event::Loaded(description), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
@@ -90,6 +90,7 @@ struct Loaded {
     graph: Box<dyn Graph>,
     sha256: String,
     external: Digests,
+    warm_up: Option<WarmUpOutcome>,
 }
 
 fn load(
@@ -98,7 +99,7 @@ fn load(
     control: &mut Channel,
     backends: &[Box<dyn Backend>],
 ) -> Result<Loaded, LoadError> {
-    let LoadCommand { engine, target, threads, outputs, expected, warm_up: warm } = command;
+    let LoadCommand { engine, target, threads, outputs, expected, warm_up: stated } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
@@ -121,10 +122,12 @@ fn load(
     let options = LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() };
     let mut graph = backend.load(GraphBytes { graph: &bytes, external: &files }, &options)?;
     drop((bytes, files));
-    if *warm {
-        warm_up(graph.as_mut()).map_err(LoadError::WarmUp)?;
-    }
-    Ok(Loaded { graph, sha256, external: digests })
+    let mut tell = |step| match step {
+        // If the server is gone, the next message fails as well.
+        Step::MadeUp => drop(control.send(&Event::MadeUpWarmUp, &[])),
+    };
+    let warm_up = stated.as_ref().map(|stated| warm_up(graph.as_mut(), stated, &mut tell)).transpose();
+    Ok(Loaded { graph, sha256, external: digests, warm_up: warm_up.map_err(LoadError::WarmUp)? })
 }
 
 /// Asks the server for an external file.

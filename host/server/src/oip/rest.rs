@@ -133,7 +133,7 @@ fn index(inference: &Inference) -> Value {
         json!({ "name": name, "version": version, "state": state, "reason": reason })
     };
     let ready = inference.models().map(|model| entry(model.name(), Some(model.version()), "READY", ""));
-    let broken = inference.broken().map(|name| entry(name, None, "UNAVAILABLE", "it could not be loaded"));
+    let broken = inference.not_loaded().map(|name| entry(name, None, "UNAVAILABLE", "it could not be loaded"));
     ready.chain(broken).collect()
 }
 

@@ -34,7 +34,8 @@ impl From<LoadError> for NnError {
             LoadError::Invalid(_)
             | LoadError::Digest { .. }
             | LoadError::ExternalDigest { .. }
-            | LoadError::WarmUp(_) => ErrorCode::InvalidArgument,
+            | LoadError::WarmUp(_)
+            | LoadError::MadeUpWarmUp(_) => ErrorCode::InvalidArgument,
         };
         NnError::new(code, error.to_string())
     }
