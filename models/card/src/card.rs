@@ -1,5 +1,6 @@
 //! The card itself, and what is checked in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -77,6 +78,10 @@ pub struct GraphFile {
     /// SHA-256 of the file in hexadecimal digits; empty where any file is accepted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
+    /// SHA-256 of files beside it that hold its weights, by the paths that the graph names; any content is accepted of
+    /// files that are not listed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub external: BTreeMap<String, String>,
 }
 
 fn is_empty_path(path: &PathBuf) -> bool {
