@@ -23,12 +23,16 @@ MOST = 127
 
 
 def echo(client, model, datatype, binary):
-    sent, given = tensor(datatype, [[1, 0, 3, MOST]], binary=binary)
+    rows = [[b"", b"a", "é\0".encode(), b"NaN"]] if datatype == "BYTES" else [[1, 0, 3, MOST]]
+    sent, given = tensor(datatype, rows, binary=binary)
     outputs = [http.InferRequestedOutput("y", binary_data=binary)]
     result = client.infer(model, [given], outputs=outputs, request_id="7", model_version="1")
     assert result.get_response()["id"] == "7", result.get_response()
     for response in (result, client.infer(model, [given])):
         got = response.as_numpy("y")
+        if datatype == "BYTES" and isinstance(got.flat[0], str):
+            # The client leaves strings of JSON as they are.
+            got = np.frompyfunc(str.encode, 1, 1)(got)
         assert got.dtype == sent.dtype and np.array_equal(got, sent), (datatype, binary, got)
 
 
@@ -41,7 +45,7 @@ def classify(client, model, datatype, binary):
     assert list(got.shape) == [2, 2] and words == expected, (datatype, binary, got)
 
 
-def check_statistics(client, model, calls):
+def check_statistics(client, model, calls, classifications):
     for statistics in (
         client.get_inference_statistics(model, "1"),
         client.get_inference_statistics(model),
@@ -53,7 +57,7 @@ def check_statistics(client, model, calls):
         assert one["execution_count"] == sum(size["compute_infer"]["count"] for size in one["batch_stats"]), one
         sizes = {size["batch_size"]: size["compute_infer"]["count"] for size in one["batch_stats"]}
         assert one["inference_count"] == sum(size * times for size, times in sizes.items()), one
-        assert sizes == {1: calls - 2, 2: 2}, one
+        assert sizes == {1: calls - classifications} | ({2: classifications} if classifications else {}), one
 
 
 def assert_refused(call, status, words):
@@ -81,9 +85,10 @@ def main():
         forms = (True,) if datatype in HALVES else (False, True)
         for binary in forms:
             echo(client, model, datatype, binary)
-        for binary in (False, True):
+        ranked = () if datatype == "BYTES" else (False, True)
+        for binary in ranked:
             classify(client, model, datatype, binary)
-        check_statistics(client, model, 2 * len(forms) + 2)
+        check_statistics(client, model, 2 * len(forms) + len(ranked), len(ranked))
     some = next(iter(models))
     assert not client.is_model_ready("nobody") and not client.is_model_ready(some, "2")
     _, wrong = tensor("FP32", [[1, 2, 3]])

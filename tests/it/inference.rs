@@ -9,7 +9,7 @@ use crate::harness::{Answer, Server, Setup, app, guest, read_head, root, skip};
 use crate::wasi_nn::{identity, no_engine};
 
 /// A model of each type, by its name, the type's in cards, and the protocol's.
-const TYPES: [(&str, &str, &str); 11] = [
+const TYPES: [(&str, &str, &str); 12] = [
     ("booleans", "BOOL", "BOOL"),
     ("bytes", "U8", "UINT8"),
     ("doubles", "FP64", "FP64"),
@@ -21,6 +21,7 @@ const TYPES: [(&str, &str, &str); 11] = [
     ("naturals16", "U16", "UINT16"),
     ("naturals32", "U32", "UINT32"),
     ("naturals64", "U64", "UINT64"),
+    ("strings", "STRING", "BYTES"),
 ];
 
 /// FP16 and BF16 have no JSON form.
@@ -56,6 +57,10 @@ async fn json_goes_in_and_comes_out() {
             "BOOL" => [
                 json!([[true, false, true, true], [false, false, true, false]]),
                 json!([true, false, true, true, false, false, true, false]),
+            ],
+            "BYTES" => [
+                json!([["", "a", "é\0", "NaN"], ["\"", "1", " ", "\u{1f600}"]]),
+                json!(["", "a", "é\0", "NaN", "\"", "1", " ", "\u{1f600}"]),
             ],
             "FP32" | "FP64" => [json!([[1, 2, 3, 4], [5, 6, 7, 8]]), json!([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])],
             _ => [json!([[1, 2, 3, 4], [5, 6, 7, 8]]), json!([1, 2, 3, 4, 5, 6, 7, 8])],

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn floats(dtype: DType, data: &[u8]) -> Option<Vec<f32>> {
-        let shape = vec![(data.len() / dtype.size()) as u32];
+        let shape = vec![(data.len() / dtype.size().unwrap()) as u32];
         Tensor { dtype, shape, data: data.to_vec() }.floats()
     }
 

@@ -24,6 +24,8 @@ pub struct Inspection {
     pub signature: Signature,
     /// How the warm-up ended; `None` where there was none.
     pub warm_up: Option<WarmUpOutcome>,
+    /// A sentence for each output of the graph that is not served, with the remedy.
+    pub omitted: Vec<String>,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
@@ -37,7 +39,7 @@ pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Resu
     let model_version = ModelVersion::named(sources, name)?;
     let graph_bytes = model_version.open_file()?.metadata().map_or(0, |file| file.len());
     let loaded = model_version.load_graph(engines, "")?;
-    let signature = loaded.graph.signature().clone();
+    let (signature, omitted) = (loaded.graph.signature().clone(), loaded.graph.metadata().omitted);
     let (actual, expected) = (loaded.digest.to_string(), &model_version.card.graph.sha256);
     let ModelVersion { card, labels, version, .. } = &model_version;
     let mut disagreements = card.disagreements(&signature, labels.as_ref());
@@ -50,13 +52,14 @@ pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Resu
         graph_bytes,
         signature,
         warm_up: loaded.warm_up,
+        omitted,
         disagreements,
     })
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { version, card, graph_bytes, signature, warm_up, disagreements } = self;
+        let Inspection { version, card, graph_bytes, signature, warm_up, omitted, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         row(f, "model", &format_args!("{} (version {version})", card.name))?;
         for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {
@@ -77,6 +80,9 @@ impl fmt::Display for Inspection {
         )?;
         tensors(f, "inputs", &signature.inputs)?;
         tensors(f, "outputs", &signature.outputs)?;
+        for sentence in omitted {
+            row(f, "left out", sentence)?;
+        }
         if let Ok(Some(preprocessing)) = card.image_preprocessing() {
             row(f, "picture", &picture(&preprocessing))?;
             let scale = u8::from(preprocessing.scale);

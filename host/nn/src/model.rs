@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backend::Engine;
+use super::backend::{Engine, GraphMetadata};
 use super::batcher::{Batcher, Computed, Failure};
-use super::tensor::{AxisNames, Signature, Tensor, TensorSpec, Tensors};
+use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
 use super::warm_up::WarmUpOutcome;
 use super::worker::{Unavailable, Worker};
 use modelfn_card::{CARD_VARIABLE, Card};
@@ -32,7 +32,7 @@ pub struct Model {
     /// How the warm-up ended; `None` where there was none.
     pub(super) warm_up: Option<WarmUpOutcome>,
     pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
+    pub(super) metadata: GraphMetadata,
     /// The names of the elements of the first output, in their order; empty when the card has no labels.
     pub(super) labels: Vec<String>,
     pub(super) max_batch_size: usize,
@@ -129,10 +129,18 @@ impl Model {
         &self.signature
     }
 
-    /// The label of the element `index` of the output `output`, if the card has labels for that output.
+    /// The label of the element `index` of the output `output`: the card's, which are those of the first output, or else
+    /// the graph's, if there are any.
     pub fn label(&self, output: &str, index: usize) -> Option<&str> {
-        let first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
-        self.labels.get(index).filter(|_| first).map(String::as_str)
+        let is_first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
+        let of_card = Some(&self.labels).filter(|labels| is_first && !labels.is_empty());
+        let of_graph = || self.metadata.classes.iter().find(|classes| classes.output == output);
+        of_card.or_else(|| of_graph().map(|classes| &classes.names))?.get(index).map(String::as_str)
+    }
+
+    /// A sentence for each output of the graph that is not served, with the remedy.
+    pub fn omitted_outputs(&self) -> &[String] {
+        &self.metadata.omitted
     }
 
     /// The names of the elements of the first output, in their order; empty where the card has no labels.
@@ -191,7 +199,7 @@ impl Model {
     /// Checks that axes of one name have one size.
     fn check_axes(&self, inputs: &Tensors) -> Result<(), ModelError> {
         let mut sizes: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
-        for (spec, names) in self.signature.inputs.iter().zip(&self.axis_names.0) {
+        for (spec, names) in self.signature.inputs.iter().zip(&self.metadata.axis_names.0) {
             let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == spec.name) else { continue };
             for (axis, &size) in names.iter().zip(tensor.shape()).filter(|(name, _)| !name.is_empty()) {
                 let &mut (first, one) = sizes.entry(axis).or_insert((&spec.name, size));

@@ -187,7 +187,7 @@ impl Registry {
         const NAME: &str = "(loaded by the guest)";
         let permit = self.engines.guest_graphs.clone().try_acquire_owned();
         let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
-        let options = LoadOptions { target, threads: NonZeroUsize::MIN };
+        let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };
         let (graph, worker) = match &self.engines.settings.worker {
             None => (backend::find(&self.engines.settings.backends, engine)?.load(graph, &options)?, None),
             Some(settings) => {
@@ -197,7 +197,7 @@ impl Registry {
                 (loaded.graph, Some(loaded.worker))
             }
         };
-        let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
+        let (signature, metadata) = (graph.signature().clone(), graph.metadata());
         // The graph has one caller, so there is nothing to stack.
         let limits = BatcherLimits { queue_size: 1, max_batch_size: 1, max_queue_delay: Duration::ZERO };
         let batcher = Batcher::start("guest", vec![graph], limits, Arc::new(|_, _| {}));
@@ -209,7 +209,7 @@ impl Registry {
             is_card_whole: false,
             warm_up: None,
             signature,
-            axis_names,
+            metadata,
             labels: Vec::new(),
             max_batch_size: usize::MAX,
             batcher,

@@ -68,7 +68,7 @@ pub(crate) fn warm_up(
     on_step: &mut dyn FnMut(Step),
 ) -> Result<WarmUpOutcome, String> {
     let inputs = modelfn_card::refine(&stated.inputs, &graph.signature().inputs);
-    let shapes = match Shapes::of(&inputs, &graph.axis_names(), &stated.shapes)? {
+    let shapes = match Shapes::of(&inputs, &graph.metadata().axis_names, &stated.shapes)? {
         Shapes::Stated(shapes) => return compute(graph, &inputs, &shapes).map(|()| WarmUpOutcome::Computed(shapes)),
         Shapes::MadeUp(shapes) => shapes,
     };
@@ -86,8 +86,7 @@ pub(crate) fn warm_up(
 
 fn compute(graph: &mut dyn Graph, inputs: &[TensorSpec], shapes: &[Vec<usize>]) -> Result<(), String> {
     let zeros = inputs.iter().zip(shapes).map(|(spec, shape)| {
-        let bytes = shape.iter().try_fold(spec.dtype.size(), |bytes, &axis| bytes.checked_mul(axis));
-        if bytes.is_none_or(|bytes| bytes > MAX_INPUT) {
+        if Tensor::zeros_len(spec.dtype, shape).is_none_or(|bytes| bytes > MAX_INPUT) {
             return Err(format!("its input {spec} is larger than {MAX_INPUT} bytes"));
         }
         Ok((spec.name.clone(), Tensor::zeros(spec.dtype, shape.clone()).map_err(|e| e.to_string())?))

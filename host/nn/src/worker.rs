@@ -88,8 +88,9 @@ pub(crate) fn memory_file(graph: &[u8]) -> io::Result<File> {
 ///
 /// See [`LoadError`].
 pub(crate) fn load(settings: &WorkerSettings, load: RemoteLoad<'_>) -> Result<RemoteLoaded, LoadError> {
-    let RemoteLoad { model, file, engine, sha256, options: LoadOptions { target, threads }, warm_up } = load;
-    let command = LoadCommand { engine, target, threads, sha256: sha256.to_owned(), warm_up };
+    let RemoteLoad { model, file, engine, sha256, options, warm_up } = load;
+    let LoadOptions { target, threads, outputs } = options;
+    let command = LoadCommand { engine, target, threads, outputs, sha256: sha256.to_owned(), warm_up };
     let again = file.try_clone();
     let (worker, mut description) = match (Worker::start(model, settings.clone(), file, command.clone()), again) {
         // Shapes that nobody stated say nothing of the graph, which is loaded without a warm-up then.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::{self, Request};
 use modelfn_card::Card;
-use modelfn_nn::tensor::TensorSpec;
+use modelfn_nn::tensor::{Tensor, TensorSpec};
 
 /// A request with its description.
 #[derive(Clone, Debug)]
@@ -37,8 +37,7 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<DescribedRequest> {
     let (mut inputs, mut bytes) = (Vec::new(), 0_usize);
     for spec in &card.inputs {
         let shape = shape(spec);
-        let size = shape.iter().try_fold(spec.dtype.size(), |size, axis| size.checked_mul(*axis));
-        let size = size
+        let size = Tensor::zeros_len(spec.dtype, &shape)
             .filter(|size| *size <= 1 << 30)
             .context("a request would be larger than 1 GiB; use a smaller --batch")?;
         let parameters = json!({ "binary_data_size": size });

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 /// The sizes of a tensor's axes, outermost first; -1 is an axis of any size, and a scalar has no axes. Of some tensors a
-/// graph does not even say how many axes they have: those have [`Shape::ANY`], which is absent in a card.
+/// graph does not even say how many axes they have: those have [`Shape::ANY`].
 ///
 /// As a slice it is the list of its axes, which is empty for scalars and for [`Shape::ANY`].
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_without_a_shape_means_any() {
+    fn no_shape_is_any_shape() {
         #[derive(Deserialize)]
         struct Table {
             #[serde(default)]

@@ -44,6 +44,9 @@ pub enum DType {
     /// A signed integer of 64 bits.
     #[serde(alias = "INT64")]
     I64,
+    /// Text of any length.
+    #[serde(alias = "BYTES")]
+    String,
 }
 
 /// Names that a protocol gives to element types. Cards and wasi-nn use [`DType::name`]; other protocols have their own.
@@ -51,7 +54,7 @@ pub type TypeNames = fn(DType) -> &'static str;
 
 impl DType {
     /// All element types.
-    pub const ALL: [DType; 13] = [
+    pub const ALL: [DType; 14] = [
         Self::Bool,
         Self::Fp16,
         Self::Bf16,
@@ -65,16 +68,18 @@ impl DType {
         Self::I16,
         Self::I32,
         Self::I64,
+        Self::String,
     ];
 
-    /// Bytes of one element.
-    pub fn size(self) -> usize {
-        match self {
+    /// Bytes of one element; `None` for strings, each of which has a length of its own.
+    pub fn size(self) -> Option<usize> {
+        Some(match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
             Self::Fp16 | Self::Bf16 | Self::U16 | Self::I16 => 2,
             Self::Fp32 | Self::U32 | Self::I32 => 4,
             Self::Fp64 | Self::U64 | Self::I64 => 8,
-        }
+            Self::String => return None,
+        })
     }
 
     /// The name in cards, such as `FP32`. It is that of wasi-nn where that has the type.
@@ -93,6 +98,7 @@ impl DType {
             Self::I16 => "I16",
             Self::I32 => "I32",
             Self::I64 => "I64",
+            Self::String => "STRING",
         }
     }
 
@@ -107,6 +113,7 @@ impl DType {
             Self::I16 => "INT16",
             Self::I32 => "INT32",
             Self::I64 => "INT64",
+            Self::String => "BYTES",
             Self::Bool | Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64 => self.name(),
         }
     }
@@ -131,7 +138,7 @@ pub struct TensorSpec {
     pub name: String,
     /// The element type.
     pub dtype: DType,
-    /// Sizes of the axes, outermost first; -1 is an axis of any size. Absent where any shape is meant.
+    /// Sizes of the axes, outermost first; -1 is an axis of any size. Absent in a card that leaves them to the graph.
     #[serde(default)]
     pub shape: Shape,
 }
@@ -147,15 +154,16 @@ impl TensorSpec {
         format!("'{}' {} {}", self.name, names(self.dtype), self.shape)
     }
 
-    /// Whether this says the same as `graph`, or more: a size where the graph leaves an axis open, or axes where the graph
-    /// says nothing of them.
-    pub fn refines(&self, graph: &Self) -> bool {
-        self.name == graph.name && self.dtype == graph.dtype && self.shape.is_within(&graph.shape)
-    }
-
     /// The sizes of the axes as protocols tell them, which have no word for any shape: one axis of any size.
     pub fn reported_shape(&self) -> &[i64] {
         if self.shape.is_any() { &[-1] } else { &self.shape }
+    }
+
+    /// Whether this, of a card, says the same as `graph`, or more: a size where the graph leaves an axis open, or axes where
+    /// the graph says nothing of them. A card that says nothing of axes itself leaves them to the graph.
+    pub fn refines(&self, graph: &Self) -> bool {
+        let is_fitting = self.shape.is_any() || self.shape.is_within(&graph.shape);
+        self.name == graph.name && self.dtype == graph.dtype && is_fitting
     }
 
     /// The smallest shape that fits: each variable axis becomes 1, and of any shape it is one axis.
@@ -194,7 +202,8 @@ impl Signature {
 /// The tensors of a graph, each with the sizes that a card fixes for it. Where a card says something else of a tensor, or
 /// nothing, it is the graph's.
 pub fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
-    let of_card = |n: usize, graph: &TensorSpec| card.get(n).filter(|card| card.refines(graph)).cloned();
+    let says_more = |card: &&TensorSpec, graph: &TensorSpec| card.refines(graph) && !card.shape.is_any();
+    let of_card = |n: usize, graph: &TensorSpec| card.get(n).filter(|card| says_more(card, graph)).cloned();
     graph.iter().enumerate().map(|(n, graph)| of_card(n, graph).unwrap_or_else(|| graph.clone())).collect()
 }
 

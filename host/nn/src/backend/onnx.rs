@@ -10,10 +10,12 @@ mod outlets;
 mod protobuf;
 mod runs;
 mod session;
+mod signature;
+mod strings;
 mod walk;
 mod weights;
+mod zipmap;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -23,13 +25,15 @@ use half::{bf16, f16};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
+use ort::value::{PrimitiveTensorElementType, TensorRef, Value};
 
 use self::arena_trimmer::{ArenaTrimmer, ProcessMemory, Trim};
 use self::runs::Runs;
 use self::session::SharedSession;
-use super::{Backend, Canceller, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
-use crate::tensor::{AxisNames, DType, Shape, Signature, Tensor, TensorSpec, Tensors};
+use self::signature::Description;
+use self::zipmap::WithoutZipMaps;
+use super::{Backend, Canceller, ComputeError, Engine, Graph, GraphMetadata, LoadError, LoadOptions, Target};
+use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 
 /// Loads ONNX graphs with one ONNX Runtime library.
@@ -77,19 +81,19 @@ impl Backend for Onnx {
         }
         let environment = self.environment()?;
         check::check(graph).map_err(LoadError::Invalid)?;
-        let of_any_shape = outlets::of_any_shape(graph).map_err(LoadError::Invalid)?;
-        let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
-        let specs = |outlets: &[Outlet]| {
-            let spec = |outlet: &Outlet| spec(outlet.name(), outlet.dtype(), &of_any_shape);
-            outlets.iter().map(spec).collect::<Result<Vec<_>, _>>()
+        let without_maps = zipmap::remove(graph).map_err(LoadError::Invalid)?;
+        let (graph, classes) = match &without_maps {
+            Some(WithoutZipMaps { file, classes }) => (&file[..], classes.clone()),
+            None => (graph, Vec::new()),
         };
-        let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
-        let axis_names = AxisNames(session.inputs().iter().map(|input| axis_names(input.dtype())).collect());
-        let session = SharedSession::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let Description { signature, axis_names, omitted } = signature::describe(&session, graph, &options.outputs)?;
+        let metadata = Arc::new(GraphMetadata { axis_names, classes, omitted });
+        let session = SharedSession::new(session, &signature).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let runs = Runs::new().map_err(|e| LoadError::NoEngine(e.to_string()))?;
         let (session, runs) = (Arc::new(session), Arc::new(runs));
         let (trimmer, memory) = (Arc::default(), self.memory().clone());
-        Ok(Box::new(OnnxGraph { session, signature, axis_names, trimmer, memory, runs }))
+        Ok(Box::new(OnnxGraph { session, signature, metadata, trimmer, memory, runs }))
     }
 
     fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError> {
@@ -100,7 +104,7 @@ impl Backend for Onnx {
 struct OnnxGraph {
     session: Arc<SharedSession>,
     signature: Signature,
-    axis_names: AxisNames,
+    metadata: Arc<GraphMetadata>,
     trimmer: Arc<Mutex<ArenaTrimmer>>,
     memory: Arc<ProcessMemory>,
     /// The options of this handle's runs.
@@ -118,18 +122,18 @@ impl Graph for OnnxGraph {
         &self.signature
     }
 
-    fn axis_names(&self) -> AxisNames {
-        self.axis_names.clone()
+    fn metadata(&self) -> GraphMetadata {
+        GraphMetadata::clone(&self.metadata)
     }
 
     fn share(&self) -> Box<dyn Graph> {
-        let Self { session, signature, axis_names, trimmer, memory, runs } = self;
+        let Self { session, signature, metadata, trimmer, memory, runs } = self;
         // Without options of its own, this handle is cancelled together with the other one.
         let runs = Runs::new().map_or_else(|_| runs.clone(), Arc::new);
         Box::new(Self {
             session: session.clone(),
             signature: signature.clone(),
-            axis_names: axis_names.clone(),
+            metadata: metadata.clone(),
             trimmer: trimmer.clone(),
             memory: memory.clone(),
             runs,
@@ -209,45 +213,7 @@ fn trim_heap() {
     }
 }
 
-/// Describes an input or output. The engine says the same of a scalar as of a tensor of [any shape](outlets::of_any_shape).
-fn spec(name: &str, value: &ValueType, of_any_shape: &HashSet<&[u8]>) -> Result<TensorSpec, LoadError> {
-    let unsupported = |what: String| LoadError::Invalid(format!("'{name}' is {what}, which modelfn can't carry"));
-    let ValueType::Tensor { ty, shape, .. } = value else {
-        return Err(unsupported(format!("{value}")));
-    };
-    let dtype = dtype(*ty).ok_or_else(|| unsupported(format!("a tensor of {ty}")))?;
-    let is_any = shape.is_empty() && of_any_shape.contains(name.as_bytes());
-    let shape = if is_any { Shape::ANY } else { shape.to_vec().into() };
-    Ok(TensorSpec { name: name.to_owned(), dtype, shape })
-}
-
-fn axis_names(value: &ValueType) -> Vec<String> {
-    match value {
-        ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.iter().map(ToString::to_string).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn dtype(element: TensorElementType) -> Option<DType> {
-    Some(match element {
-        TensorElementType::Float16 => DType::Fp16,
-        TensorElementType::Bfloat16 => DType::Bf16,
-        TensorElementType::Float32 => DType::Fp32,
-        TensorElementType::Float64 => DType::Fp64,
-        TensorElementType::Bool => DType::Bool,
-        TensorElementType::Uint8 => DType::U8,
-        TensorElementType::Uint16 => DType::U16,
-        TensorElementType::Uint32 => DType::U32,
-        TensorElementType::Uint64 => DType::U64,
-        TensorElementType::Int8 => DType::I8,
-        TensorElementType::Int16 => DType::I16,
-        TensorElementType::Int32 => DType::I32,
-        TensorElementType::Int64 => DType::I64,
-        _ => return None,
-    })
-}
-
-/// Views a tensor as a value of the engine. The data is copied only if it is not aligned for its type.
+/// Views a tensor as a value of the engine. The data is copied only if it is not aligned for its type, and of strings.
 fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     match tensor.dtype() {
         DType::Fp16 => view::<f16>(tensor),
@@ -263,6 +229,7 @@ fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         DType::I16 => view::<i16>(tensor),
         DType::I32 => view::<i32>(tensor),
         DType::I64 => view::<i64>(tensor),
+        DType::String => strings::to_value(tensor).map(Into::into),
     }
 }
 
@@ -297,6 +264,7 @@ fn copy_out(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
         DType::I16 => extract::<i16>(spec, value),
         DType::I32 => extract::<i32>(spec, value),
         DType::I64 => extract::<i64>(spec, value),
+        DType::String => strings::from_value(value).map_err(|e| failed_output(spec, e)),
     }
 }
 
@@ -304,8 +272,11 @@ fn extract<T: PrimitiveTensorElementType + NoUninit>(spec: &TensorSpec, value: &
     let (shape, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
     let shape = shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(0)).collect();
     let data = bytemuck::cast_slice::<T, u8>(elements).to_vec();
-    Tensor::new(spec.dtype, shape, data.into())
-        .map_err(|e| ComputeError::Failed(format!("output '{}': {e}", spec.name)))
+    Tensor::new(spec.dtype, shape, data.into()).map_err(|e| failed_output(spec, e))
+}
+
+fn failed_output(spec: &TensorSpec, why: impl std::fmt::Display) -> ComputeError {
+    ComputeError::Failed(format!("output '{}': {why}", spec.name))
 }
 
 fn failed(error: ort::Error) -> ComputeError {

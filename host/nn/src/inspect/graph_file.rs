@@ -34,7 +34,7 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
     let unreadable = |reason| RegistryError::Unreadable { name: name.clone(), path: file.to_owned(), reason };
     let mut opened = File::open(file).map_err(unreadable)?;
     let (engine, target, sha256) = (Engine::Onnx, Target::Cpu, String::new());
-    let options = LoadOptions { target, threads: NonZeroUsize::MIN };
+    let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };
     let graph = GraphFile { file: file.to_owned(), engine, target, isolation: None, sha256 };
     let Some(settings) = engines.worker_for(&graph).map_err(failed)? else {
         let mut bytes = Vec::new();
@@ -44,7 +44,7 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
         let graph = backend.load(&bytes, &options).map_err(failed)?;
         return Ok(GraphFacts {
             signature: graph.signature().clone(),
-            axis_names: graph.axis_names(),
+            axis_names: graph.metadata().axis_names,
             sha256: Digest::of(&bytes).to_string(),
         });
     };
@@ -52,7 +52,7 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
     let loaded = worker::load(settings, load).map_err(failed)?;
     Ok(GraphFacts {
         signature: loaded.graph.signature().clone(),
-        axis_names: loaded.graph.axis_names(),
+        axis_names: loaded.graph.metadata().axis_names,
         sha256: loaded.digest.to_string(),
     })
 }

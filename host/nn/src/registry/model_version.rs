@@ -189,7 +189,8 @@ impl ModelVersion {
     pub(crate) fn load_graph(&self, engines: &EngineSettings, sha256: &str) -> Result<LoadedGraph, RegistryError> {
         let failed = |reason| self.failed(reason);
         let GraphFile { engine, target, .. } = self.card.graph;
-        let options = LoadOptions { target, threads: self.card.serving.threads };
+        let outputs = self.card.outputs.iter().map(|spec| spec.name.clone()).collect();
+        let options = LoadOptions { target, threads: self.card.serving.threads, outputs };
         let Some(worker) = engines.worker_for(&self.card.graph).map_err(failed)? else {
             return self.load_on_threads(backend::find(&engines.backends, engine).map_err(failed)?, options, sha256);
         };
@@ -232,7 +233,10 @@ impl ModelVersion {
         let is_card_whole = written.name == *name && !written.inputs.is_empty() && !written.outputs.is_empty();
         let served_card = card.completed(name, graph.signature());
         let signature = card.refine(graph.signature());
-        let axis_names = graph.axis_names();
+        let metadata = graph.metadata();
+        for sentence in &metadata.omitted {
+            tracing::warn!(model = name, "an output is left out: {sentence}");
+        }
         let stacks = card.serving.dynamic_batching && signature.is_batched();
         let limits = BatcherLimits {
             queue_size: card.serving.queue_size.get(),
@@ -268,7 +272,7 @@ impl ModelVersion {
             is_card_whole,
             warm_up,
             signature,
-            axis_names,
+            metadata,
             labels,
             max_batch_size: card.serving.max_batch_size.get(),
             batcher,

@@ -13,8 +13,8 @@ use super::memory::SharedMemory;
 use super::message::{Command, Computation, GraphDescription, Outcome};
 use super::process::Process;
 use super::supervisor::Worker;
-use crate::backend::{Canceller, ComputeError, Graph};
-use crate::tensor::{AxisNames, Signature, Tensors};
+use crate::backend::{Canceller, ComputeError, Graph, GraphMetadata};
+use crate::tensor::{Signature, Tensors};
 
 /// How long the engine may take to stop a computation that was cancelled. After that its process is ended.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(80);
@@ -79,8 +79,8 @@ impl Graph for RemoteGraph {
         &self.description.signature
     }
 
-    fn axis_names(&self) -> AxisNames {
-        self.description.axis_names.clone()
+    fn metadata(&self) -> GraphMetadata {
+        self.description.metadata.clone()
     }
 
     fn share(&self) -> Box<dyn Graph> {

@@ -8,8 +8,7 @@ use std::num::NonZeroUsize;
 use modelfn_card::{DType, Engine, Signature, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::LoadError;
-use crate::tensor::AxisNames;
+use crate::backend::{GraphMetadata, LoadError};
 use crate::warm_up::{WarmUp, WarmUpOutcome};
 
 /// What the server tells an engine process.
@@ -38,6 +37,8 @@ pub(super) struct LoadCommand {
     pub(super) target: Target,
     /// The most threads of one computation.
     pub(super) threads: NonZeroUsize,
+    /// The names of the outputs to compute; none for all.
+    pub(super) outputs: Vec<String>,
     /// The digest that the file must have, in hexadecimal digits; empty where any file is accepted.
     pub(super) sha256: String,
     /// The computation on zeros that belongs to loading; `None` does without.
@@ -59,7 +60,7 @@ pub(super) enum Event {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct GraphDescription {
     pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
+    pub(super) metadata: GraphMetadata,
     /// The digest of the graph's file, in hexadecimal digits.
     pub(super) sha256: String,
     /// How the warm-up ended; `None` where there was none.

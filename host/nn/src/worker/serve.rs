@@ -41,8 +41,8 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     };
     let graph = match load(&command, &File::from(file), backends, tell) {
         Ok(Loaded { graph, sha256, warm_up }) => {
-            let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
-            let description = GraphDescription { signature, axis_names, sha256, warm_up };
+            let (signature, metadata) = (graph.signature().clone(), graph.metadata());
+            let description = GraphDescription { signature, metadata, sha256, warm_up };
             match control.send(&Event::Loaded(description), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
@@ -101,7 +101,7 @@ fn load(
     backends: &[Box<dyn Backend>],
     mut on_step: impl FnMut(Step),
 ) -> Result<Loaded, LoadError> {
-    let LoadCommand { engine, target, threads, sha256: expected, warm_up: stated } = command;
+    let LoadCommand { engine, target, threads, outputs, sha256: expected, warm_up: stated } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
@@ -119,7 +119,8 @@ fn load(
              does without a process"
         ))
     })?;
-    let mut graph = backend.load(&bytes, &LoadOptions { target: *target, threads: *threads })?;
+    let mut graph =
+        backend.load(&bytes, &LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() })?;
     drop(bytes);
     let warm_up = stated.as_ref().map(|stated| warm_up(graph.as_mut(), stated, &mut on_step)).transpose();
     Ok(Loaded { graph, sha256, warm_up: warm_up.map_err(LoadError::WarmUp)? })

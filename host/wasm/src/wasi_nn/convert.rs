@@ -73,7 +73,7 @@ pub(super) fn tensor_type(dtype: DType) -> Option<TensorType> {
         DType::U8 => TensorType::U8,
         DType::I32 => TensorType::I32,
         DType::I64 => TensorType::I64,
-        DType::Bool | DType::U16 | DType::U32 | DType::U64 | DType::I8 | DType::I16 => return None,
+        DType::Bool | DType::U16 | DType::U32 | DType::U64 | DType::I8 | DType::I16 | DType::String => return None,
     })
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::DType;
+use crate::{DType, Shape};
 
 const CARD: &str = r#"
     name = "m"
@@ -46,7 +46,7 @@ fn a_card_that_agrees_has_no_disagreements() {
 fn disagreements_name_both_sides() {
     let card = Card::parse(CARD).unwrap();
     let mut graph = signature();
-    graph.inputs[0].shape = vec![-1, 3, 9, 9];
+    graph.inputs[0].shape = vec![-1, 3, 9, 9].into();
     let said = card.disagreements(&graph, Some(&labels("a\n")));
     assert_eq!(said[0], "input: the card says 'x' FP32 [-1, 3, 8, 8], the graph has 'x' FP32 [-1, 3, 9, 9]");
     assert_eq!(said[1], "the label file has 1 lines, but the output has 2 classes");
@@ -158,12 +158,16 @@ fn what_a_card_does_not_say_is_the_graphs() {
 #[test]
 fn a_card_may_say_more_than_its_graph_and_not_less() {
     let mut graph = signature();
-    graph.inputs[0].shape = vec![-1, 3, -1, -1];
+    graph.inputs[0].shape = vec![-1, 3, -1, -1].into();
     let card = Card::parse(CARD).unwrap();
     assert_eq!(card.disagreements(&graph, None), Vec::<String>::new());
-    assert_eq!(card.refine(&graph).inputs[0].shape, [-1, 3, 8, 8]);
-    graph.inputs[0].shape = vec![];
-    assert_eq!(card.refine(&graph).inputs[0].shape, [-1, 3, 8, 8], "the graph says nothing of axes");
+    assert_eq!(card.refine(&graph).inputs[0].shape[..], [-1, 3, 8, 8]);
+    graph.inputs[0].shape = Shape::ANY;
+    assert_eq!(card.refine(&graph).inputs[0].shape[..], [-1, 3, 8, 8], "the graph says nothing of axes");
+    let silent = Card::parse(&CARD.replace(", shape = [-1, 3, 8, 8]", "")).unwrap();
+    graph.inputs[0].shape = vec![-1, 3, 9, 9].into();
+    assert_eq!(silent.disagreements(&graph, None), [""; 0]);
+    assert_eq!(silent.refine(&graph).inputs, graph.inputs, "the card says nothing of axes");
     for (name, dtype, shape) in [
         ("x", DType::Fp32, vec![1, 3, 8, 8]),
         ("x", DType::Fp32, vec![-1, 3, 9, -1]),
@@ -171,7 +175,7 @@ fn a_card_may_say_more_than_its_graph_and_not_less() {
         ("x", DType::Fp64, vec![-1, 3, 8, 8]),
         ("z", DType::Fp32, vec![-1, 3, 8, 8]),
     ] {
-        graph.inputs[0] = TensorSpec { name: name.into(), dtype, shape };
+        graph.inputs[0] = TensorSpec { name: name.into(), dtype, shape: shape.into() };
         assert_eq!(card.disagreements(&graph, None).len(), 1, "{:?}", graph.inputs);
         assert_eq!(card.refine(&graph), graph);
     }

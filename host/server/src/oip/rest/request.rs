@@ -163,7 +163,11 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<InferRequest, String> {
         return Err(format!("a body without JSON is for models of one input; these are: {}", specs(&signature.inputs)));
     };
     let open = spec.shape.iter().filter(|&&axis| axis < 0).count();
-    let row = spec.smallest_shape().iter().try_fold(spec.dtype.size(), |size, &axis| size.checked_mul(axis));
+    let size = spec.dtype.size().ok_or_else(|| {
+        let described = spec.describe(DType::oip_name);
+        format!("a body without JSON can't be strings, as the input {described} is; say it in JSON")
+    })?;
+    let row = spec.smallest_shape().iter().try_fold(size, |size, &axis| size.checked_mul(axis));
     let row = row.filter(|&row| row > 0 && open <= 1 && !spec.shape.is_any());
     let described = spec.describe(DType::oip_name);
     let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {described} open; say it in JSON"))?;
@@ -223,6 +227,12 @@ fn outputs(requested: Vec<OutputSyntax>, binary: bool, all: &[TensorSpec]) -> Re
         let spec = spec.ok_or_else(|| format!("the model has no output '{}'; it has: {}", short(&name), specs(all)))?;
         if parameters.shared_memory_region.is_some() {
             return Err(format!("output '{name}' goes to shared memory, which is not supported; leave it out"));
+        }
+        if parameters.classification.is_some_and(|classes| classes > 0) && spec.dtype == DType::String {
+            let described = spec.describe(DType::oip_name);
+            return Err(format!(
+                "output {described} is strings, which have no classes; request it without classification"
+            ));
         }
         let top = parameters.classification.and_then(NonZeroUsize::new).map(|classes| Top::of(classes, spec));
         let binary = parameters.binary_data.unwrap_or(binary);

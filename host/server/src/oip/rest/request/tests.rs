@@ -70,7 +70,11 @@ fn malformed_requests_are_told_what_is_wrong() {
         ("[]".to_owned(), "not the protocol's JSON"),
         (many, "has 3 inputs"),
         (x(r#""datatype": "FP32""#), "missing field `shape`"),
-        (x(r#""datatype": "BYTES", "shape": [1], "data": ["a"]"#), "input 'x' has datatype BYTES"),
+        (x(r#""datatype": "U8", "shape": [1], "data": [1]"#), "input 'x' has datatype U8, which is none of BOOL"),
+        (
+            x(r#""datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 3}"#),
+            "element 0 of the strings is cut",
+        ),
         (x(r#""datatype": "FP16", "shape": [1], "data": [1]"#), "binary data only"),
         (x(r#""datatype": "FP32", "shape": [-1], "data": [1]"#), "expected usize"),
         (x(r#""datatype": "FP32", "shape": [1]"#), "no data and no binary_data_size"),
