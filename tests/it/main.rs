@@ -38,6 +38,7 @@ mod statistics;
 mod reload;
 mod engine_process;
 mod faults;
+mod graph_ends;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;

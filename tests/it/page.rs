@@ -73,7 +73,7 @@ async fn the_page_classifies_what_is_chosen_and_says_what_is_wrong() {
     assert!(browser.text("#class").await.contains("cat"));
 
     // The headline has no synonyms: the whole name is in the list.
-    browser.choose(&pictures.join("imagenet_17_22.jpg")).await;
+    browser.choose("#file", &pictures.join("imagenet_17_22.jpg")).await;
     browser.wait_for_text("#class", "bald eagle").await;
     assert_eq!(browser.text("#class").await, "bald eagle");
     assert!(browser.text("#predictions").await.contains("bald eagle, American eagle, Haliaeetus leucocephalus"));
@@ -96,9 +96,9 @@ async fn the_page_shows_all_classes_that_may_be_right() {
     image::GrayImage::new(6, 4).save(&dark).unwrap();
     let tables = "[preprocessing]\nmean = [128]\nstd = [20]\n[postprocessing]\nscores = \"sigmoid\"\nthreshold = 0.75";
     let server = Setup::classify_pixels("dtype = \"FP32\", shape = [1, 1, 4, 6]", tables).start();
-    let Some(browser) = Browser::open(&server).await else { return };
+    let Some(browser) = Browser::open(&server, "/").await else { return };
     browser.wait_for("#model:not([hidden])").await;
-    browser.choose(&bright).await;
+    browser.choose("#file", &bright).await;
     browser.wait_for("#result[data-state=done]").await;
     assert_eq!(browser.text("#class").await, "class 1, class 2, class 6 and 8 more");
     assert_eq!(browser.text("#lead").await, "11 classes of 75.0% or more");
@@ -106,7 +106,7 @@ async fn the_page_shows_all_classes_that_may_be_right() {
     let names = [1, 2, 6, 7, 8, 12, 13, 14, 18, 19, 20].map(|index| format!("class {index}"));
     assert_eq!(listed, json!(names));
     browser.screenshot("page-several.png").await;
-    browser.choose(&dark).await;
+    browser.choose("#file", &dark).await;
     browser.wait_for_text("#class", "Nothing it knows").await;
     assert_eq!(browser.text("#lead").await, "No classes of 75.0% or more");
     assert!(browser.console().await.is_empty());

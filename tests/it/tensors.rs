@@ -239,6 +239,19 @@ async fn strings_that_are_none_are_refused() {
     assert!(answer.status == 400 && answer.text().contains("no classes"), "{}", answer.text());
 }
 
+/// An empty string has four bytes in a request, and an object of its own in the engine.
+#[tokio::test]
+async fn strings_count_against_the_body_budget_as_objects() {
+    let setup = Setup::probe("").args(&["--max-body", "50000", "--max-bodies", "50000"]);
+    let serving = "max_batch_size = 100000";
+    let server = setup.fake_model("m", "dtype = \"STRING\", shape = [-1]", ("compute = \"echo\"", serving)).start();
+    let (answer, _) = infer_binary(&server, "m", &[1300], &[0; 4 * 1300]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let (answer, head) = infer_binary(&server, "m", &[1500], &[0; 4 * 1500]).await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(head["error"].as_str().unwrap().contains("may hold 50000"), "{head}");
+}
+
 /// Strings of several requests are computed as one batch, and each request gets its own back.
 #[tokio::test]
 async fn strings_of_several_requests_are_stacked() {

@@ -97,7 +97,7 @@ async fn each_type_passes_bit_by_bit() {
 /// wasi-nn has seven types. A model of others is refused when the guest asks for it, by name or with its bytes.
 #[tokio::test]
 async fn a_model_of_types_that_wasi_nn_lacks_is_an_error_and_no_trap() {
-    for (dtype, number) in [("BOOL", 9), ("I8", 3), ("I16", 5), ("U16", 4), ("U32", 12), ("U64", 13)] {
+    for (dtype, number) in [("BOOL", 9), ("I8", 3), ("I16", 5), ("U16", 4), ("U32", 12), ("U64", 13), ("STRING", 8)] {
         let tensor = format!("dtype = \"{dtype}\", shape = [-1, 2]");
         let settings = format!("{MODEL}\nallow_load = true");
         let server = Setup::probe(&settings).fake_model("m", &tensor, ("compute = \"echo\"", "")).start();
@@ -107,8 +107,11 @@ async fn a_model_of_types_that_wasi_nn_lacks_is_an_error_and_no_trap() {
             let answer = server.post("/nn/load?shape=1,2", identity(number)).await;
             assert_error(&answer, "unsupported-operation", &[dtype, "the types of wasi-nn are"]);
         }
-        let data = if dtype == "BOOL" { json!([true, false]) } else { json!([1, 0]) };
-        let datatype = dtype.replace('I', "INT").replace('U', "UINT");
+        let (datatype, data) = match dtype {
+            "BOOL" => ("BOOL".to_owned(), json!([true, false])),
+            "STRING" => ("BYTES".to_owned(), json!(["a", ""])),
+            number => (number.replace('I', "INT").replace('U', "UINT"), json!([1, 0])),
+        };
         let input = json!({ "name": "x", "datatype": datatype, "shape": [1, 2], "data": data });
         let answer = server.post("/v2/models/m/infer", json!({ "inputs": [input] }).to_string()).await;
         assert_eq!(answer.json()["outputs"][0]["data"], data, "below /v2 it works");

@@ -22,10 +22,10 @@ pub struct Inspection {
     pub graph_bytes: u64,
     /// The graph's signature, as the engine reports it.
     pub signature: Signature,
-    /// How the warm-up ended; `None` where there was none.
-    pub warm_up: Option<WarmUpOutcome>,
     /// A sentence for each output of the graph that is not served, with the remedy.
     pub omitted: Vec<String>,
+    /// How the warm-up ended; `None` where there was none.
+    pub warm_up: Option<WarmUpOutcome>,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
 }
@@ -51,15 +51,15 @@ pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Resu
         card: card.clone(),
         graph_bytes,
         signature,
-        warm_up: loaded.warm_up,
         omitted,
+        warm_up: loaded.warm_up,
         disagreements,
     })
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { version, card, graph_bytes, signature, warm_up, omitted, disagreements } = self;
+        let Inspection { version, card, graph_bytes, signature, omitted, warm_up, disagreements } = self;
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         row(f, "model", &format_args!("{} (version {version})", card.name))?;
         for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {

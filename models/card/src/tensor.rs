@@ -202,7 +202,7 @@ impl Signature {
 /// The tensors of a graph, each with the sizes that a card fixes for it. Where a card says something else of a tensor, or
 /// nothing, it is the graph's.
 pub fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
-    let says_more = |card: &&TensorSpec, graph: &TensorSpec| card.refines(graph) && !card.shape.is_any();
+    let says_more = |card: &TensorSpec, graph: &TensorSpec| card.refines(graph) && !card.shape.is_any();
     let of_card = |n: usize, graph: &TensorSpec| card.get(n).filter(|card| says_more(card, graph)).cloned();
     graph.iter().enumerate().map(|(n, graph)| of_card(n, graph).unwrap_or_else(|| graph.clone())).collect()
 }

@@ -268,6 +268,8 @@ fn copy_out(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
     }
 }
 
+/// Copies the bytes of a tensor's elements. Those of a hostile graph's booleans may be others than 0 and 1, and are not taken
+/// for a tensor then.
 fn extract<T: PrimitiveTensorElementType + NoUninit>(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
     let (shape, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
     let shape = shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(0)).collect();

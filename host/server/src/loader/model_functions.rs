@@ -93,8 +93,8 @@ impl ModelFunctions {
             tempfile::Builder::new().prefix("modelfn-").tempdir().context("TMPDIR names a folder to write to")?;
         let card = model.card();
         std::fs::write(folder.path().join(modelfn_nn::registry::CARD_FILE), toml::to_string(card)?)?;
-        if let Some(table) = card.classification()? {
-            let labels = folder.path().join(&table.labels);
+        if let Some(labels) = card.classification()?.and_then(|table| table.labels) {
+            let labels = folder.path().join(labels);
             std::fs::create_dir_all(labels.parent().unwrap_or(folder.path()))?;
             std::fs::write(labels, model.labels().join("\n"))?;
         }

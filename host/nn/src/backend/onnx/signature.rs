@@ -66,15 +66,29 @@ fn spec(end: End, outlet: &Outlet, of_any_shape: &HashSet<&[u8]>) -> Result<Tens
                 let shape = if is_any { Shape::ANY } else { shape.to_vec().into() };
                 return Ok(TensorSpec { name: name.to_owned(), dtype, shape });
             }
-            None => format!("a tensor of {ty}"),
+            None => tensor_of(*ty),
         },
-        other => other.to_string(),
+        other => words(other),
     };
     let (kind, remedy) = match end {
         End::Input => ("input", input_remedy(outlet.dtype())),
         End::Output => ("output", output_remedy(outlet.dtype())),
     };
     Err(format!("the {kind} '{name}' is {described}, which modelfn can't carry; {remedy}"))
+}
+
+/// The type of a value in the words of ONNX.
+fn words(value: &ValueType) -> String {
+    match value {
+        ValueType::Tensor { ty, .. } => tensor_of(*ty),
+        ValueType::Sequence(element) => format!("seq({})", words(element)),
+        ValueType::Map { key, value } => format!("map({key}, {})", tensor_of(*value)),
+        ValueType::Optional(inner) => format!("optional({})", words(inner)),
+    }
+}
+
+fn tensor_of(element: TensorElementType) -> String {
+    format!("tensor({element})")
 }
 
 fn output_remedy(value: &ValueType) -> &'static str {

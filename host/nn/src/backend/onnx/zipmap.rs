@@ -223,3 +223,6 @@ fn tensor_output(map: &ZipMap<'_>) -> Vec<u8> {
     let kind = message(&[(1, Value::Bytes(&tensor))]);
     message(&[(1, Value::Bytes(map.output)), (2, Value::Bytes(&kind))])
 }
+
+#[cfg(test)]
+mod tests;

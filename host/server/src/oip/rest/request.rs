@@ -31,6 +31,9 @@ const MAX_AXES: usize = 16;
 /// The most inputs, and the most outputs, that a request may list.
 const MAX_TENSORS: usize = 1024;
 
+/// What an engine has of a string beside its bytes: an object of this size, which is reserved like the bytes.
+const STRING_OBJECT: usize = 32;
+
 /// An inference request.
 #[derive(Debug)]
 pub struct InferRequest {
@@ -102,7 +105,7 @@ struct RequestParameters {
     shared_memory_region: Option<IgnoredAny>,
 }
 
-/// Reserves the bytes of a tensor before it is made of JSON. Binary data stay in the body and need none.
+/// Reserves the bytes of a tensor before it is made of JSON. Binary data stay in the body and need none, but for strings.
 pub type Reserve<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
 
 /// Reads a body whose JSON has `json_length` bytes; all of it is JSON when nothing was announced.
@@ -210,7 +213,11 @@ fn tensor(input: &InputSyntax<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>
         (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one").into()),
     };
     let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
-    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?)
+    let tensor = tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?;
+    if dtype == DType::String {
+        reserve(shape.iter().product::<usize>().saturating_mul(STRING_OBJECT))?;
+    }
+    Ok(tensor)
 }
 
 /// The outputs that were requested, in that order; all when none was. Each may be requested once.

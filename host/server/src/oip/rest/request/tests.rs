@@ -37,6 +37,25 @@ fn what_json_becomes_is_charged_and_binary_data_is_not_charged_again() {
     assert!(matches!(with_room(7), Err(Problem::BodiesFull)));
 }
 
+/// Four bytes of an empty string become an object of the engine.
+#[test]
+fn strings_are_charged_for_what_the_engine_makes_of_them() {
+    let strings = |rest: &str, binary: &[u8], room: usize| {
+        let text =
+            format!(r#"{{"inputs": [{{"name": "x", "datatype": "BYTES", "shape": [2, 1], {rest}}}], {WANT_Y}}}"#);
+        let mut left = room;
+        let mut charge = |bytes| left.checked_sub(bytes).map(|less| left = less).ok_or(Problem::BodiesFull);
+        let body = Bytes::from([text.as_bytes(), binary].concat());
+        super::parse(&body, Some(text.len()), &signature(), &mut charge).map_err(|e| e.to_string())
+    };
+    let binary = |room| strings(r#""parameters": {"binary_data_size": 8}"#, &[0; 8], room);
+    assert!(binary(64).is_ok() && binary(63).is_err());
+    let text = r#"["", "a"]"#;
+    let most = json::most_bytes(DType::String, &[2, 1], text);
+    let json = |room| strings(&format!(r#""data": {text}"#), &[], room);
+    assert!(json(64 + most).is_ok() && json(63 + most).is_err());
+}
+
 const WANT_Y: &str = r#""outputs": [{"name": "y"}]"#;
 
 #[test]
