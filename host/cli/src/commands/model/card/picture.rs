@@ -1,7 +1,7 @@
 //! What an image classifier's card says of pictures and classes.
 
 use anyhow::{Result, bail, ensure};
-use modelfn_card::image::{Color, Filter, Layout};
+use modelfn_card::image::{Filter, Layout};
 use modelfn_card::{DType, Signature, TensorSpec};
 
 use super::preset::{Numbers, Preset};
@@ -125,7 +125,7 @@ impl PictureTask {
             format!("crop = {crop:?}  # the centred box that is looked at, as a part of the largest one that fits"),
             format!("filter = \"{}\"  # or \"{}\"", filter_word(filter), filter_word(other(filter))),
             format!("layout = \"{}\"  # order of the axes", layout_word(layout)),
-            format!("color = \"{}\"  # order of the channels", color_word(color)),
+            format!("color = \"{}\"  # order of the channels", color.name()),
             "# The input is (value - mean) / std for each channel; values are 0 to 255.".to_owned(),
             format!("mean = {mean:?}"),
             format!("std = {std:?}"),
@@ -168,12 +168,5 @@ fn layout_word(layout: Layout) -> &'static str {
     match layout {
         Layout::Nchw => "NCHW",
         Layout::Nhwc => "NHWC",
-    }
-}
-
-fn color_word(color: Color) -> &'static str {
-    match color {
-        Color::Rgb => "RGB",
-        Color::Bgr => "BGR",
     }
 }
