@@ -15,7 +15,7 @@ use clap::Parser;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
+use modelfn_card::image::{Color, Filter, Layout, Preprocessing, Resize};
 use modelfn_card::{CARD_FILE, Card};
 use modelfn_nn::tensor::DType;
 use ort::environment::Environment;
@@ -107,7 +107,10 @@ impl Task {
         let name = args.model.file_name().ok_or("--model must be a folder")?.to_string_lossy().into_owned();
         let card = Card::parse_in_folder(&std::fs::read_to_string(args.model.join(CARD_FILE))?, &name)?;
         let preprocessing = card.image_preprocessing()?.ok_or("the card has no [preprocessing]")?;
-        let labels = card.classification()?.ok_or("the card has no [postprocessing]")?.labels;
+        if preprocessing.resize != Resize::Crop || preprocessing.color == Color::Gray {
+            return Err("only cropped pictures in color are made here".into());
+        }
+        let labels = card.classification()?.and_then(|table| table.labels).ok_or("the card has no labels")?;
         let labels = std::fs::read_to_string(args.model.join(labels))?.lines().map(str::to_owned).collect();
         let pictures = args.pictures.iter().map(|picture| {
             let (file, class) = picture.split_once('=').ok_or("--picture is FILE=CLASS")?;
@@ -157,7 +160,7 @@ impl Task {
         };
         // One of them is empty.
         let (bytes, floats) = match input.dtype {
-            DType::U8 if is_identity(preprocessing) => (small, Vec::new()),
+            DType::U8 if preprocessing.is_identity() => (small, Vec::new()),
             DType::U8 => (lay_out(&small, preprocessing, |value| value.round() as u8), Vec::new()),
             _ => (Vec::new(), lay_out(&small, preprocessing, |value| value)),
         };
@@ -225,19 +228,12 @@ fn scale(pixels: &image::RgbImage, card: &Preprocessing, resizer: &mut Resizer) 
     Ok(small)
 }
 
-/// Whether a tensor of bytes is the scaled picture itself, which all contenders make use of.
-fn is_identity(card: &Preprocessing) -> bool {
-    let plain = card.mean == [0.0; 3] && card.std == [1.0; 3];
-    plain && matches!((&card.layout, &card.color), (Layout::Nhwc, Color::Rgb))
-}
-
 /// `(p - mean) / std`, in the card's order.
 fn lay_out<T: Copy + Default>(rgb: &[u8], card: &Preprocessing, encode: fn(f32) -> T) -> Vec<T> {
-    let tables: [[T; 256]; 3] = std::array::from_fn(|channel| {
-        std::array::from_fn(|sample| encode((sample as f32 - card.mean[channel]) / card.std[channel]))
-    });
+    let tables: [[T; 256]; 3] =
+        std::array::from_fn(|channel| std::array::from_fn(|sample| encode(card.normalize(channel, sample as u8))));
     let order = match card.color {
-        Color::Rgb => [0, 1, 2],
+        Color::Rgb | Color::Gray => [0, 1, 2],
         Color::Bgr => [2, 1, 0],
     };
     let (pixels, _) = rgb.as_chunks::<3>();

@@ -3,7 +3,8 @@
 #
 # A component needs Rust's standard library for wasm32-wasip2. rustup brings it where it can download
 # the target; where only package registries can be reached, Debian's packages hold all that is needed
-# to build it from source. Nothing is done twice, and cargo decides what is out of date.
+# to build it from source. Nothing is done twice, and cargo decides what is out of date. GUEST_INSTALL=never fails where
+# something would have to be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +15,10 @@ readonly DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src wasi-libc lld-22)
 readonly COMPONENT_LD=0.5.31
 
 say() { echo "guest: $*" >&2; }
+
+may_install() {
+  [[ ${GUEST_INSTALL:-} != never ]] || { say "no compiler for $TARGET is here: run guest/build.sh"; exit 1; }
+}
 
 have_std() { [[ -d "$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$TARGET" ]]; }
 
@@ -39,6 +44,7 @@ install_debian() {
 # Debian does not package the linker that wraps a module into a component.
 install_component_ld() {
   [[ -x "$TOOLS/bin/wasm-component-ld" ]] && return
+  may_install
   say "installing wasm-component-ld $COMPONENT_LD to $TOOLS"
   cargo install --quiet --locked --root "$TOOLS" "wasm-component-ld@$COMPONENT_LD"
 }
@@ -62,7 +68,7 @@ main() {
     build=build_with_rustup
   elif have_debian; then
     install_component_ld
-  elif add_target; then
+  elif may_install && add_target; then
     build=build_with_rustup
   else
     install_debian

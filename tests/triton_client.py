@@ -18,25 +18,34 @@ def tensor(datatype, rows, *, binary=True):
     return sent, given
 
 
+# The largest number that all types of numbers have.
+MOST = 127
+
+
 def echo(client, model, datatype, binary):
-    sent, given = tensor(datatype, [[1, 2, 3, 250]], binary=binary)
+    rows = [[b"", b"a", "é\0".encode(), b"NaN"]] if datatype == "BYTES" else [[1, 0, 3, MOST]]
+    sent, given = tensor(datatype, rows, binary=binary)
     outputs = [http.InferRequestedOutput("y", binary_data=binary)]
     result = client.infer(model, [given], outputs=outputs, request_id="7", model_version="1")
     assert result.get_response()["id"] == "7", result.get_response()
     for response in (result, client.infer(model, [given])):
         got = response.as_numpy("y")
+        if datatype == "BYTES" and isinstance(got.flat[0], str):
+            # The client leaves strings of JSON as they are.
+            got = np.frompyfunc(str.encode, 1, 1)(got)
         assert got.dtype == sent.dtype and np.array_equal(got, sent), (datatype, binary, got)
 
 
 def classify(client, model, datatype, binary):
-    _, given = tensor(datatype, [[1, 2, 3, 250], [8, 7, 6, 5]])
+    _, given = tensor(datatype, [[0, 2, 3, MOST], [8, 7, 6, 5]])
     outputs = [http.InferRequestedOutput("y", binary_data=binary, class_count=2)]
     got = client.infer(model, [given], outputs=outputs).as_numpy("y")
     words = [word.decode() if isinstance(word, bytes) else word for word in got.flatten()]
-    assert list(got.shape) == [2, 2] and words == ["250:3", "3:2", "8:0", "7:1"], (datatype, binary, got)
+    expected = ["1:1", "1:2", "1:0", "1:1"] if datatype == "BOOL" else [f"{MOST}:3", "3:2", "8:0", "7:1"]
+    assert list(got.shape) == [2, 2] and words == expected, (datatype, binary, got)
 
 
-def check_statistics(client, model, calls):
+def check_statistics(client, model, calls, classifications):
     for statistics in (
         client.get_inference_statistics(model, "1"),
         client.get_inference_statistics(model),
@@ -48,7 +57,7 @@ def check_statistics(client, model, calls):
         assert one["execution_count"] == sum(size["compute_infer"]["count"] for size in one["batch_stats"]), one
         sizes = {size["batch_size"]: size["compute_infer"]["count"] for size in one["batch_stats"]}
         assert one["inference_count"] == sum(size * times for size, times in sizes.items()), one
-        assert sizes == {1: calls - 2, 2: 2}, one
+        assert sizes == {1: calls - classifications} | ({2: classifications} if classifications else {}), one
 
 
 def assert_refused(call, status, words):
@@ -76,12 +85,14 @@ def main():
         forms = (True,) if datatype in HALVES else (False, True)
         for binary in forms:
             echo(client, model, datatype, binary)
-        for binary in (False, True):
+        ranked = () if datatype == "BYTES" else (False, True)
+        for binary in ranked:
             classify(client, model, datatype, binary)
-        check_statistics(client, model, 2 * len(forms) + 2)
-    assert not client.is_model_ready("nobody") and not client.is_model_ready(next(iter(models)), "2")
+        check_statistics(client, model, 2 * len(forms) + len(ranked), len(ranked))
+    some = next(iter(models))
+    assert not client.is_model_ready("nobody") and not client.is_model_ready(some, "2")
     _, wrong = tensor("FP32", [[1, 2, 3]])
-    assert_refused(lambda: client.infer(next(iter(models)), [wrong]), "400", "'x'")
+    assert_refused(lambda: client.infer(some, [wrong]), "400", "'x'")
     assert_refused(lambda: client.get_model_metadata("nobody"), "404", "No model 'nobody'")
     assert_refused(lambda: client.get_inference_statistics("nobody"), "404", "No model 'nobody'")
     print("ok")

@@ -95,6 +95,16 @@ pub(crate) fn seeds() -> Vec<Input> {
             r#"{"inputs":[{"name":"x","shape":[3],"datatype":"FP64","data":[1e308,5e-324,-0.0]},{"name":"n","shape":[2,1],"datatype":"INT32","data":[[-2147483648],[2147483647]]}],"outputs":[{"name":"y"}]}"#,
             b"",
         ),
+        Input::new(
+            infer,
+            r#"{"inputs":[{"name":"x","shape":[2,1],"datatype":"BYTES","data":["a\u00e9",""]},{"name":"n","shape":[2],"datatype":"BOOL","data":[true,false]}],"outputs":[{"name":"s"}]}"#,
+            b"",
+        ),
+        Input::new(
+            infer,
+            r#"{"inputs":[{"name":"x","shape":[2],"datatype":"BYTES","parameters":{"binary_data_size":11}},{"name":"n","shape":[2],"datatype":"BOOL","parameters":{"binary_data_size":2}}],"outputs":[{"name":"s","parameters":{"binary_data":true}}]}"#,
+            &[3, 0, 0, 0, b'a', 0xc3, 0xa9, 0, 0, 0, 0, 1, 0],
+        ),
         Input { json_length: Some(0), ..Input::new("/v2/models/raw/infer", "", &[1, 2, 3, 4, 5, 6, 7, 8]) },
     ]
 }

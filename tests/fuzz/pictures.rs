@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use image::{ImageFormat, RgbImage, RgbaImage};
 use modelfn_card::DType;
-use modelfn_imaging::{Color, Filter, Layout, Preprocessing, Window};
+use modelfn_imaging::{Filter, Layout, Preprocessing, Window};
 
 use self::random::Random;
 
@@ -89,15 +89,8 @@ fn fuzz(time: Duration, mut random: Random) -> ExitCode {
 
 /// What becomes of a file, in words that tell kinds of outcomes from each other.
 fn decode(file: &[u8]) -> String {
-    let preprocessing = Preprocessing {
-        size: (32, 24),
-        crop: 0.875,
-        filter: Filter::Bicubic,
-        layout: Layout::Nhwc,
-        color: Color::Rgb,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-    };
+    let preprocessing =
+        Preprocessing { crop: 0.875, filter: Filter::Bicubic, ..Preprocessing::new((32, 24), Layout::Nhwc) };
     match modelfn_imaging::decode(file, Window::of(&preprocessing)) {
         Ok(picture) => {
             let tensor =

@@ -198,7 +198,14 @@ async fn bad_pictures_get_a_clear_error_and_harm_nothing() {
     let server = example();
     assert!(!server.post("/classify", "").await.problem(400).is_empty());
     assert!(!server.post("/classify", "just some text").await.problem(415).is_empty());
+    let part = Part::bytes(Vec::new()).file_name("empty.jpg");
+    let form = Form::new().part("image", part);
+    let empty = server.send(server.client.post(server.url("/classify")).multipart(form)).await.problem(400);
+    assert!(empty.contains("is empty"), "{empty}");
     let whole = picture("imagenet_00_243.jpg");
+    let compressed = server.client.post(server.url("/classify")).header("content-encoding", "br").body(whole.clone());
+    let compressed = server.send(compressed).await.problem(415);
+    assert!(compressed.contains("Content-Encoding"), "{compressed}");
     for cut in [20, 200, whole.len() / 2] {
         assert!(!server.post("/classify", whole[..cut].to_vec()).await.problem(400).is_empty());
     }

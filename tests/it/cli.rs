@@ -68,7 +68,7 @@ fn inspect_says_where_card_and_graph_disagree_and_serve_refuses() {
             "[-1, 240, 240, 3]",
             "input: the card says 'input' U8 [-1, 240, 240, 3], the graph has 'input' U8 [-1, 224, 224, 3]",
         ),
-        ("[-1, 1000]", "[-1, 999]", "the label file has 1000 lines, but the output has 999 classes"),
+        ("[-1, 1000]", "[-1, 999]", "output: the card says 'logits' FP32 [-1, 999], the graph has"),
         ("size = [224, 224]", "size = [192, 224]", "preprocessing makes"),
         ("sha256 = \"", "sha256 = \"00", "sha256"),
     ] {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modelfn_card::DType;
-use modelfn_imaging::{Color, Filter, Layout, Preprocessing, Window};
+use modelfn_imaging::{Layout, Preprocessing, Window};
 use serde::Deserialize;
 
 use crate::harness::{root, skip};
@@ -53,21 +53,9 @@ fn generate(count: u32, seed: u32) -> PathBuf {
     folder
 }
 
-fn preprocessing(size: (u32, u32)) -> Preprocessing {
-    Preprocessing {
-        size,
-        crop: 1.0,
-        filter: Filter::Bilinear,
-        layout: Layout::Nhwc,
-        color: Color::Rgb,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-    }
-}
-
 /// The network's picture of a file: RGB, row by row.
 fn pixels(file: &[u8], size: (u32, u32)) -> Result<Vec<u8>, modelfn_imaging::Error> {
-    let preprocessing = preprocessing(size);
+    let preprocessing = Preprocessing::new(size, Layout::Nhwc);
     let picture = modelfn_imaging::decode(file, Window::of(&preprocessing))?;
     modelfn_imaging::tensor(&picture, &preprocessing, DType::U8)
 }

@@ -220,6 +220,26 @@ async fn an_engine_process_has_bounded_memory() {
     until_served(&small, "m").await;
 }
 
+/// What a large computation needed goes back to the system once only small ones come.
+#[tokio::test]
+async fn memory_of_a_large_computation_is_given_back() {
+    let server = hostile(&["large"]).args(&["--model-instances", "1"]).start();
+    let resident = || {
+        let engine = children_of(server.pid().cast_unsigned())[0];
+        let status = std::fs::read_to_string(format!("/proc/{engine}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    };
+    let x = |n: i64| json!([{ "name": "x", "shape": [1], "datatype": "INT64", "data": [n] }]);
+    let before = resident();
+    assert_eq!(output(infer(&server, "large", x(64)).await).await, json!([0.0]));
+    assert!(resident() > before + (200 << 10), "it needed no memory");
+    for _ in 0..70 {
+        infer(&server, "large", x(0)).await;
+    }
+    assert!(resident() < before + (40 << 10), "{before} kB before, {} kB now", resident());
+}
+
 /// Outputs that don't fit a message, for the length of their names, fail their own computation.
 #[tokio::test]
 async fn outputs_with_endless_names_fail_their_own_computation() {

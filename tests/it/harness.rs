@@ -113,6 +113,8 @@ pub struct Setup {
     scratch: Scratch,
     app: PathBuf,
     models: PathBuf,
+    /// Models that are named by their paths, instead of a manifest and a folder.
+    paths: Vec<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -125,6 +127,7 @@ impl Setup {
             scratch: Scratch::new(),
             app: root().join("spin.toml"),
             models: root().join("models"),
+            paths: Vec::new(),
             arguments,
             environment: Vec::new(),
         }
@@ -135,7 +138,13 @@ impl Setup {
         let scratch = Scratch::new();
         let app = scratch.write("spin.toml", text);
         std::fs::create_dir(scratch.path().join("models")).unwrap();
-        Setup { models: scratch.path().join("models"), app, scratch, arguments: Vec::new(), environment: Vec::new() }
+        let models = scratch.path().join("models");
+        Setup { models, app, scratch, paths: Vec::new(), arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Nothing but the models at `paths`: no manifest.
+    pub fn of_models(paths: &[PathBuf]) -> Setup {
+        Setup { paths: paths.to_vec(), ..Setup::models_only() }
     }
 
     /// No function of a component, and no models yet: for tests of models below `/v2`.
@@ -154,6 +163,15 @@ impl Setup {
             card.display()
         );
         Setup::app(&app(&guest("classify"), &settings)).models(root().join(folder)).args(&["--load-model", name])
+    }
+
+    /// The example's function for a model that returns its input, `inputs`, as scores; `tables` are those of its card.
+    pub fn classify_pixels(inputs: &str, tables: &str) -> Setup {
+        let settings = "files = [{ source = \"models/pixels\", destination = \"/model\" }]\n\
+            [component.it.tool.modelfn]\nmodels = [\"pixels\"]";
+        Setup::app(&app(&guest("classify"), settings))
+            .fake_model("pixels", inputs, ("compute = \"echo\"", tables))
+            .args(&["--load-model", "pixels"])
     }
 
     /// The misbehaving guest of `tests/guests`, with further settings of its component.
@@ -216,7 +234,10 @@ impl Setup {
     pub fn start(self) -> Server {
         let mut command = modelfn();
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-        command.arg("--app").arg(&self.app).arg("--models").arg(&self.models).args(&self.arguments);
+        if self.paths.is_empty() {
+            command.arg("--app").arg(&self.app).arg("--models").arg(&self.models);
+        }
+        command.args(&self.paths).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -8,7 +8,21 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Server, Setup, app, guest, read_head, root, skip};
 use crate::wasi_nn::{identity, no_engine};
 
-const TYPES: [(&str, &str, &str); 3] = [("floats", "FP32", "FP32"), ("ints", "I64", "INT64"), ("bytes", "U8", "UINT8")];
+/// A model of each type, by its name, the type's in cards, and the protocol's.
+const TYPES: [(&str, &str, &str); 12] = [
+    ("booleans", "BOOL", "BOOL"),
+    ("bytes", "U8", "UINT8"),
+    ("doubles", "FP64", "FP64"),
+    ("floats", "FP32", "FP32"),
+    ("ints", "I64", "INT64"),
+    ("ints16", "I16", "INT16"),
+    ("ints32", "I32", "INT32"),
+    ("ints8", "I8", "INT8"),
+    ("naturals16", "U16", "UINT16"),
+    ("naturals32", "U32", "UINT32"),
+    ("naturals64", "U64", "UINT64"),
+    ("strings", "STRING", "BYTES"),
+];
 
 /// FP16 and BF16 have no JSON form.
 const HALVES: [(&str, &str, &str); 2] = [("brains", "BF16", "BF16"), ("halves", "FP16", "FP16")];
@@ -39,7 +53,19 @@ fn error(answer: &Answer, status: u16) -> String {
 async fn json_goes_in_and_comes_out() {
     let server = echoes(&[]);
     for (model, _, datatype) in TYPES {
-        let input = json!({ "name": "x", "datatype": datatype, "shape": [2, 4], "data": [[1, 2, 3, 4], [5, 6, 7, 8]] });
+        let [data, flat] = match datatype {
+            "BOOL" => [
+                json!([[true, false, true, true], [false, false, true, false]]),
+                json!([true, false, true, true, false, false, true, false]),
+            ],
+            "BYTES" => [
+                json!([["", "a", "é\0", "NaN"], ["\"", "1", " ", "\u{1f600}"]]),
+                json!(["", "a", "é\0", "NaN", "\"", "1", " ", "\u{1f600}"]),
+            ],
+            "FP32" | "FP64" => [json!([[1, 2, 3, 4], [5, 6, 7, 8]]), json!([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])],
+            _ => [json!([[1, 2, 3, 4], [5, 6, 7, 8]]), json!([1, 2, 3, 4, 5, 6, 7, 8])],
+        };
+        let input = json!({ "name": "x", "datatype": datatype, "shape": [2, 4], "data": data });
         let body = json!({ "id": "a", "inputs": [input], "outputs": [{ "name": "y" }] }).to_string();
         let answer = server.post(&format!("/v2/models/{model}/versions/1/infer"), body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -47,8 +73,7 @@ async fn json_goes_in_and_comes_out() {
         assert_eq!((&answer["model_name"], &answer["id"]), (&json!(model), &json!("a")));
         let output = &answer["outputs"][0];
         assert_eq!((&output["datatype"], &output["shape"]), (&json!(datatype), &json!([2, 4])));
-        let data: Vec<f64> = output["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
-        assert_eq!(data, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        assert_eq!(output["data"], flat, "{datatype}");
     }
     server.wait_for_metric("modelfn_requests_total{function=\"(v2)\",outcome=\"Answered\"}", |n| n > 2.5).await;
     server.wait_for_metric("modelfn_computations_total{model=\"ints\",succeeded=\"True\"}", |n| n > 0.5).await;
@@ -77,9 +102,12 @@ async fn errors_name_what_is_wrong() {
     let text = error(&server.post(infer, FOUR.replace("UINT8", "INT32")).await, 400);
     assert!(text.contains("'x' is INT32 [1, 4]; the model wants 'x' UINT8 [-1, 4]"), "{text}");
     assert!(error(&server.post(infer, "{").await, 400).contains("JSON"));
-    assert!(error(&server.post(infer, FOUR.replace("UINT8", "BYTES")).await, 400).contains("datatype BYTES"));
+    let text = error(&server.post(infer, FOUR.replace("UINT8", "U8")).await, 400);
+    assert!(text.contains("datatype U8, which is none of BOOL, FP16"), "{text}");
     let text = error(&server.get("/v2/models/none").await, 404);
-    assert_eq!(text, "No model 'none'; have: brains, bytes, floats, halves, ints.");
+    let have: std::collections::BTreeSet<_> = TYPES.iter().chain(&HALVES).map(|(name, ..)| *name).collect();
+    let have = have.into_iter().collect::<Vec<_>>().join(", ");
+    assert_eq!(text, format!("No model 'none'; have: {have}."));
     let text = error(&server.get("/v2/models/bytes/versions/2").await, 404);
     assert_eq!(text, "Model 'bytes' has no version 2; it has: 1.");
     assert!(error(&server.get("/v2/models/bytes/versions/latest").await, 400).contains("number above zero"));

@@ -178,7 +178,7 @@ async fn a_client_who_leaves_before_the_answer_ends_its_guest() {
     let server = setup.args(&NO_TIMEOUT).start();
     let left = "modelfn_requests_total{function=\"it\",outcome=\"ClientLeft\"}";
     let mut leavers = 0.0;
-    for (protocol, client) in clients() {
+    for (_, client) in clients() {
         for path in ["/never", "/spin", "/nn/compute?model=slow&shape=1"] {
             let request = {
                 let (client, url) = (client.clone(), server.url(path));

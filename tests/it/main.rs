@@ -7,6 +7,7 @@
 
 mod harness;
 mod program;
+mod browser;
 mod collector;
 
 mod admin;
@@ -19,6 +20,7 @@ mod cli;
 mod classify;
 mod pictures;
 mod differential;
+mod preprocessing;
 mod layers;
 mod module_graph;
 mod readme;
@@ -36,7 +38,9 @@ mod statistics;
 mod reload;
 mod engine_process;
 mod faults;
+mod graph_ends;
 mod wasi_nn;
 mod wasmtime_serve;
 mod page;
+mod model_page;
 mod plan;

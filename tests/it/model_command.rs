@@ -39,7 +39,7 @@ fn the_card_of_every_graph_says_what_the_card_says_that_was_written_by_hand() {
         }
         let card = Card::parse(&out).unwrap_or_else(|e| panic!("{}: {e}\n{out}", folder.display()));
         let (expected, found) = ((original.inputs, original.outputs), (card.inputs, card.outputs));
-        assert_eq!((original.name, expected), (card.name, found), "{out}");
+        assert_eq!(expected, found, "{out}");
     }
 }
 
@@ -60,7 +60,7 @@ fn a_card_of_an_image_classifier_is_written_once_and_right() {
     assert!(out.contains("lite/model.toml") && out.contains("modelfn model inspect"), "{out}");
     let (code, out, error) = run(&["model", "inspect", text(&folder)]);
     assert_eq!(code, 0, "{error}");
-    for part in ["224 x 224 RGB NCHW, bilinear", "(p - [123.675, ", "top 5 of labels.txt by logits", "agree"] {
+    for part in ["224 x 224 RGB NCHW, bilinear", "(p - [0.485, ", "top 5 of labels.txt by logits", "agree"] {
         assert!(out.contains(part), "{part} is not in:\n{out}");
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Server, Setup, read_head};
-use crate::wasi_nn::{identity, identity_of_any_rank, no_engine};
+use crate::wasi_nn::{identity, identity_of_any_rank, identity_of_scalars, no_engine};
 
 const FLOATS: &str = "dtype = \"FP32\", shape = [-1]";
 
@@ -29,6 +29,30 @@ async fn numbers_that_are_not_finite_are_words_in_json() {
     for data in ["[NaN,nan,1,1]", "[NaN,\"1\",1,1]", "[1e39,1,1,1]", "[+Infinity,1,1,1]"] {
         let body = format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[4],"data":{data}}}]}}"#);
         assert_eq!(infer(&server, "m", body).await.status, 400, "{data}");
+    }
+}
+
+/// To an engine that is written in C++, a boolean of 2 would be undefined behaviour.
+#[tokio::test]
+async fn a_boolean_is_a_byte_that_is_0_or_1() {
+    let tensor = "dtype = \"BOOL\", shape = [-1, 2]";
+    let mut setup = Setup::probe("").fake_model("fake", tensor, ("compute = \"echo\"", ""));
+    if !no_engine() {
+        setup = setup.model("onnx", tensor, ("onnx", &identity(9), ""));
+    }
+    let server = setup.start();
+    for model in ["fake", "onnx"].into_iter().filter(|model| *model == "fake" || !no_engine()) {
+        let send = async |bytes: &[u8]| {
+            let request = server.client.post(server.url(&format!("/v2/models/{model}/infer")));
+            server.send(request.header("Inference-Header-Content-Length", 0).body(bytes.to_vec())).await
+        };
+        let answer = send(&[1, 0, 0, 1]).await;
+        assert!(answer.status == 200 && answer.body.ends_with(&[1, 0, 0, 1]), "{model}: {}", answer.text());
+        for wrong in [[2, 0], [0, 255]] {
+            let answer = send(&wrong).await;
+            assert_eq!(answer.status, 400, "{model}");
+            assert!(answer.text().contains("an element of BOOL is the byte 0 or 1, not "), "{}", answer.text());
+        }
     }
 }
 
@@ -72,8 +96,10 @@ async fn a_graph_that_says_nothing_of_axes_takes_any() {
     if no_engine() {
         return;
     }
-    let tensor = "dtype = \"FP32\", shape = []";
+    let tensor = "dtype = \"FP32\"";
     let server = Setup::probe("").model("any", tensor, ("onnx", &identity_of_any_rank(1), "")).start();
+    let metadata = server.get("/v2/models/any").await.json();
+    assert_eq!(metadata["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [-1] }]));
     for (shape, data) in
         [(json!([]), json!([7.0])), (json!([1, 4]), json!([1.0, 2.0, 3.0, 4.0])), (json!([0]), json!([]))]
     {
@@ -82,6 +108,33 @@ async fn a_graph_that_says_nothing_of_axes_takes_any() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let output = &answer.json()["outputs"][0];
         assert_eq!((&output["shape"], &output["data"]), (&shape, &data));
+    }
+}
+
+#[tokio::test]
+async fn a_scalar_is_a_tensor_without_axes_and_nothing_else() {
+    let tensor = "dtype = \"FP32\", shape = []";
+    let mut setup = Setup::probe("").fake_model("fake", tensor, ("compute = \"echo\"", ""));
+    if !no_engine() {
+        setup = setup.model("onnx", tensor, ("onnx", &identity_of_scalars(1), ""));
+    }
+    let server = setup.start();
+    for model in ["fake", "onnx"].into_iter().filter(|model| *model == "fake" || !no_engine()) {
+        let metadata = server.get(&format!("/v2/models/{model}")).await.json();
+        assert_eq!(metadata["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [] }]));
+        let send = async |shape: Value, data: Value| {
+            let input = json!({ "name": "x", "datatype": "FP32", "shape": shape, "data": data });
+            infer(&server, model, json!({ "inputs": [input] }).to_string()).await
+        };
+        for data in [json!(7.5), json!([7.5])] {
+            let answer = send(json!([]), data).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let output = &answer.json()["outputs"][0];
+            assert_eq!((&output["shape"], &output["data"]), (&json!([]), &json!([7.5])), "{model}");
+        }
+        let answer = send(json!([1]), json!([7.5])).await;
+        assert_eq!(answer.status, 400, "{model}");
+        assert!(answer.text().contains("'x' is FP32 [1]; the model wants 'x' FP32 []"), "{}", answer.text());
     }
 }
 
@@ -117,4 +170,111 @@ async fn responses_that_nobody_reads_are_bounded_together() {
     assert!(server.metric(held).await > 3.0 * size as f64);
     drop(unread);
     server.wait_for_metric(held, |bytes| bytes < 0.5).await;
+}
+
+/// A string has any characters, in JSON and in binary, through the fake engine and the real one.
+#[tokio::test]
+async fn strings_are_tensors() {
+    let tensor = "dtype = \"STRING\", shape = [-1, 2]";
+    let mut setup = Setup::probe("").fake_model("fake", tensor, ("compute = \"echo\"", ""));
+    if !no_engine() {
+        setup = setup.model("onnx", tensor, ("onnx", &identity(8), ""));
+    }
+    let server = setup.start();
+    let words = ["", "a", "é\0\u{1f600}\n\"", "NaN"];
+    let binary = words.iter().flat_map(|word| [&(word.len() as u32).to_le_bytes()[..], word.as_bytes()].concat());
+    let binary: Vec<u8> = binary.collect();
+    for model in ["fake", "onnx"].into_iter().filter(|model| *model == "fake" || !no_engine()) {
+        let metadata = server.get(&format!("/v2/models/{model}")).await.json();
+        assert_eq!(metadata["inputs"], json!([{ "name": "x", "datatype": "BYTES", "shape": [-1, 2] }]));
+        let input = json!({ "name": "x", "datatype": "BYTES", "shape": [2, 2], "data": words });
+        let answer = infer(&server, model, json!({ "inputs": [input] }).to_string()).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let output = &answer.json()["outputs"][0];
+        assert_eq!((&output["datatype"], &output["data"]), (&json!("BYTES"), &json!(words)), "{model}");
+        let (answer, head) = infer_binary(&server, model, &[2, 2], &binary).await;
+        assert_eq!(head["outputs"][0]["shape"], json!([2, 2]));
+        assert!(answer.body.ends_with(&binary), "{model}");
+        let (answer, head) = infer_binary(&server, model, &[0, 2], &[]).await;
+        assert_eq!((answer.status, &head["outputs"][0]["shape"]), (200, &json!([0, 2])));
+    }
+}
+
+/// Sends the input `x` of strings in binary, and gives the response with its JSON.
+async fn infer_binary(server: &Server, model: &str, shape: &[usize], data: &[u8]) -> (Answer, Value) {
+    let input =
+        json!({ "name": "x", "datatype": "BYTES", "shape": shape, "parameters": { "binary_data_size": data.len() } });
+    let text = json!({ "inputs": [input], "parameters": { "binary_data_output": true } }).to_string();
+    let request = server.client.post(server.url(&format!("/v2/models/{model}/infer")));
+    let request = request.header("inference-header-content-length", text.len());
+    let answer = server.send(request.body([text.as_bytes(), data].concat())).await;
+    let length = answer.header("inference-header-content-length").parse().unwrap_or(answer.body.len());
+    let head = serde_json::from_slice(&answer.body[..length]).unwrap_or_default();
+    (answer, head)
+}
+
+#[tokio::test]
+async fn strings_that_are_none_are_refused() {
+    let tensor = "dtype = \"STRING\", shape = [-1]";
+    let server = Setup::probe("").fake_model("m", tensor, ("compute = \"echo\"", "")).start();
+    for (shape, data, says) in [
+        (&[2][..], &b"\x01\0\0\0a"[..], "a BYTES tensor of shape [2] has 2 elements, but the data has 1"),
+        (&[1], b"\x01\0\0\0a\x01\0\0\0b", "has 1 elements, but the data has 2"),
+        (&[1], b"\x02\0\0\0a", "element 0 of the strings is cut off"),
+        (&[1], b"\x01\0\0", "element 0 of the strings is cut off"),
+        (&[1], b"\xff\xff\xff\xffa", "element 0 of the strings is cut off"),
+        (&[2], b"\x01\0\0\0a\x01\0\0\0\xff", "element 1 of the strings is not UTF-8"),
+        (&[usize::MAX, 2], b"\0\0\0\0", "more elements than can be counted"),
+    ] {
+        let (answer, head) = infer_binary(&server, "m", shape, data).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(head["error"].as_str().unwrap().contains(says), "{head}");
+    }
+    let raw = server.client.post(server.url("/v2/models/m/infer")).header("inference-header-content-length", 0);
+    let answer = server.send(raw.body("\x01\0\0\0a")).await;
+    assert!(answer.status == 400 && answer.text().contains("say it in JSON"), "{}", answer.text());
+    let input = json!({ "name": "x", "datatype": "BYTES", "shape": [1], "data": ["a"] });
+    let outputs = json!([{ "name": "y", "parameters": { "classification": 1 } }]);
+    let answer = infer(&server, "m", json!({ "inputs": [input], "outputs": outputs }).to_string()).await;
+    assert!(answer.status == 400 && answer.text().contains("no classes"), "{}", answer.text());
+}
+
+/// An empty string has four bytes in a request, and an object of its own in the engine.
+#[tokio::test]
+async fn strings_count_against_the_body_budget_as_objects() {
+    let setup = Setup::probe("").args(&["--max-body", "50000", "--max-bodies", "50000"]);
+    let serving = "max_batch_size = 100000";
+    let server = setup.fake_model("m", "dtype = \"STRING\", shape = [-1]", ("compute = \"echo\"", serving)).start();
+    let (answer, _) = infer_binary(&server, "m", &[1300], &[0; 4 * 1300]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let (answer, head) = infer_binary(&server, "m", &[1500], &[0; 4 * 1500]).await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(head["error"].as_str().unwrap().contains("may hold 50000"), "{head}");
+}
+
+/// Strings of several requests are computed as one batch, and each request gets its own back.
+#[tokio::test]
+async fn strings_of_several_requests_are_stacked() {
+    let serving = "instances = 1\ndynamic_batching = true\nmax_batch_size = 8\nmax_queue_delay_ms = 50";
+    let (setup, gate) = Setup::probe("").gated_model("m", "dtype = \"STRING\", shape = [-1, 2]", serving);
+    let server = setup.start();
+    let words = |n: usize| json!([["é".repeat(n), ""], [n.to_string(), "x"]]);
+    let requests: Vec<_> = (0..12)
+        .map(|n| {
+            let input = json!({ "name": "x", "datatype": "BYTES", "shape": [2, 2], "data": words(n) });
+            let request = server.client.post(server.url("/v2/models/m/infer"));
+            tokio::spawn(request.body(json!({ "inputs": [input] }).to_string()).send())
+        })
+        .collect();
+    server.wait_for_in_flight(|n| n > 11.5).await;
+    std::fs::write(gate, "").unwrap();
+    for (n, request) in requests.into_iter().enumerate() {
+        let answer = Answer::read(request.await.unwrap().unwrap()).await.unwrap().json();
+        let flat: Vec<_> =
+            words(n).as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap().clone()).collect();
+        assert_eq!(answer["outputs"][0]["data"], json!(flat));
+    }
+    let statistics = server.get("/v2/models/m/stats").await.json();
+    let one = &statistics["model_stats"][0];
+    assert!(one["execution_count"].as_u64() < one["inference_count"].as_u64().map(|rows| rows / 2), "{one}");
 }

@@ -94,6 +94,30 @@ async fn each_type_passes_bit_by_bit() {
     }
 }
 
+/// wasi-nn has seven types. A model of others is refused when the guest asks for it, by name or with its bytes.
+#[tokio::test]
+async fn a_model_of_types_that_wasi_nn_lacks_is_an_error_and_no_trap() {
+    for (dtype, number) in [("BOOL", 9), ("I8", 3), ("I16", 5), ("U16", 4), ("U32", 12), ("U64", 13), ("STRING", 8)] {
+        let tensor = format!("dtype = \"{dtype}\", shape = [-1, 2]");
+        let settings = format!("{MODEL}\nallow_load = true");
+        let server = Setup::probe(&settings).fake_model("m", &tensor, ("compute = \"echo\"", "")).start();
+        let says = ["model 'm' has 'x'", dtype, "the types of wasi-nn are FP16, FP32", "/v2"];
+        assert_error(&server.get("/nn/compute?model=m&shape=1,2").await, "unsupported-operation", &says);
+        if !no_engine() {
+            let answer = server.post("/nn/load?shape=1,2", identity(number)).await;
+            assert_error(&answer, "unsupported-operation", &[dtype, "the types of wasi-nn are"]);
+        }
+        let (datatype, data) = match dtype {
+            "BOOL" => ("BOOL".to_owned(), json!([true, false])),
+            "STRING" => ("BYTES".to_owned(), json!(["a", ""])),
+            number => (number.replace('I', "INT").replace('U', "UINT"), json!([1, 0])),
+        };
+        let input = json!({ "name": "x", "datatype": datatype, "shape": [1, 2], "data": data });
+        let answer = server.post("/v2/models/m/infer", json!({ "inputs": [input] }).to_string()).await;
+        assert_eq!(answer.json()["outputs"][0]["data"], data, "below /v2 it works");
+    }
+}
+
 /// A guest gets no model that the manifest does not grant, and none by a name that looks like a path.
 #[tokio::test]
 async fn a_model_is_found_only_by_a_name_that_was_granted() {
@@ -325,6 +349,11 @@ fn threads_named(pid: i32, prefix: &str) -> usize {
 pub fn identity(element: u8) -> Vec<u8> {
     let text = |number, text: &str| field(number, text.as_bytes());
     identity_of(element, &field(2, &[field(1, &text(2, "rows")), field(1, &number(1, 2))].concat()))
+}
+
+/// The same of scalars.
+pub fn identity_of_scalars(element: u8) -> Vec<u8> {
+    identity_of(element, &field(2, &[]))
 }
 
 /// The same of tensors of which the graph does not even say how many axes they have.

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `GET /` | the upload page |
 //! | `GET /model` | the model's name, description, licence, number of classes and input size |
-//! | `POST /classify?top_k=N` | the N most likely classes of the picture in the body |
+//! | `POST /classify?top_k=N` | the N most likely classes of the picture in the body; of a model for which several may be
+//! right, those that reach its card's threshold, at most N |
 //!
 //! This file reads as the story of a request. Hosts start a fresh instance for each one: nothing is
 //! kept between requests, and a panic costs one request.
@@ -36,7 +37,11 @@ struct Description<'a> {
     description: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     license: &'a str,
-    classes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<usize>,
+    /// The least probability of a class that is named, where several may be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<f32>,
     input: Size,
 }
 
@@ -50,8 +55,12 @@ struct Size {
 /// The response to `POST /classify`.
 #[derive(Serialize)]
 struct Classification<'a> {
-    class: &'a str,
+    /// The most likely class; `null` where none reaches the threshold.
+    class: Option<&'a str>,
     model: &'a str,
+    /// The least probability of the predictions, where several classes may be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<f32>,
     predictions: &'a [Prediction<'a>],
 }
 
@@ -74,13 +83,14 @@ fn page() -> Response {
 }
 
 fn model() -> Result<Response, Problem> {
-    let Classifier { card, preprocessing, labels, .. } = Classifier::read()?;
-    let (width, height) = preprocessing.size;
+    let model = Classifier::read()?;
+    let (card, (width, height)) = (&model.card, model.preprocessing.size);
     let description = Description {
         name: &card.name,
         description: &card.description,
         license: &card.license,
-        classes: labels.len(),
+        classes: model.classes(),
+        threshold: model.postprocessing.threshold(),
         input: Size { width, height },
     };
     Ok(Response::json(&description).header("cache-control", "no-cache"))
@@ -109,9 +119,12 @@ fn classify(request: &Request) -> Result<Response, Problem> {
     let predictions = postprocess::rank(&model, scores, top_k)?;
     stopwatch.lap("postprocess");
 
-    // top_k is at least 1.
-    let class = predictions.first().map_or("", |best| best.class);
-    let body = Classification { class, model: &model.card.name, predictions: &predictions };
+    let body = Classification {
+        class: predictions.first().map(|best| &*best.class),
+        model: &model.card.name,
+        threshold: model.postprocessing.threshold(),
+        predictions: &predictions,
+    };
     Ok(Response::json(&body).header("server-timing", stopwatch.into_header()).header("cache-control", "no-store"))
 }
 
@@ -130,17 +143,17 @@ fn scores(model: &Classifier, tensor: &Tensor) -> Result<Vec<f32>, Problem> {
     })
 }
 
-/// How many classes to name: what the request says, else what the card says.
+/// How many classes to name, at most: what the request says, else what the card says.
 fn top_k(request: &Request, model: &Classifier) -> Result<usize, Problem> {
+    // Where nobody knows the number of classes, a response names as many as there are.
+    let classes = model.classes().unwrap_or(usize::MAX);
     let Some(asked) = request.parameter("top_k") else {
-        return Ok(model.postprocessing.top_k.get());
+        return Ok(model.postprocessing.top_k(classes));
     };
-    let classes = model.labels.len();
-    asked
-        .parse()
-        .ok()
-        .filter(|k| (1..=classes).contains(k))
-        .ok_or_else(|| Problem::bad_request(format!("top_k must be a number from 1 to {classes}")))
+    asked.parse().ok().filter(|k| (1..=classes).contains(k)).ok_or_else(|| match model.classes() {
+        Some(classes) => Problem::bad_request(format!("top_k must be a number from 1 to {classes}")),
+        None => Problem::bad_request("top_k must be a number from 1 on".to_owned()),
+    })
 }
 
 /// A refused picture is the client's affair: 400, 413 or 415.

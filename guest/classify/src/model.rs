@@ -1,10 +1,10 @@
 //! The model that is served: its card, what the card says of pictures and scores, and its labels.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use modelfn_card::classification::{self, Postprocessing};
-use modelfn_card::image;
-use modelfn_card::{Card, Labels, TensorSpec};
+use modelfn_card::{Card, CardError, Labels, TensorSpec, image};
 use modelfn_guest::{ModelFolder, Problem, broken};
 use modelfn_imaging::Preprocessing;
 
@@ -14,7 +14,8 @@ pub(crate) struct Classifier {
     pub(crate) card: Card,
     pub(crate) preprocessing: Preprocessing,
     pub(crate) postprocessing: Postprocessing,
-    pub(crate) labels: Labels,
+    /// The names of the classes; `None` where the card has none.
+    pub(crate) labels: Option<Labels>,
 }
 
 impl Classifier {
@@ -33,12 +34,23 @@ impl Classifier {
         if card.name.is_empty() {
             return Err(broken("missing field `name`"));
         }
-        let preprocessing: Preprocessing = card.table(image::TABLE)?;
-        let postprocessing: Postprocessing = card.table(classification::TABLE)?;
-        let labels = labels(&postprocessing.labels)?;
+        let missing = |table: &str| CardError::NoTable(table.to_owned());
+        let preprocessing = card.image_preprocessing()?.ok_or_else(|| missing(image::TABLE))?;
+        let postprocessing = card.classification()?.ok_or_else(|| missing(classification::TABLE))?;
+        let labels = postprocessing.labels.as_deref().map(labels).transpose()?;
         let model = Self { card, preprocessing, postprocessing, labels };
         model.check().map_err(|why| broken(&why))?;
         Ok(model)
+    }
+
+    /// The number of classes: that of the labels, else what the card says of the scores, if it says so.
+    pub(crate) fn classes(&self) -> Option<usize> {
+        self.labels.as_ref().map(Labels::len).or_else(|| self.card.classes())
+    }
+
+    /// The name of a class.
+    pub(crate) fn class(&self, index: usize) -> Cow<'_, str> {
+        self.labels.as_ref().map_or_else(|| format!("class {index}").into(), |labels| labels.name(index).into())
     }
 
     /// The model's one input: the picture.
@@ -53,13 +65,11 @@ impl Classifier {
         if self.card.outputs.is_empty() {
             return Err("[[outputs]] is missing: its first names the scores".to_owned());
         }
-        modelfn_imaging::check(&self.preprocessing, input)?;
-        let (top_k, classes) = (self.postprocessing.top_k.get(), self.labels.len());
-        if top_k > classes {
-            let file = self.postprocessing.labels.display();
-            return Err(format!("postprocessing.top_k = {top_k} must be 1 to {classes}, the lines of {file}"));
+        if let Some(disagreement) = self.preprocessing.disagreement(input) {
+            return Err(disagreement);
         }
-        Ok(())
+        let mistakes = self.postprocessing.mistakes(self.classes());
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes.join("; ")) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! From the scores of all classes to the labels of a response.
 
+use std::borrow::Cow;
+
 use modelfn_card::classification::Scores;
 use modelfn_guest::Problem;
 use serde::Serialize;
@@ -9,37 +11,49 @@ use crate::model::Classifier;
 /// One class and how likely it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Prediction<'a> {
-    /// The class's name from the label file.
-    pub(crate) class: &'a str,
+    /// The class's name from the label file, or `class N` where there is none.
+    pub(crate) class: Cow<'a, str>,
     /// Its index in the output tensor.
     pub(crate) index: usize,
     /// 0 to 1.
     pub(crate) probability: f32,
 }
 
-/// The `top_k` most likely classes, best first; of equal ones the lower index first.
+/// The `top_k` most likely classes, best first; of equal ones the lower index first. Of a model for which several classes
+/// may be right, only those that reach the threshold.
 ///
 /// Fails with 500 where scores and labels disagree in number, 502 where scores are no numbers.
 pub(crate) fn rank<'a>(model: &'a Classifier, scores: Vec<f32>, top_k: usize) -> Result<Vec<Prediction<'a>>, Problem> {
-    let classes = model.labels.len();
-    if scores.len() != classes {
+    if let (Some(labels), Some(file)) = (&model.labels, &model.postprocessing.labels)
+        && scores.len() != labels.len()
+    {
         return Err(Problem::internal(format!(
-            "model '{}' has {} scores and {} has {classes} lines: they must agree",
+            "model '{}' has {} scores and {} has {} lines: they must agree",
             model.card.name,
             scores.len(),
-            model.postprocessing.labels.display(),
+            file.display(),
+            labels.len(),
         )));
     }
     let probabilities = match model.postprocessing.scores {
         Scores::Logits => softmax(scores),
         Scores::Probabilities => scores,
+        Scores::Sigmoid => scores.into_iter().map(sigmoid).collect(),
     };
     if !probabilities.iter().all(|probability| probability.is_finite()) {
         return Err(Problem::bad_gateway(format!("model '{}' computed scores that are not numbers", model.card.name)));
     }
-    let prediction =
-        |index: usize| Prediction { class: model.labels.name(index), index, probability: probabilities[index] };
-    Ok(top(&probabilities, top_k).into_iter().map(prediction).collect())
+    let least = model.postprocessing.threshold().unwrap_or(f32::NEG_INFINITY);
+    let prediction = |index: usize| Prediction { class: model.class(index), index, probability: probabilities[index] };
+    let best = top(&probabilities, top_k).into_iter();
+    Ok(best.take_while(|&index| probabilities[index] >= least).map(prediction).collect())
+}
+
+/// The logistic function, computed so that neither side overflows.
+fn sigmoid(score: f32) -> f32 {
+    let small = (-f64::from(score).abs()).exp();
+    let upper = 1.0 / (1.0 + small);
+    (if score < 0.0 { small * upper } else { upper }) as f32
 }
 
 /// Shifted by the maximum, so that no logit is too large for `exp`.

@@ -8,6 +8,15 @@ pub(crate) fn gray_to_rgb(gray: &[u8]) -> Vec<u8> {
     gray.iter().flat_map(|&sample| [sample; 3]).collect()
 }
 
+/// The luma of each pixel by ITU-R BT.601, with the weights and the rounding of Pillow's `convert("L")`.
+pub(crate) fn rgb_to_gray(rgb: &[u8]) -> impl Iterator<Item = u8> {
+    let weigh = |&[red, green, blue]: &[u8; 3]| {
+        let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
+        ((sum + (1 << 15)) >> 16) as u8
+    };
+    rgb.as_chunks().0.iter().map(weigh)
+}
+
 /// Converts one plane for each component to RGB; `None` for another number of planes than the model has.
 pub(crate) fn planes_to_rgb(planes: &[Vec<u8>], color: ColorModel) -> Option<Vec<u8>> {
     Some(match (color, planes) {

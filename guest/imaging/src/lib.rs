@@ -24,7 +24,7 @@ mod resample;
 mod preprocess;
 
 pub use error::{Error, ErrorKind};
-pub use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
+pub use modelfn_card::image::{Color, Filter, Layout, Preprocessing, Resize, Scale};
 pub use picture::decode;
-pub use preprocess::{check, tensor};
+pub use preprocess::tensor;
 pub use types::{ColorModel, CropBox, Picture, Plane, Raster, Samples, Window};

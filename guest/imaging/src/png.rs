@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    const WINDOW: Window = Window { size: (8, 8), crop: 1.0 };
+    const WINDOW: Window = Window::cropped((8, 8), 1.0);
 
     /// A gray picture, of black.
     fn file(width: u32, height: u32) -> Vec<u8> {

@@ -20,7 +20,7 @@ pub(crate) struct RowCollector {
 impl RowCollector {
     /// For a picture of `size` pixels of so many samples, 1 to 4, the last of which is alpha where they are even.
     pub(crate) fn new(size: (u32, u32), samples_per_pixel: usize, window: Window, orientation: Orientation) -> Self {
-        let window = window.as_stored(orientation);
+        let window = window.as_stored(size, orientation);
         let crop = window.crop_box(size);
         let (columns, rows) = window.reach(crop, (size.0 as usize, size.1 as usize));
         let channels = if samples_per_pixel < 3 { 1 } else { 3 };
@@ -71,7 +71,7 @@ mod tests {
 
     fn collect(samples_per_pixel: usize, row: &[u8]) -> Vec<u8> {
         let width = (row.len() / samples_per_pixel) as u32;
-        let window = Window { size: (width, 1), crop: 1.0 };
+        let window = Window::cropped((width, 1), 1.0);
         let mut rows = RowCollector::new((width, 1), samples_per_pixel, window, Orientation::NoTransforms);
         rows.push(0, row);
         rows.into_raster().samples
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_picture_of_any_shape_takes_what_its_window_shows() {
-        let window = Window { size: (224, 224), crop: 0.875 };
+        let window = Window::cropped((224, 224), 0.875);
         for size in [(30_000_000, 1), (1, 30_000_000), (1_000_000, 3)] {
             let rows = RowCollector::new(size, 3, window, Orientation::NoTransforms);
             assert!(rows.raster.samples.capacity() < 1000, "{size:?}: {} bytes", rows.raster.samples.capacity());

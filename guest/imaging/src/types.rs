@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use image::metadata::Orientation;
-use modelfn_card::image::Preprocessing;
+use modelfn_card::image::{Preprocessing, Resize};
 
 /// A decoded picture, as it lies in the file.
 #[derive(Debug, Clone)]
@@ -73,7 +73,9 @@ pub enum ColorModel {
 pub struct Window {
     /// Width and height of the network's picture.
     pub size: (u32, u32),
-    /// Part of the largest centred box of that aspect ratio, in (0, 1].
+    /// How a picture of another aspect ratio becomes one of `size`.
+    pub resize: Resize,
+    /// Part of the centred box that `resize` takes, in (0, 1].
     pub crop: f64,
 }
 
@@ -93,15 +95,25 @@ pub struct CropBox {
 impl Window {
     /// The window of an upright picture that a card asks for.
     pub fn of(preprocessing: &Preprocessing) -> Self {
-        Self { size: preprocessing.size, crop: preprocessing.crop }
+        Self { size: preprocessing.size, resize: preprocessing.resize, crop: preprocessing.crop }
     }
 
-    /// The same window in a picture that is still to be turned.
-    pub(crate) fn as_stored(self, orientation: Orientation) -> Self {
+    /// A part of the largest centred box of the aspect ratio of `size`.
+    pub const fn cropped(size: (u32, u32), crop: f64) -> Self {
+        Self { size, resize: Resize::Crop, crop }
+    }
+
+    /// The same window in a picture of `picture` pixels that is still to be turned. Of a padded one it is the part that
+    /// shows the picture.
+    pub(crate) fn as_stored(self, picture: (u32, u32), orientation: Orientation) -> Self {
         use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-        match orientation {
-            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => Self { size: (self.size.1, self.size.0), ..self },
-            _ => self,
+        let size = match orientation {
+            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (self.size.1, self.size.0),
+            _ => self.size,
+        };
+        match self.resize {
+            Resize::Pad => Self { size: contained(picture, size), resize: Resize::Squash, crop: 1.0 },
+            Resize::Crop | Resize::Squash => Self { size, ..self },
         }
     }
 
@@ -109,7 +121,11 @@ impl Window {
     pub(crate) fn crop_box(self, size: (u32, u32)) -> CropBox {
         let (width, height) = (f64::from(size.0), f64::from(size.1));
         let aspect = f64::from(self.size.0) / f64::from(self.size.1);
-        let (wide, high) = if width > height * aspect { (height * aspect, height) } else { (width, width / aspect) };
+        let (wide, high) = match self.resize {
+            Resize::Squash | Resize::Pad => (width, height),
+            Resize::Crop if width > height * aspect => (height * aspect, height),
+            Resize::Crop => (width, width / aspect),
+        };
         // Rounding must not push a box that covers a whole edge over that edge.
         let (wide, high) = ((wide * self.crop).min(width), (high * self.crop).min(height));
         CropBox { left: (width - wide) / 2.0, top: (height - high) / 2.0, width: wide, height: high }
@@ -138,6 +154,21 @@ impl Window {
     pub(crate) fn margins(self, crop: CropBox) -> (f64, f64) {
         let reach = |from: f64, to: u32| 2.0 * (from / f64::from(to)).max(1.0) + 1.0;
         (reach(crop.width, self.size.0), reach(crop.height, self.size.1))
+    }
+}
+
+/// The largest width and height of the aspect ratio of `picture` that fit into `size`, rounded as `ImageOps.contain` of
+/// Pillow does, and at least one pixel.
+fn contained(picture: (u32, u32), size: (u32, u32)) -> (u32, u32) {
+    let [picture, limits] = [picture, size].map(|(width, height)| (f64::from(width), f64::from(height)));
+    let rounded = |side: f64| (side.round_ties_even() as u32).max(1);
+    let (aspect, wanted) = (picture.0 / picture.1, limits.0 / limits.1);
+    if aspect > wanted {
+        (size.0, rounded(picture.1 / picture.0 * limits.0).min(size.1))
+    } else if aspect < wanted {
+        (rounded(picture.0 / picture.1 * limits.1).min(size.0), size.1)
+    } else {
+        size
     }
 }
 

@@ -91,11 +91,12 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// 415 for another media type, 413 for more than 16 MiB or more than the host takes, 408 for a body that did not
+    /// 415 for another media type or a body that is still compressed, 413 for more than 16 MiB or more than the host takes, 408 for a body that did not
     /// arrive in time, 400 for one that is empty or broke off.
     pub fn upload(&self, kind: FileKind) -> Result<Upload, Problem> {
         let content_type = header(&self.headers, "content-type").unwrap_or_default();
         kind.check_content_type(&content_type)?;
+        check_content_encoding(&self.headers)?;
         let declared =
             header(&self.headers, "content-length").and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
         let declared = usize::try_from(declared).ok().filter(|&bytes| bytes <= MAX_BODY_BYTES);
@@ -126,13 +127,23 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// 400 for a form that is broken, cut off, or lacks the field.
+    /// 400 for a form that is broken, cut off, lacks the field, or has no file in it.
     pub fn file(&self, name: &str) -> Result<&[u8], Problem> {
-        if is_form(&self.content_type) {
-            multipart::part(&self.bytes, &self.content_type, name)
-        } else {
-            Ok(&self.bytes)
+        if !is_form(&self.content_type) {
+            return Ok(&self.bytes);
         }
+        match multipart::part(&self.bytes, &self.content_type, name)? {
+            [] => Err(Problem::bad_request(format!("the file in the form's field '{name}' is empty; choose another"))),
+            file => Ok(file),
+        }
+    }
+}
+
+/// Refuses a body that is still compressed here: a host undoes the codings that it knows, and removes the header.
+fn check_content_encoding(headers: &Fields) -> Result<(), Problem> {
+    match header(headers, "content-encoding").as_deref() {
+        None | Some("" | "identity") => Ok(()),
+        Some(_) => Err(Problem::unsupported_media("this Content-Encoding is not supported; send the file as it is")),
     }
 }
 

@@ -32,7 +32,7 @@ impl Tensor {
             DType::Fp32 => data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
             DType::Fp64 => data.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect(),
             DType::Fp16 => data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
-            DType::Bf16 | DType::U8 | DType::I32 | DType::I64 => return None,
+            _ => return None,
         })
     }
 }
@@ -60,17 +60,19 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// 504 at the deadline, 507 without memory, 502 where the engine failed, 500 where the inputs do not fit the graph.
+    /// 504 at the deadline, 507 without memory, 502 where the engine failed, 500 where the inputs do not fit the graph or
+    /// have a type that wasi-nn lacks.
     pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Problem> {
         let failed = |error: Error| problem(&self.name, &error);
-        let inputs = inputs.iter().map(|&(name, tensor)| (name.to_owned(), to_host(tensor))).collect();
+        let inputs = inputs.iter().map(|&(name, tensor)| Ok((name.to_owned(), to_host(name, tensor)?)));
+        let inputs = inputs.collect::<Result<_, Problem>>()?;
         let context = self.graph.init_execution_context().map_err(failed)?;
         let outputs = context.compute(inputs).map_err(failed)?;
         Ok(outputs.into_iter().map(|(name, tensor)| (name, from_host(&tensor))).collect())
     }
 }
 
-fn to_host(tensor: &Tensor) -> HostTensor {
+fn to_host(name: &str, tensor: &Tensor) -> Result<HostTensor, Problem> {
     let ty = match tensor.dtype {
         DType::Fp16 => TensorType::Fp16,
         DType::Bf16 => TensorType::Bf16,
@@ -79,8 +81,12 @@ fn to_host(tensor: &Tensor) -> HostTensor {
         DType::U8 => TensorType::U8,
         DType::I32 => TensorType::I32,
         DType::I64 => TensorType::I64,
+        other => {
+            let text = format!("input '{name}' is of type {other}, which wasi-nn lacks; cast it within the graph");
+            return Err(Problem::internal(text));
+        }
     };
-    HostTensor::new(&tensor.shape, ty, &tensor.data)
+    Ok(HostTensor::new(&tensor.shape, ty, &tensor.data))
 }
 
 fn from_host(tensor: &HostTensor) -> Tensor {
@@ -103,7 +109,9 @@ fn problem(name: &str, error: &Error) -> Problem {
     eprintln!("wasi-nn: model '{name}': {code:?}: {}", error.data());
     match code {
         ErrorCode::NotFound => Problem::unavailable(format!("model '{name}' is not loaded by this host")),
-        ErrorCode::Timeout => Problem::gateway_timeout(format!("model '{name}' took too long; try again later")),
+        ErrorCode::Timeout => Problem::gateway_timeout(format!(
+            "model '{name}' did not answer before the request's deadline; try again, with more time"
+        )),
         ErrorCode::TooLarge => Problem::insufficient_storage(format!("the host has no room for model '{name}'")),
         ErrorCode::RuntimeError | ErrorCode::Unknown => Problem::bad_gateway(format!("model '{name}' failed")),
         ErrorCode::InvalidArgument
@@ -120,7 +128,7 @@ mod tests {
     use super::*;
 
     fn floats(dtype: DType, data: &[u8]) -> Option<Vec<f32>> {
-        let shape = vec![(data.len() / dtype.size()) as u32];
+        let shape = vec![(data.len() / dtype.size().unwrap()) as u32];
         Tensor { dtype, shape, data: data.to_vec() }.floats()
     }
 

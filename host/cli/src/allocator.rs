@@ -17,6 +17,9 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 /// Memory that may stay with the allocator, beyond what was resident before there were requests and what they reserve now.
 const MAX_UNUSED: usize = 16 << 20;
 
+/// The same while there are no requests, when giving it back costs nobody anything.
+const MAX_UNUSED_AT_REST: usize = 4 << 20;
+
 /// Makes large blocks go back to the system as soon as they are freed.
 pub(crate) fn return_large_blocks() {
     #[cfg(target_env = "gnu")]
@@ -32,8 +35,9 @@ pub(crate) async fn return_unused(memory: ProcessMemory) {
     let mut least = resident();
     loop {
         tokio::time::sleep(TRIM_INTERVAL).await;
-        let now = resident();
-        if now > least.saturating_add(memory.reserved()).saturating_add(MAX_UNUSED) {
+        let (now, reserved) = (resident(), memory.reserved());
+        let unused = if reserved == 0 { MAX_UNUSED_AT_REST } else { MAX_UNUSED };
+        if now > least.saturating_add(reserved).saturating_add(unused) {
             // A large heap takes a while.
             let trimmed = tokio::task::spawn_blocking(trim).await;
             least = if trimmed.is_ok() && memory.reserved() == 0 { resident() } else { least };

@@ -137,6 +137,7 @@ mod tests {
         let help = subcommand("serve");
         let headings: Vec<_> = groups(&help).into_iter().map(|(heading, _)| heading).collect();
         let expected = [
+            "Arguments",
             "Options",
             "Application",
             "Models",

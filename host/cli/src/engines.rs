@@ -1,5 +1,7 @@
 //! The inference engines of this build, and where the library of ONNX Runtime is.
 
+mod remedy;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -62,8 +64,9 @@ pub(crate) fn onnxruntime(settings: &ModelSettings) -> Result<PathBuf> {
     let is_library =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"));
     files.filter(is_library).max().with_context(|| {
+        let remedy = remedy::remedy(&program);
         format!(
-            "no libonnxruntime.so in {}; run `make runtime`, or name it with --onnxruntime or MODELFN_ONNXRUNTIME",
+            "no libonnxruntime.so in {}; {remedy}, or name it with --onnxruntime or MODELFN_ONNXRUNTIME",
             folder.display()
         )
     })

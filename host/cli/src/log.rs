@@ -8,6 +8,7 @@ mod request_limit;
 mod writer;
 
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -50,6 +51,14 @@ impl LogSettings {
     }
 }
 
+/// The form of the lines of this process, once its log has started.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// The form of the lines of this process.
+pub(crate) fn format() -> LogFormat {
+    FORMAT.get().copied().unwrap_or_default()
+}
+
 /// Starts the log of this process.
 ///
 /// # Errors
@@ -59,6 +68,8 @@ pub(crate) fn start(settings: &LogSettings) -> Result<()> {
     let filter =
         tracing_subscriber::EnvFilter::try_new(&settings.log).with_context(|| format!("--log \"{}\"", settings.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer::start());
+    // The log starts once.
+    let _ = FORMAT.set(settings.format());
     // A line that is dropped for its request's limit is no error.
     let log = log.log_internal_errors(false);
     if settings.format() == LogFormat::Human {

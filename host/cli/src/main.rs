@@ -4,6 +4,7 @@ mod allocator;
 mod commands;
 #[cfg(test)]
 mod documents;
+mod embedded;
 mod engines;
 mod log;
 mod memory_limit;

@@ -22,7 +22,7 @@ use modelfn_server::units::{ByteSize, parse_duration};
 use modelfn_wasm::function::SandboxLimits;
 
 pub(crate) use self::models::{ModelSettings, default_model_instances};
-use crate::memory_limit;
+use crate::{embedded, memory_limit};
 
 /// Files and sockets that are kept for other things than clients' connections: models, components, the folders and files
 /// that guests have open, and the admin port.
@@ -208,15 +208,16 @@ pub(crate) struct SecuritySettings {
 
 impl ApplicationSettings {
     /// What the loader needs: this application, with sandboxes of these limits.
-    pub(crate) fn app_settings(&self, models: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
+    pub(crate) fn app_settings(&self, paths: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
         Ok(AppSettings {
-            manifest: application::manifest(self.app.as_deref(), models, &self.models)?,
-            sources: application::sources(models, &self.models)?,
-            choice: application::choice(&self.load_model, models, &self.models),
+            manifest: application::manifest(self.app.as_deref(), paths, &self.models)?,
+            sources: application::sources(paths, &self.models)?,
+            choice: application::choice(&self.load_model, paths, &self.models),
             model_instances: self.model_instances.unwrap_or_else(default_model_instances),
             ready_components: self.ready_components,
             code_cache: self.code_cache(),
             memory_total: request.memory_total(),
+            classify: embedded::classify(),
             sandbox: request.sandbox_limits(),
         })
     }

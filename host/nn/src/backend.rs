@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use modelfn_card::{Engine, Isolation, Target};
 
-use super::tensor::{AxisNames, Signature, Tensors};
+use super::tensor::{AxisNames, ClassNames, Signature, Tensors};
 use super::weights::Weights;
 
 /// An inference engine that can load graphs.
@@ -61,9 +61,9 @@ pub trait Graph: Send {
     /// Inputs and outputs as the engine reports them.
     fn signature(&self) -> &Signature;
 
-    /// The names of the inputs' axes.
-    fn axis_names(&self) -> AxisNames {
-        AxisNames::default()
+    /// What the graph says beside its signature.
+    fn metadata(&self) -> GraphMetadata {
+        GraphMetadata::default()
     }
 
     /// Another handle to the same graph, for another thread. Handles compute at the same time, and share the weights if
@@ -82,6 +82,17 @@ pub trait Graph: Send {
     fn compute(&mut self, inputs: &Tensors) -> Result<Tensors, ComputeError>;
 }
 
+/// What a graph says of itself beside its signature.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct GraphMetadata {
+    /// The names of the inputs' axes.
+    pub axis_names: AxisNames,
+    /// The names of the classes of some outputs.
+    pub classes: Vec<ClassNames>,
+    /// A sentence for each output that is not served, with the remedy.
+    pub omitted: Vec<String>,
+}
+
 /// Cancels the computation of one handle.
 pub trait Canceller: Send + Sync {
     /// Ends the computation that runs, or else the next one, as soon as the engine can. Does not block.
@@ -92,12 +103,14 @@ pub trait Canceller: Send + Sync {
 }
 
 /// Options for loading a graph.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// The device to run on.
     pub target: Target,
     /// The most threads that one `compute` uses.
     pub threads: NonZeroUsize,
+    /// The names of the outputs to compute. Where there are none, it is all that tensors can carry.
+    pub outputs: Vec<String>,
 }
 
 /// Why a graph could not be loaded.
@@ -124,6 +137,10 @@ pub enum LoadError {
     /// The first computation failed.
     #[error("the warm-up failed: {0}")]
     WarmUp(String),
+    /// The first computation, on shapes that were made up for open axes, ended the engine's process or did not end.
+    /// Without it the graph can be loaded.
+    #[error("the warm-up on usual shapes failed: {0}")]
+    MadeUpWarmUp(String),
 }
 
 /// Why a computation has no outputs.

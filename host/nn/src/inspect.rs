@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 pub use self::graph_file::{GraphFacts, graph_facts};
-use super::registry::{EngineSettings, FoundModel, LenientRead, ModelVersion};
+use super::registry::{EngineSettings, FoundModel, LenientRead, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
+use super::warm_up::WarmUpOutcome;
+use modelfn_card::image::{Preprocessing, Resize};
 use modelfn_card::{CARD_FILE, Card, Engine};
 
 /// What `modelfn model inspect` shows of one model.
@@ -28,10 +30,32 @@ pub struct Inspection {
     pub graph_bytes: Option<u64>,
     /// The graph's signature, as the engine reports it.
     pub signature: Option<Signature>,
+    /// A sentence for each output of the graph that is not served, with the remedy.
+    pub omitted: Vec<String>,
+    /// How the warm-up ended; `None` where there was none.
+    pub warm_up: Option<WarmUpOutcome>,
     /// Milliseconds until the model would serve: the engine's start, loading the graph, and the warm-up.
     pub load_ms: Option<f64>,
     /// What is wrong: a sentence each. Empty where the model is served as it is.
     pub problems: Vec<String>,
+}
+
+/// What a model is known to compute.
+pub struct Trial {
+    /// The graph's signature, as the engine reports it.
+    pub signature: Signature,
+    /// How the warm-up ended; `None` where there was none.
+    pub warm_up: Option<WarmUpOutcome>,
+}
+
+/// Loads the model `name` of `sources` without serving it, and computes its warm-up.
+///
+/// # Errors
+///
+/// Card or graph can't be read, or the graph can't be loaded. That they agree is not looked at.
+pub fn try_out(sources: &[Source], name: &str, engines: &EngineSettings) -> Result<Trial, RegistryError> {
+    let loaded = ModelVersion::named(sources, name)?.load_graph(engines, "")?;
+    Ok(Trial { signature: loaded.graph.signature().clone(), warm_up: loaded.warm_up })
 }
 
 /// Loads one model without serving it, computes a warm-up, and compares its card with its graph. What is wrong is part of
@@ -46,6 +70,8 @@ pub fn inspect(found: &FoundModel, engines: &EngineSettings) -> Inspection {
         has_card: read.as_ref().is_some_and(ModelVersion::has_card),
         graph_bytes: None,
         signature: None,
+        omitted: Vec::new(),
+        warm_up: None,
         load_ms: None,
         problems: problems.into_iter().map(without_name).collect(),
     };
@@ -66,6 +92,8 @@ impl Inspection {
             Ok(loaded) => {
                 self.load_ms = Some(started.elapsed().as_secs_f64() * 1e3);
                 self.signature = Some(loaded.graph.signature().clone());
+                self.omitted = loaded.graph.metadata().omitted;
+                self.warm_up = loaded.warm_up;
                 loaded.digest.to_string()
             }
             Err(e) => {
@@ -73,8 +101,8 @@ impl Inspection {
                 // A graph that fails to compute has inputs and outputs all the same.
                 let path = version.folder.join(&version.card.graph.file);
                 let facts = (version.card.graph.engine == Engine::Onnx).then(|| graph_facts(&path, engines));
-                let Some(Ok(GraphFacts { signature, sha256, .. })) = facts else { return };
-                self.signature = Some(signature);
+                let Some(Ok(GraphFacts { signature, omitted, sha256, .. })) = facts else { return };
+                (self.signature, self.omitted) = (Some(signature), omitted);
                 sha256
             }
         };
@@ -97,7 +125,6 @@ fn without_name(sentence: String) -> String {
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inspection { name, path, card, .. } = self;
-        let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
         match self.version {
             Some(version) => row(f, "model", &format_args!("{name} (version {version})"))?,
             None => row(f, "model", &format_args!("{name} ({})", path.display()))?,
@@ -116,26 +143,17 @@ impl fmt::Display for Inspection {
             tensors(f, "inputs", inputs)?;
             tensors(f, "outputs", outputs)?;
         }
-        if let Ok(Some(p)) = card.image_preprocessing() {
-            let (width, height) = p.size;
-            row(
-                f,
-                "picture",
-                &format_args!(
-                    "{width} x {height} {} {}, {} from the centre {:.3} of the shorter edge",
-                    word(p.color),
-                    word(p.layout),
-                    word(p.filter),
-                    p.crop
-                ),
-            )?;
-            row(f, "", &format_args!("(p - {:?}) / {:?}", p.mean, p.std))?;
+        for sentence in &self.omitted {
+            row(f, "left out", sentence)?;
         }
-        if let Ok(Some(p)) = card.classification() {
-            row(f, "answer", &format_args!("the top {} of {} by {}", p.top_k, p.labels.display(), word(p.scores)))?;
+        self.task(f)?;
+        match &self.warm_up {
+            Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
+            Some(WarmUpOutcome::Unknown(reason)) => row(f, "warm-up", reason)?,
+            None => {}
         }
         if let Some(load_ms) = self.load_ms {
-            row(f, "start", &format_args!("loaded, and computed a warm-up, in {load_ms:.0} ms"))?;
+            row(f, "start", &format_args!("{load_ms:.0} ms to load it and to warm it up"))?;
         }
         if self.problems.is_empty() {
             let agree = "card and graph agree".to_owned();
@@ -144,6 +162,47 @@ impl fmt::Display for Inspection {
         }
         self.problems.iter().try_for_each(|sentence| row(f, "WRONG", sentence))
     }
+}
+
+impl Inspection {
+    /// The rows of what a function makes of pictures and scores. What the card leaves out is the graph's.
+    fn task(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let card = self.signature.as_ref().map_or_else(|| self.card.clone(), |graph| self.card.completed("", graph));
+        if let Ok(Some(preprocessing)) = card.image_preprocessing() {
+            row(f, "picture", &picture(&preprocessing))?;
+            let scale = u8::from(preprocessing.scale);
+            let (mean, std) = (preprocessing.mean, preprocessing.std);
+            row(f, "", &format_args!("(p - {mean:?}) / {std:?}, where p is 0 to {scale}"))?;
+        }
+        if let Ok(Some(table)) = card.classification() {
+            let labels = table.labels.as_ref().map_or("the classes".into(), |file| file.to_string_lossy());
+            let top_k = table.top_k(card.classes().unwrap_or(usize::MAX));
+            match table.threshold() {
+                Some(least) => {
+                    row(f, "answer", &format_args!("at most {top_k} of {labels} by sigmoid, from {least} on"))?
+                }
+                None => row(f, "answer", &format_args!("the top {top_k} of {labels} by {}", word(table.scores)))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a row: a key, and what it is.
+fn row(f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display) -> fmt::Result {
+    writeln!(f, "{key:<12} {value}")
+}
+
+/// How a picture becomes the network's, in words.
+fn picture(preprocessing: &Preprocessing) -> String {
+    let Preprocessing { size: (width, height), crop, pad_color, .. } = preprocessing;
+    let (color, layout) = (preprocessing.color.name(), preprocessing.layout.name());
+    let shown = match preprocessing.resize {
+        Resize::Crop => format!("from the centre {crop:.3} of the shorter edge"),
+        Resize::Squash => format!("squashed from the centre {crop:.3} of both edges"),
+        Resize::Pad => format!("padded with {pad_color:?}"),
+    };
+    format!("{width} x {height} {color} {layout}, {} {shown}", word(preprocessing.filter))
 }
 
 fn tensors(f: &mut fmt::Formatter<'_>, key: &str, specs: &[TensorSpec]) -> fmt::Result {

@@ -20,6 +20,6 @@ mod stack;
 
 pub mod backend;
 
-mod warm_up;
+pub mod warm_up;
 
 pub mod worker;

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backend::Engine;
+use super::backend::{Engine, GraphMetadata};
 use super::batcher::{Batcher, Computed, Failure};
-use super::tensor::{AxisNames, Signature, Tensor, TensorSpec, Tensors};
+use super::tensor::{Signature, Tensor, TensorSpec, Tensors};
+use super::warm_up::WarmUpOutcome;
 use super::worker::{Unavailable, Worker};
 use modelfn_card::{CARD_VARIABLE, Card};
 use modelfn_telemetry::metrics::Metrics;
@@ -28,8 +29,10 @@ pub struct Model {
     pub(super) card: Card,
     /// Whether the file of the card says all of that itself.
     pub(super) is_card_whole: bool,
+    /// How the warm-up ended; `None` where there was none.
+    pub(super) warm_up: Option<WarmUpOutcome>,
     pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
+    pub(super) metadata: GraphMetadata,
     /// The names of the elements of the first output, in their order; empty when the card has no labels.
     pub(super) labels: Vec<String>,
     pub(super) max_batch_size: usize,
@@ -112,15 +115,37 @@ impl Model {
         Some((CARD_VARIABLE.to_owned(), text.ok()?))
     }
 
+    /// Shapes of inputs that the model has computed, in the order of its signature; the smallest ones that fit where it has
+    /// computed none yet.
+    pub fn example_shapes(&self) -> Vec<Vec<usize>> {
+        match &self.warm_up {
+            Some(WarmUpOutcome::Computed(shapes)) => shapes.clone(),
+            _ => self.signature.inputs.iter().map(TensorSpec::smallest_shape).collect(),
+        }
+    }
+
     /// The inputs and outputs: those that the engine reports, with the sizes that the card fixes.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    /// The label of the element `index` of the output `output`, if the card has labels for that output.
+    /// The label of the element `index` of the output `output`: the card's, which are those of the first output, or else
+    /// the graph's, if there are any.
     pub fn label(&self, output: &str, index: usize) -> Option<&str> {
-        let first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
-        self.labels.get(index).filter(|_| first).map(String::as_str)
+        let is_first = self.signature.outputs.first().is_some_and(|spec| spec.name == output);
+        let of_card = Some(&self.labels).filter(|labels| is_first && !labels.is_empty());
+        let of_graph = || self.metadata.classes.iter().find(|classes| classes.output == output);
+        of_card.or_else(|| of_graph().map(|classes| &classes.names))?.get(index).map(String::as_str)
+    }
+
+    /// A sentence for each output of the graph that is not served, with the remedy.
+    pub fn omitted_outputs(&self) -> &[String] {
+        &self.metadata.omitted
+    }
+
+    /// The names of the elements of the first output, in their order; empty where the card has no labels.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
     }
 
     /// The statistics since the model was loaded.
@@ -174,7 +199,7 @@ impl Model {
     /// Checks that axes of one name have one size.
     fn check_axes(&self, inputs: &Tensors) -> Result<(), ModelError> {
         let mut sizes: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
-        for (spec, names) in self.signature.inputs.iter().zip(&self.axis_names.0) {
+        for (spec, names) in self.signature.inputs.iter().zip(&self.metadata.axis_names.0) {
             let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == spec.name) else { continue };
             for (axis, &size) in names.iter().zip(tensor.shape()).filter(|(name, _)| !name.is_empty()) {
                 let &mut (first, one) = sizes.entry(axis).or_insert((&spec.name, size));

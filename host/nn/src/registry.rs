@@ -7,6 +7,7 @@
 mod engines;
 mod error;
 mod model_version;
+mod report;
 mod sources;
 mod versions;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use modelfn_card::CARD_FILE;
 use modelfn_card::Card;
 use modelfn_telemetry::metrics::Metrics;
 
@@ -23,6 +25,7 @@ pub use self::engines::EngineSettings;
 use self::engines::{Engines, MAX_GUEST_GRAPHS};
 pub use self::error::RegistryError;
 pub(super) use self::model_version::{LenientRead, ModelVersion};
+pub use self::report::ModelReport;
 pub use self::sources::{FoundModel, Source, find_models, model_names};
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
@@ -33,6 +36,9 @@ use super::worker::{self, RemoteLoad};
 pub struct Registry {
     models: BTreeMap<String, Arc<Model>>,
     broken: BTreeMap<String, Arc<RegistryError>>,
+    left_out: BTreeMap<String, Arc<RegistryError>>,
+    /// The names of folders among those of models that hold none.
+    empty: Vec<String>,
     /// All models that were found, whether they are served or not.
     found: Vec<FoundModel>,
     engines: Arc<Engines>,
@@ -54,7 +60,14 @@ impl Registry {
     /// A registry without models, whose models will run on `engines`.
     pub fn new(engines: EngineSettings, metrics: Arc<Metrics>) -> Registry {
         let engines = Arc::new(Engines::new(engines, metrics));
-        Registry { models: BTreeMap::new(), broken: BTreeMap::new(), found: Vec::new(), engines }
+        Registry {
+            models: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            empty: Vec::new(),
+            found: Vec::new(),
+            engines,
+        }
     }
 
     /// Creates a registry with the models of `options`. Models of this registry whose files are unchanged are shared,
@@ -71,7 +84,7 @@ impl Registry {
                 return Err(sources::unknown(name, options.sources, &present));
             }
         }
-        let (mut models, mut broken) = (BTreeMap::new(), BTreeMap::new());
+        let (mut models, mut broken, mut left_out) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for found in &present {
             let name = found.name.clone();
             let named = options.only.contains(&name) || options.required.contains(&name);
@@ -85,7 +98,11 @@ impl Registry {
                     models.insert(name, model);
                 }
                 Err(e) if self.models.contains_key(&name) => return Err(e),
-                Err(e) if !named => tracing::warn!("left out: {e}"),
+                // Without its engine no model can be loaded, which nobody wants to find out from a warning.
+                Err(e) if !named && !e.is_no_engine() => {
+                    tracing::warn!("left out: {e}");
+                    left_out.insert(name, Arc::new(e));
+                }
                 Err(e) if e.is_broken_model() => {
                     tracing::error!("not served: {e}");
                     broken.insert(name, Arc::new(e));
@@ -93,7 +110,8 @@ impl Registry {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Registry { models, broken, found: present, engines: self.engines.clone() })
+        let empty = if options.only.is_empty() { sources::folders_without_model(options.sources) } else { Vec::new() };
+        Ok(Registry { models, broken, left_out, empty, found: present, engines: self.engines.clone() })
     }
 
     /// Creates a registry with the models of this one, except that one model is loaded again.
@@ -107,7 +125,10 @@ impl Registry {
         let models = others.chain([(name.to_owned(), model)]).collect();
         let mut broken = self.broken.clone();
         broken.remove(name);
-        Ok(Registry { models, broken, found: find_models(options.sources)?, engines: self.engines.clone() })
+        let mut left_out = self.left_out.clone();
+        left_out.remove(name);
+        let (empty, found) = (self.empty.clone(), find_models(options.sources)?);
+        Ok(Registry { models, broken, left_out, empty, found, engines: self.engines.clone() })
     }
 
     /// The model called `name`.
@@ -125,6 +146,11 @@ impl Registry {
         self.models().filter_map(|model| model.worker.as_ref()).map(|worker| worker.memory_bytes()).sum()
     }
 
+    /// Models that were found and not named, and can't be loaded, with the reasons.
+    pub fn left_out(&self) -> &BTreeMap<String, Arc<RegistryError>> {
+        &self.left_out
+    }
+
     /// Models that were named and whose files are damaged, with the reasons.
     pub fn broken(&self) -> &BTreeMap<String, Arc<RegistryError>> {
         &self.broken
@@ -134,6 +160,11 @@ impl Registry {
     pub fn in_folder(&self, folder: &Path) -> Option<&FoundModel> {
         let real = folder.canonicalize().ok()?;
         self.found.iter().find(|model| model.path.canonicalize().is_ok_and(|path| path == real))
+    }
+
+    /// Whether the model `name` has a folder of its own, and is no file beside others.
+    pub fn has_own_folder(&self, name: &str) -> bool {
+        self.found.iter().any(|model| model.name == name && model.path.is_dir())
     }
 
     /// The folder of the served version of the model in `folder`; for a broken model, of the version that would be
@@ -156,17 +187,17 @@ impl Registry {
         const NAME: &str = "(loaded by the guest)";
         let permit = self.engines.guest_graphs.clone().try_acquire_owned();
         let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
-        let options = LoadOptions { target, threads: NonZeroUsize::MIN };
+        let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };
         let (graph, worker) = match &self.engines.settings.worker {
             None => (backend::find(&self.engines.settings.backends, engine)?.load(graph, &options)?, None),
             Some(settings) => {
                 let file = worker::memory_file(graph).map_err(|e| LoadError::NoEngine(e.to_string()))?;
-                let load = RemoteLoad { model: NAME, file, engine, sha256: "", options, warm_up: false };
+                let load = RemoteLoad { model: NAME, file, engine, sha256: "", options, warm_up: None };
                 let loaded = worker::load(settings, load)?;
                 (loaded.graph, Some(loaded.worker))
             }
         };
-        let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
+        let (signature, metadata) = (graph.signature().clone(), graph.metadata());
         // The graph has one caller, so there is nothing to stack.
         let limits = BatcherLimits { queue_size: 1, max_batch_size: 1, max_queue_delay: Duration::ZERO };
         let batcher = Batcher::start("guest", vec![graph], limits, Arc::new(|_, _| {}));
@@ -176,8 +207,9 @@ impl Registry {
             engine,
             card: Card::default(),
             is_card_whole: false,
+            warm_up: None,
             signature,
-            axis_names,
+            metadata,
             labels: Vec::new(),
             max_batch_size: usize::MAX,
             batcher,

@@ -1,11 +1,9 @@
 //! Stacks the inputs of several jobs on axis 0, and splits the outputs, so that each job gets what a call of its own
 //! would have given.
 
-use std::ops::Range;
+use bytes::BytesMut;
 
-use bytes::{Bytes, BytesMut};
-
-use super::tensor::{DType, Tensor, Tensors};
+use super::tensor::{DType, Strings, Tensor, Tensors};
 
 /// Inputs stack if their keys are equal: names, element types, and shapes without axis 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +39,7 @@ fn stack_one<'a>(name: &str, like: &Tensor, all: impl Iterator<Item = &'a Tensor
     Tensor::new(like.dtype(), shape, data.freeze()).expect("rows of one key add up")
 }
 
-/// Splits outputs on axis 0 into parts of `rows` each, without copying.
+/// Splits outputs on axis 0 into parts of `rows` each, without copying. Strings are walked through.
 ///
 /// # Errors
 ///
@@ -54,27 +52,44 @@ pub(super) fn split(outputs: Tensors, rows: &[usize]) -> Result<Vec<Tensors>, St
             return Err(format!("output '{name}' of a batch of {total} has shape {shape:?}; set max_batch_size = 1"));
         }
     }
-    let mut parts = Vec::with_capacity(rows.len());
-    let mut start = 0;
-    for rows in rows {
-        let end = start + rows;
-        parts.push(outputs.iter().map(|(name, tensor)| (name.clone(), slice(tensor, start..end))).collect());
-        start = end;
-    }
-    Ok(parts)
+    let mut rest: Vec<_> = outputs.iter().map(|(name, tensor)| (name, RowSlicer::new(tensor))).collect();
+    let part = |&rows: &usize| rest.iter_mut().map(|(name, slicer)| (name.to_string(), slicer.next(rows))).collect();
+    Ok(rows.iter().map(part).collect())
 }
 
-/// The rows `rows` of `tensor`, which share its data.
-fn slice(tensor: &Tensor, rows: Range<usize>) -> Tensor {
-    let row = tensor.data().len() / tensor.shape()[0].max(1);
-    let data: Bytes = tensor.data().slice(rows.start * row..rows.end * row);
-    let shape = [rows.len()].into_iter().chain(tensor.shape()[1..].iter().copied()).collect();
-    Tensor::new(tensor.dtype(), shape, data).expect("a slice of whole rows")
+/// Takes rows from the beginning of a tensor, whose data they share.
+struct RowSlicer<'a> {
+    tensor: &'a Tensor,
+    /// The strings that were not taken yet, of a tensor of strings.
+    strings: Strings<'a>,
+    /// The first byte that was not taken yet.
+    start: usize,
+}
+
+impl<'a> RowSlicer<'a> {
+    fn new(tensor: &'a Tensor) -> Self {
+        RowSlicer { tensor, strings: tensor.strings(), start: 0 }
+    }
+
+    /// The next `rows` rows.
+    fn next(&mut self, rows: usize) -> Tensor {
+        let (dtype, row) = (self.tensor.dtype(), &self.tensor.shape()[1..]);
+        let elements = rows * row.iter().product::<usize>();
+        let bytes = match dtype.size() {
+            Some(size) => elements * size,
+            None => self.strings.skip_bytes(elements),
+        };
+        let data = self.tensor.data().slice(self.start..self.start + bytes);
+        self.start += bytes;
+        let shape = [rows].into_iter().chain(row.iter().copied()).collect();
+        Tensor::new(dtype, shape, data).expect("a slice of whole rows")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::encode_strings;
 
     fn tensors(names: &[&str], rows: usize, first: u8) -> Tensors {
         let tensor = |name: &&str| {
@@ -95,6 +110,19 @@ mod tests {
                 assert_eq!(Some(tensor), original.iter().find(|(other, _)| other == name).map(|(_, t)| t));
             }
         }
+    }
+
+    #[test]
+    fn strings_are_stacked_and_split_like_numbers() {
+        let part = |strings: &[&str]| {
+            let data = encode_strings(strings.iter().copied());
+            vec![("s".to_owned(), Tensor::new(DType::String, vec![strings.len() / 2, 2], data).unwrap())]
+        };
+        let all = [part(&["a", ""]), part(&[]), part(&["long", "é", "", "x"]), part(&["y", "z"])];
+        let stacked = stack(all.iter());
+        assert_eq!(stacked[0].1.shape(), [4, 2]);
+        assert_eq!(stacked[0].1.strings().collect::<Vec<_>>(), ["a", "", "long", "é", "", "x", "y", "z"]);
+        assert_eq!(split(stacked, &[1, 0, 2, 1]).unwrap(), all);
     }
 
     #[test]

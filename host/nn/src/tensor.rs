@@ -3,8 +3,12 @@
 //! Data is row-major and in native (little-endian) byte order, as wasi-nn and the Open Inference Protocol
 //! send it. Bytes are shared, never copied, when a tensor is cloned.
 
+mod strings;
+
+pub use self::strings::Strings;
+pub use self::strings::{append as append_string, encode as encode_strings};
 use bytes::Bytes;
-pub use modelfn_card::{DType, Signature, TensorSpec, TypeNames};
+pub use modelfn_card::{DType, Shape, Signature, TensorSpec, TypeNames};
 
 /// Named tensors, in the order in which they were given: inputs or outputs of one computation.
 pub type Tensors = Vec<(String, Tensor)>;
@@ -14,12 +18,21 @@ pub type Tensors = Vec<(String, Tensor)>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AxisNames(pub Vec<Vec<String>>);
 
+/// The names of the classes that the columns of an output stand for, where the graph has them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClassNames {
+    /// The output.
+    pub output: String,
+    /// A name for each column.
+    pub names: Vec<String>,
+}
+
 /// The number of rows in `tensors`: the size of axis 0 of the first tensor, if that has an axis.
 pub(super) fn rows(tensors: &Tensors) -> Option<usize> {
     tensors.first().and_then(|(_, tensor)| tensor.shape().first()).copied()
 }
 
-/// A dense tensor, whose data is exactly as long as its shape and type demand.
+/// A dense tensor, whose data has exactly the elements that its shape and type demand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     dtype: DType,
@@ -32,27 +45,43 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// The length of `data` is not the product of `shape` times the element size, or that product overflows.
-    pub fn new(dtype: DType, shape: Vec<usize>, data: Bytes) -> Result<Self, WrongLength> {
-        match byte_len(dtype, &shape) {
-            Some(expected) if expected == data.len() => Ok(Tensor { dtype, shape, data }),
-            expected => Err(WrongLength { dtype, shape, expected, actual: data.len() }),
+    /// See [`WrongData`].
+    pub fn new(dtype: DType, shape: Vec<usize>, data: Bytes) -> Result<Self, WrongData> {
+        let Some(size) = dtype.size() else {
+            strings::check(&shape, &data)?;
+            return Ok(Tensor { dtype, shape, data });
+        };
+        match byte_len(size, &shape) {
+            Some(expected) if expected == data.len() => {}
+            expected => return Err(WrongData::Length { dtype, shape, expected, actual: data.len() }),
         }
+        if dtype == DType::Bool
+            && let Some(&byte) = data.iter().find(|&&byte| byte > 1)
+        {
+            // To engines, which are written in C++, another byte would be undefined behaviour.
+            return Err(WrongData::Bool(byte));
+        }
+        Ok(Tensor { dtype, shape, data })
     }
 
-    /// Creates a tensor of zeros, as warm-ups use it.
+    /// Creates a tensor of zeros, or of empty strings, as warm-ups use it.
     ///
     /// # Errors
     ///
     /// The byte size of `shape` overflows.
-    pub fn zeros(dtype: DType, shape: Vec<usize>) -> Result<Self, WrongLength> {
-        let len = byte_len(dtype, &shape).ok_or_else(|| WrongLength {
+    pub fn zeros(dtype: DType, shape: Vec<usize>) -> Result<Self, WrongData> {
+        let len = Tensor::zeros_len(dtype, &shape).ok_or_else(|| WrongData::Length {
             dtype,
             shape: shape.clone(),
             expected: None,
             actual: 0,
         })?;
         Tensor::new(dtype, shape, vec![0; len].into())
+    }
+
+    /// The bytes of [`Tensor::zeros`]; `None` where they can't be counted.
+    pub fn zeros_len(dtype: DType, shape: &[usize]) -> Option<usize> {
+        byte_len(dtype.size().unwrap_or(strings::PREFIX), shape)
     }
 
     /// The element type.
@@ -65,33 +94,86 @@ impl Tensor {
         &self.shape
     }
 
-    /// Row-major elements in little-endian bytes.
+    /// Row-major elements in little-endian bytes. Each string is its length as a `u32` and then its bytes.
     pub fn data(&self) -> &Bytes {
         &self.data
     }
-}
 
-/// The data of a tensor does not have the length that its shape and type demand.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", self.describe(DType::name))]
-pub struct WrongLength {
-    dtype: DType,
-    shape: Vec<usize>,
-    expected: Option<usize>,
-    actual: usize,
-}
-
-impl WrongLength {
-    /// The error's text, with a protocol's names of the element types.
-    pub fn describe(&self, names: TypeNames) -> String {
-        let WrongLength { dtype, shape, expected, actual } = self;
-        let expected = expected.map_or_else(|| "more bytes than can be addressed".to_owned(), |n| format!("{n} bytes"));
-        format!("a {} tensor of shape {shape:?} has {expected}, but the data is {actual} bytes", names(*dtype))
+    /// The elements of a tensor of strings. Another tensor has none.
+    pub fn strings(&self) -> Strings<'_> {
+        Strings::new(if self.dtype == DType::String { &self.data } else { &[] })
     }
 }
 
-fn byte_len(dtype: DType, shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(dtype.size(), |len, &axis| len.checked_mul(axis))
+/// Data that is no tensor of its type and shape.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.describe(DType::name))]
+pub enum WrongData {
+    /// Its length is not the product of the shape times the size of an element.
+    Length {
+        /// The element type.
+        dtype: DType,
+        /// The shape that the data should fill.
+        shape: Vec<usize>,
+        /// The bytes that the shape has; `None` where they can't be counted.
+        expected: Option<usize>,
+        /// The bytes of the data.
+        actual: usize,
+    },
+    /// A byte of a tensor of BOOL is neither 0 nor 1.
+    Bool(u8),
+    /// There are more or fewer strings than the shape has elements.
+    Strings {
+        /// The shape that the strings should fill.
+        shape: Vec<usize>,
+        /// The elements that the shape has; `None` where they can't be counted.
+        expected: Option<usize>,
+        /// The strings in the data.
+        found: usize,
+    },
+    /// The data ends within a string.
+    StringCutOff {
+        /// The string, counted from 0.
+        element: usize,
+    },
+    /// A string is not UTF-8.
+    NotUtf8 {
+        /// The string, counted from 0.
+        element: usize,
+    },
+}
+
+impl WrongData {
+    /// The error's text, with a protocol's names of the element types.
+    pub fn describe(&self, names: TypeNames) -> String {
+        match self {
+            WrongData::Length { dtype, shape, expected, actual } => {
+                let most = || "more bytes than can be addressed".to_owned();
+                let expected = expected.map_or_else(most, |n| format!("{n} bytes"));
+                format!("a {} tensor of shape {shape:?} has {expected}, but the data is {actual} bytes", names(*dtype))
+            }
+            WrongData::Bool(byte) => format!("an element of {} is the byte 0 or 1, not {byte}", names(DType::Bool)),
+            WrongData::Strings { shape, expected, found } => {
+                let expected = expected
+                    .map_or_else(|| "more elements than can be counted".to_owned(), |n| format!("{n} elements"));
+                let dtype = names(DType::String);
+                format!("a {dtype} tensor of shape {shape:?} has {expected}, but the data has {found}")
+            }
+            WrongData::StringCutOff { element } => format!(
+                "element {element} of the strings is cut off: each is its length as four bytes and then its bytes"
+            ),
+            WrongData::NotUtf8 { element } => format!("element {element} of the strings is not UTF-8"),
+        }
+    }
+}
+
+fn byte_len(element_size: usize, shape: &[usize]) -> Option<usize> {
+    elements(shape)?.checked_mul(element_size)
+}
+
+/// The number of elements of a shape; `None` where that can't be counted.
+fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |elements, &axis| elements.checked_mul(axis))
 }
 
 #[cfg(test)]
@@ -103,6 +185,14 @@ mod tests {
         assert!(Tensor::new(DType::Fp32, vec![2, 3], vec![0; 24].into()).is_ok());
         let error = Tensor::new(DType::Fp32, vec![2, 3], vec![0; 23].into()).unwrap_err();
         assert_eq!(error.to_string(), "a FP32 tensor of shape [2, 3] has 24 bytes, but the data is 23 bytes");
+    }
+
+    #[test]
+    fn what_is_neither_true_nor_false_is_no_boolean() {
+        assert!(Tensor::new(DType::Bool, vec![3], vec![0, 1, 1].into()).is_ok());
+        let error = Tensor::new(DType::Bool, vec![3], vec![0, 1, 2].into()).unwrap_err();
+        assert_eq!(error.to_string(), "an element of BOOL is the byte 0 or 1, not 2");
+        assert!(Tensor::new(DType::I8, vec![1], vec![2].into()).is_ok());
     }
 
     #[test]

@@ -34,10 +34,11 @@ use modelfn_card::Engine;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use self::graph::RemoteGraph;
-use self::message::LoadCommand;
+use self::message::{GraphDescription, LoadCommand};
 pub use self::serve::serve;
 pub(crate) use self::supervisor::{Unavailable, Worker};
 use crate::backend::{Graph, LoadError, LoadOptions};
+use crate::warm_up::{WarmUp, WarmUpOutcome};
 
 /// How engine processes are started.
 #[derive(Clone, Debug)]
@@ -57,8 +58,8 @@ pub(crate) struct RemoteLoad<'a> {
     /// The digest that the file must have, in hexadecimal digits; empty where any file is accepted.
     pub(crate) sha256: &'a str,
     pub(crate) options: LoadOptions,
-    /// Whether a computation on zeros belongs to loading.
-    pub(crate) warm_up: bool,
+    /// The computation on zeros that belongs to loading; `None` does without.
+    pub(crate) warm_up: Option<WarmUp>,
 }
 
 /// A graph that was loaded in a process.
@@ -66,6 +67,8 @@ pub(crate) struct RemoteLoaded {
     pub(crate) graph: Box<dyn Graph>,
     pub(crate) worker: Arc<Worker>,
     pub(crate) digest: Digest,
+    /// How the warm-up ended; `None` where there was none.
+    pub(crate) warm_up: Option<WarmUpOutcome>,
 }
 
 /// A file in memory with the bytes of a graph.
@@ -85,11 +88,22 @@ pub(crate) fn memory_file(graph: &[u8]) -> io::Result<File> {
 ///
 /// See [`LoadError`].
 pub(crate) fn load(settings: &WorkerSettings, load: RemoteLoad<'_>) -> Result<RemoteLoaded, LoadError> {
-    let RemoteLoad { model, file, engine, sha256, options: LoadOptions { target, threads }, warm_up } = load;
-    let command = LoadCommand { engine, target, threads, sha256: sha256.to_owned(), warm_up };
-    let (worker, description) = Worker::start(model, settings.clone(), file, command)?;
+    let RemoteLoad { model, file, engine, sha256, options, warm_up } = load;
+    let LoadOptions { target, threads, outputs } = options;
+    let command = LoadCommand { engine, target, threads, outputs, sha256: sha256.to_owned(), warm_up };
+    let again = file.try_clone();
+    let (worker, mut description) = match (Worker::start(model, settings.clone(), file, command.clone()), again) {
+        // Shapes that nobody stated say nothing of the graph, which is loaded without a warm-up then.
+        (Err(LoadError::MadeUpWarmUp(reason)), Ok(file)) => {
+            let (worker, description) =
+                Worker::start(model, settings.clone(), file, LoadCommand { warm_up: None, ..command })?;
+            (worker, GraphDescription { warm_up: Some(WarmUpOutcome::Unknown(reason)), ..description })
+        }
+        (started, _) => started?,
+    };
+    let warm_up = description.warm_up.take();
     let not_understood = |_| LoadError::Invalid("the engine's process is not understood".to_owned());
     let digest = description.sha256.parse().map_err(not_understood)?;
     let graph = Box::new(RemoteGraph::new(worker.clone(), Arc::new(description)));
-    Ok(RemoteLoaded { graph, worker, digest })
+    Ok(RemoteLoaded { graph, worker, digest, warm_up })
 }

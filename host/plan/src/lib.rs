@@ -49,9 +49,10 @@ use self::model_size::ModelSize;
 use self::queue::{Demand, Fleet, ReplicaQueue, Unreachable};
 use self::resources::{Resources, Scaling};
 use self::settings::{Method, PlanSettings};
-use modelfn_nn::backend::Backend;
 use modelfn_nn::files::ModelFiles;
-use modelfn_nn::registry::Source;
+use modelfn_nn::inspect;
+use modelfn_nn::registry::{EngineSettings, Source};
+use modelfn_nn::warm_up::WarmUpOutcome;
 
 /// Everything that `modelfn plan` says.
 #[derive(Clone, Debug, Serialize)]
@@ -100,7 +101,8 @@ pub struct Layout {
 /// # Errors
 ///
 /// The model can't be read or served, or no number of replicas does what is asked. Tells the remedy.
-pub fn plan(settings: &PlanSettings, backends: &[Box<dyn Backend>], progress: &Progress<'_>) -> Result<Plan> {
+pub fn plan(settings: &PlanSettings, engines: &EngineSettings, progress: &Progress<'_>) -> Result<Plan> {
+    let backends = engines.backends.as_slice();
     let files = ModelFiles::read(&[Source::Folder(settings.models.clone())], &settings.model)?;
     let size = ModelSize::of(files.weights(backends)?);
     let serving = &files.card.serving;
@@ -118,6 +120,7 @@ pub fn plan(settings: &PlanSettings, backends: &[Box<dyn Backend>], progress: &P
             (Coefficients::estimated(time.map(|time| time.as_secs_f64()), size.bytes), None)
         }
         Method::Measure(time) => {
+            let files = with_shapes(settings, engines, files)?;
             let measurement = subject(settings, files, layout, time)?.measure(progress)?;
             (Coefficients::fitted(&measurement, size.bytes, layout.batch), Some(measurement))
         }
@@ -164,6 +167,29 @@ fn fleets(service: ReplicaQueue, demand: Demand) -> Result<(Fleet, Scaling), Unr
     let highest = queue::fleet(service, Demand { rate: demand.rate * resources::BURST, ..demand })?;
     let utilisation = queue::highest_rate(service, demand)? / service.capacity;
     Ok((usual, Scaling::of(usual, highest, utilisation)))
+}
+
+/// Completes the card by the graph's inputs and outputs, and by shapes that the model computes: those that were given, or
+/// those of its warm-up.
+fn with_shapes(settings: &PlanSettings, engines: &EngineSettings, files: ModelFiles) -> Result<ModelFiles> {
+    let sources = [Source::Folder(settings.models.clone())];
+    let trial = inspect::try_out(&sources, &settings.model, engines)?;
+    let mut card = files.card.completed(&settings.model, &trial.signature);
+    let names = card.inputs.iter().map(|spec| spec.name.clone());
+    match trial.warm_up {
+        Some(WarmUpOutcome::Computed(shapes)) => card.serving.warmup.extend(names.zip(shapes)),
+        Some(WarmUpOutcome::Unknown(reason)) if settings.shapes.is_empty() => {
+            anyhow::bail!("model '{}': {reason}; say a shape: --shape NAME=1x3x320x320", settings.model)
+        }
+        _ => {}
+    }
+    card.serving.warmup.extend(settings.shapes.clone());
+    for (name, shape) in &settings.shapes {
+        let spec = card.inputs.iter().find(|spec| spec.name == *name);
+        let spec = spec.with_context(|| format!("--shape {name}: the model has no such input"))?;
+        ensure!(spec.admits(spec.dtype, shape), "--shape {name}: {shape:?} is no shape of {spec}");
+    }
+    Ok(ModelFiles { card, ..files })
 }
 
 /// What to measure.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::{self, Request};
 use modelfn_card::Card;
-use modelfn_nn::tensor::TensorSpec;
+use modelfn_nn::tensor::{Tensor, TensorSpec};
 
 /// A request with its description.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<DescribedRequest> {
     let name = &card.name;
     ensure!(rows == 1 || card.takes_batches(), "model '{name}' takes no batches: leave --batch at 1");
     let shape = |spec: &TensorSpec| {
-        let mut shape = spec.smallest_shape();
+        let mut shape = card.serving.warmup.get(&spec.name).cloned().unwrap_or_else(|| spec.smallest_shape());
         if let (Some(-1), Some(axis)) = (spec.shape.first(), shape.first_mut()) {
             *axis = rows;
         }
@@ -37,8 +37,7 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<DescribedRequest> {
     let (mut inputs, mut bytes) = (Vec::new(), 0_usize);
     for spec in &card.inputs {
         let shape = shape(spec);
-        let size = shape.iter().try_fold(spec.dtype.size(), |size, axis| size.checked_mul(*axis));
-        let size = size
+        let size = Tensor::zeros_len(spec.dtype, &shape)
             .filter(|size| *size <= 1 << 30)
             .context("a request would be larger than 1 GiB; use a smaller --batch")?;
         let parameters = json!({ "binary_data_size": size });

@@ -190,8 +190,13 @@ impl Overlay {
         let name = &deployment.card.name;
         let model_folder = self.models().join(name);
         fs::create_dir_all(&model_folder)?;
-        link_all(deployment.models, &self.models(), name)?;
-        link_all(deployment.folder, &model_folder, CARD_FILE)?;
+        let file = format!("{name}.onnx");
+        link_all(deployment.models, &self.models(), |entry| entry != name.as_str() && entry != file.as_str())?;
+        let graph = deployment.card.graph.file.to_string_lossy().into_owned();
+        // A model that is a file of the folder of models has no others but those that are called after it.
+        let is_file = deployment.folder.canonicalize()? == deployment.models.canonicalize()?;
+        let belongs = |entry: &str| if is_file { entry.starts_with(&graph) } else { entry != CARD_FILE };
+        link_all(deployment.folder, &model_folder, belongs)?;
         fs::write(model_folder.join(CARD_FILE), toml::to_string(&deployment.card)?)?;
         Ok(())
     }
@@ -205,12 +210,12 @@ impl Overlay {
     }
 }
 
-/// Links every entry of `from` into `to`, except the one named `except`. Files are linked so that they are files of the
+/// Links every entry of `from` whose name is `wanted` into `to`. Files are linked so that they are files of the
 /// new folder, or copied where the file system can't: a model's files may not lie outside of its folder.
-fn link_all(from: &Path, to: &Path, except: &str) -> Result<()> {
+fn link_all(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
     for entry in fs::canonicalize(from)?.read_dir()? {
         let entry = entry?;
-        if entry.file_name() != except {
+        if wanted(&entry.file_name().to_string_lossy()) {
             let (from, to) = (entry.path().canonicalize()?, to.join(entry.file_name()));
             if from.is_dir() {
                 symlink(from, to)?;

@@ -1,5 +1,6 @@
 //! The settings of a plan.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct PlanSettings {
     pub rate: Option<f64>,
     /// The time in which 99 of 100 requests must be answered.
     pub p99: Option<Duration>,
+    /// Shapes of inputs whose axes the graph leaves open, by name; the card's and the server's own where none is given.
+    pub shapes: BTreeMap<String, Vec<usize>>,
     /// Rows of one request: the size of axis 0 of its tensors.
     pub batch: NonZeroUsize,
     /// Engine instances of one replica; overrides the card.

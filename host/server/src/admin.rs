@@ -123,7 +123,7 @@ impl Admin {
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "alive\n"),
             (&Method::GET | &Method::HEAD, "/readyz") => match self.readiness.unready() {
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-                None => text(StatusCode::OK, "ready\n"),
+                None => text(StatusCode::OK, ready(&self.readiness.left_out())),
             },
             (&Method::GET | &Method::HEAD, "/metrics") => openmetrics(self.metrics.text()),
             (_, "/livez" | "/readyz" | "/metrics") => not_allowed("GET, HEAD"),
@@ -157,6 +157,11 @@ impl Admin {
             Err(_) => json(StatusCode::SERVICE_UNAVAILABLE, "error", "the server is ending"),
         }
     }
+}
+
+/// The text of a server that is ready, but for some models.
+fn ready(left_out: &[String]) -> String {
+    if left_out.is_empty() { "ready\n".to_owned() } else { format!("ready\nleft out: {}\n", left_out.join(", ")) }
 }
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -12,6 +12,7 @@ pub mod connection;
 pub mod functions;
 mod host_header;
 pub mod loader;
+pub mod model_page;
 pub mod oip;
 pub mod problem;
 pub mod readiness;

@@ -4,18 +4,24 @@
 //! it anew, but for models and code that are still the same, and hands it over as a whole or not at all.
 
 pub mod compile;
+mod entrances;
 mod memory_limit;
+mod model_functions;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+pub use self::entrances::Entrance;
+use self::entrances::nothing;
 use self::memory_limit::Whole;
-use anyhow::{Context, Result, ensure};
+use self::model_functions::ModelFunctions;
+use anyhow::{Context, Result, bail, ensure};
 use modelfn_artifact::{Digest, ReadError, read_verified};
 
-use modelfn_nn::registry::{self, EngineSettings, Registry, Source};
+use modelfn_nn::registry::{self, EngineSettings, ModelReport, Registry, Source};
 use modelfn_wasm::code_cache::CodeCache;
 use modelfn_wasm::engine::{self, Engine, PoolSize};
 use modelfn_wasm::function::{Code, Function, FunctionServices, FunctionSettings, HostLinker, Mount, SandboxLimits};
@@ -24,7 +30,8 @@ use tokio::sync::mpsc;
 
 use crate::admin::Reload;
 use crate::admission::{ComponentShare, RequestLimits};
-use crate::functions::manifest::{self, App, Handler};
+use crate::functions::manifest::{self, App, CodeSource, Handler};
+use crate::model_page::ModelPages;
 use crate::oip::{self, Inference};
 use crate::router::{Router, Target};
 use crate::service::{AppState, Service};
@@ -47,6 +54,8 @@ pub struct AppSettings {
     pub code_cache: Option<PathBuf>,
     /// Bytes that the whole process may use.
     pub memory_total: usize,
+    /// The component that classifies pictures, which image classifiers get where there are pages of models.
+    pub classify: Option<&'static [u8]>,
     /// The most that one request may use. A component can be given less memory by the manifest.
     pub sandbox: SandboxLimits,
 }
@@ -111,6 +120,11 @@ impl AppLoader {
         Ok((loader, Arc::new(Service::new(state, limits, shared))))
     }
 
+    /// What became of each model.
+    pub fn reports(&self) -> Vec<ModelReport> {
+        self.loaded.registry.report()
+    }
+
     /// Serves `requests` to read files again, one after the other, on a thread of its own, until nobody can ask.
     ///
     /// # Errors
@@ -159,18 +173,29 @@ impl AppLoader {
     /// Makes what serves `app`; with only `model` anew, if one is named.
     async fn load(&mut self, app: Arc<App>, model: Option<&str>) -> Result<AppState> {
         // Models and code come from different files and engines: they are loaded side by side.
-        let (registry, components) = std::thread::scope(|scope| {
-            let components = scope.spawn(|| self.load_components(&app));
+        let (registry, mut components) = std::thread::scope(|scope| {
+            let components = scope.spawn(|| self.load_components(&app.components));
             let registry = self.load_models(&app, model);
             let components = components.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
         })?;
-        let functions = self.load_functions(&app, &registry, &components).await?;
-        let router = router(&app, &functions);
+        if app.model_pages && registry.models().next().is_none() {
+            bail!("nothing to serve: {}", nothing(&registry, &self.settings.sources));
+        }
+        let own = if app.model_pages {
+            ModelFunctions::of(&registry, self.settings.classify)
+        } else {
+            ModelFunctions::default()
+        };
+        components.extend(self.load_components(&own.components)?);
+        let all: Vec<_> = app.components.iter().chain(&own.components).collect();
+        let functions = self.load_functions(&all, &registry, &components).await?;
+        let router = router(&app, &own, &functions, &registry);
         let code = components.into_values().collect();
-        let shares = app.components.iter().map(share).collect();
+        let shares = all.into_iter().map(share).collect();
         self.loaded = Loaded { app, registry: registry.clone(), code };
-        Ok(AppState { router, inference: Inference::new(registry, self.services.readiness.clone()), shares })
+        let inference = Inference::new(registry, self.services.readiness.clone());
+        Ok(AppState { router, inference, shares, folders: Mutex::new(own.folders) })
     }
 
     fn load_models(&self, app: &App, model: Option<&str>) -> Result<Registry> {
@@ -191,18 +216,18 @@ impl AppLoader {
     }
 
     /// Components that are the same file share their code.
-    fn load_components(&self, app: &App) -> Result<Components> {
+    fn load_components(&self, named: &BTreeMap<String, manifest::Component>) -> Result<Components> {
         let mut code: BTreeMap<String, Code> = BTreeMap::new();
         let mut components = Components::new();
-        for (id, component) in &app.components {
+        for (id, component) in named {
             let (digest, wasm) = read_component(id, component)?;
             if let Some(known) = code.get(&digest).or(self.loaded.code.get(&digest)) {
                 components.insert(id.clone(), (digest, known.clone()));
                 continue;
             }
             let compiled = self.cache.load(&self.engine, &wasm).map_err(|e| {
-                let path = component.source.display();
-                anyhow::anyhow!("component '{id}': {path} is not a component that this host can run: {e:#}")
+                let source = &component.source;
+                anyhow::anyhow!("component '{id}': {source} is not a component that this host can run: {e:#}")
             })?;
             let linked = self.linker.link(compiled).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
             if code.len() >= self.settings.ready_components {
@@ -216,7 +241,7 @@ impl AppLoader {
 
     async fn load_functions(
         &self,
-        app: &App,
+        named: &[(&String, &manifest::Component)],
         registry: &Arc<Registry>,
         components: &Components,
     ) -> Result<BTreeMap<String, Arc<Function>>> {
@@ -229,7 +254,7 @@ impl AppLoader {
             response_stall: self.limits.unread_timeout,
         };
         let mut functions = BTreeMap::new();
-        for (id, component) in &app.components {
+        for &(id, component) in named {
             let settings = self.function_settings(id, component, registry)?;
             let code = components[id].1.clone();
             let function = Function::new(code, settings, services.clone());
@@ -239,7 +264,7 @@ impl AppLoader {
             if distinct.len() > self.settings.ready_components {
                 components[id].1.evict();
             }
-            functions.insert(id.clone(), Arc::new(function));
+            functions.insert(id.to_owned(), Arc::new(function));
         }
         Ok(functions)
     }
@@ -296,17 +321,21 @@ fn open_engine(sandbox: SandboxLimits, instances: usize) -> Result<Engine> {
 }
 
 /// Digest and bytes of a component.
-fn read_component(id: &str, component: &manifest::Component) -> Result<(String, Vec<u8>)> {
-    let path = component.source.display();
+fn read_component(id: &str, component: &manifest::Component) -> Result<(String, Cow<'static, [u8]>)> {
+    let path = match &component.source {
+        CodeSource::File(path) => path,
+        CodeSource::Embedded(wasm) => return Ok((Digest::of(wasm).to_string(), (*wasm).into())),
+    };
     let expected: Option<Digest> = component.sha256.as_deref().map(str::parse).transpose()?;
-    let file = read_verified(&component.source, expected.as_ref()).map_err(|error| match error {
+    let shown = path.display();
+    let file = read_verified(path, expected.as_ref()).map_err(|error| match error {
         ReadError::Unreadable { reason, .. } => anyhow::Error::new(reason)
-            .context(format!("component '{id}': {path} can't be read; build it with `make guest`")),
+            .context(format!("component '{id}': {shown} can't be read; build it with `make guest`")),
         ReadError::Mismatch { actual, expected, .. } => {
-            anyhow::anyhow!("component '{id}': {path} has sha256 {actual}, the manifest says {expected}")
+            anyhow::anyhow!("component '{id}': {shown} has sha256 {actual}, the manifest says {expected}")
         }
     })?;
-    Ok((file.digest.to_string(), file.bytes))
+    Ok((file.digest.to_string(), file.bytes.into()))
 }
 
 fn load_app(manifest: Option<&Path>) -> Result<App> {
@@ -323,14 +352,23 @@ fn check_routes(app: &App) -> Result<()> {
     })
 }
 
-fn router(app: &App, functions: &BTreeMap<String, Arc<Function>>) -> Router {
+/// The routes of the manifest, and what comes with models on paths that it leaves.
+fn router(app: &App, own: &ModelFunctions, functions: &BTreeMap<String, Arc<Function>>, registry: &Registry) -> Router {
+    let of_component = |id: &String, component: &manifest::Component| Target::Function {
+        function: functions[id].clone(),
+        timeout: component.timeout,
+        public: component.public.clone().into(),
+    };
     let target = |handler: &Handler| match handler {
-        Handler::Component(id) => {
-            let component = &app.components[id];
-            let public = component.public.clone().into();
-            Target::Function { function: functions[id].clone(), timeout: component.timeout, public }
-        }
+        Handler::Component(id) => of_component(id, &app.components[id]),
         Handler::Static(response) => Target::Static(response.clone()),
     };
-    Router::new(app.routes.iter().map(|(route, handler)| (route.clone(), target(handler))).collect())
+    let router = Router::new(app.routes.iter().map(|(route, handler)| (route.clone(), target(handler))).collect());
+    if !app.model_pages {
+        return router;
+    }
+    let models = registry.models().map(|model| model.name()).chain(registry.broken().keys().map(String::as_str));
+    let pages = ModelPages::new(models.map(str::to_owned));
+    let routes = own.routes.iter().map(|(route, id)| (route.clone(), of_component(id, &own.components[id])));
+    router.with_models(routes.collect(), pages)
 }

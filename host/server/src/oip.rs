@@ -1,7 +1,7 @@
 //! The Open Inference Protocol, version 2: the same models and queues as the functions', without a function between.
 //!
 //! [`core`] is the protocol without a transport: models by name and version, and computations on tensors. [`rest`] is
-//! its HTTP form. Another transport stands beside `rest`, on the same core.
+//! its HTTP form. Another transport stands beside `rest`, on the same core. [`example`] makes a request to try.
 //!
 //! Sources: the protocol, <https://github.com/kserve/open-inference-protocol>, and Triton's extensions
 //! `binary_tensor_data`, `classification`, `statistics` and the index of `model_repository`
@@ -10,6 +10,7 @@
 
 pub mod classification;
 pub mod core;
+pub mod example;
 pub mod rest;
 
 #[cfg(test)]

@@ -107,6 +107,9 @@ pub enum Problem {
     /// The model of this name was to be served, but could not be loaded.
     #[error("model '{0}' could not be loaded; this server is not ready")]
     Unavailable(String),
+    /// The model of this name is there and could not be loaded, which keeps the server from nothing else.
+    #[error("model '{0}' is here, but could not be loaded, and is left out; the server's log says why")]
+    LeftOut(String),
     /// The model has no such version.
     #[error("model '{name}' has no version {version}; it has: {have}")]
     #[expect(missing_docs, reason = "the message says it")]
@@ -133,7 +136,11 @@ impl Problem {
     /// The response for a client of a function: a problem document.
     pub fn response(&self) -> Response<Full<Bytes>> {
         let (status, detail) = (self.status(), self.detail());
-        let title = status.canonical_reason().unwrap_or("Error");
+        // RFC 9110 renamed this one.
+        let title = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
+            status => status.canonical_reason().unwrap_or("Error"),
+        };
         let document = ProblemDocument { r#type: "about:blank", title, status: status.as_u16(), detail };
         self.with_headers(respond(status, "application/problem+json", &document))
     }
@@ -143,10 +150,10 @@ impl Problem {
         let (status, mut detail) = (self.status(), self.detail());
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         let mut document = serde_json::json!({ "error": detail });
-        if let Problem::NotReady(_) | Problem::Unavailable(_) = self {
+        if let Problem::NotReady(_) | Problem::Unavailable(_) | Problem::LeftOut(_) = self {
             document["ready"] = false.into();
         }
-        if let Problem::NotReady(Some(name)) | Problem::Unavailable(name) = self {
+        if let Problem::NotReady(Some(name)) | Problem::Unavailable(name) | Problem::LeftOut(name) = self {
             document["name"] = name.as_str().into();
         }
         self.with_headers(respond(status, "application/json", &document))
@@ -223,7 +230,7 @@ impl Problem {
                 Reaction::busy(Rejection::ModelQueueFull)
             }
             Problem::NotReady(_) => Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NotReady),
-            Problem::Unavailable(_) | Problem::Invoke(InvokeError::NoModel(_)) => {
+            Problem::Unavailable(_) | Problem::LeftOut(_) | Problem::Invoke(InvokeError::NoModel(_)) => {
                 Reaction::shed(StatusCode::SERVICE_UNAVAILABLE, Rejection::NoModel)
             }
             Problem::Model(ModelError::Failure(Unavailable { .. })) => {

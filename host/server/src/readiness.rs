@@ -3,11 +3,20 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The phase of the server's life, and a check that says why a running server should get no requests.
+/// The phase of the server's life, and a check of a running server.
 #[derive(Default)]
 pub struct Readiness {
     phase: AtomicU8,
-    check: OnceLock<Box<dyn Fn() -> Option<String> + Send + Sync>>,
+    check: OnceLock<Box<dyn Fn() -> Condition + Send + Sync>>,
+}
+
+/// The condition of a running server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Why it should get no requests, if so: a sentence.
+    pub unready: Option<String>,
+    /// The models that it does without.
+    pub left_out: Vec<String>,
 }
 
 const STARTING: u8 = 0;
@@ -15,8 +24,8 @@ const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
 impl Readiness {
-    /// Start-up has ended. From here on `check` is asked; it gives a sentence when the server is not ready.
-    pub fn ready(&self, check: impl Fn() -> Option<String> + Send + Sync + 'static) {
+    /// Start-up has ended. From here on `check` is asked.
+    pub fn ready(&self, check: impl Fn() -> Condition + Send + Sync + 'static) {
         // Start-up ends once, so a second check is ignored.
         let _ = self.check.set(Box::new(check));
         self.phase.store(READY, Ordering::Release);
@@ -41,8 +50,13 @@ impl Readiness {
     pub(crate) fn unready(&self) -> Option<String> {
         match self.phase.load(Ordering::Acquire) {
             STARTING => Some("starting".to_owned()),
-            READY => self.check.get().and_then(|check| check()),
+            READY => self.check.get().and_then(|check| check().unready),
             _ => Some("draining".to_owned()),
         }
+    }
+
+    /// The models that a running server does without.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        self.check.get().map(|check| check().left_out).unwrap_or_default()
     }
 }

@@ -1,4 +1,5 @@
-//! (method, path) to handler: what is below `/v2`, then the routes of the manifest, the most specific first.
+//! (method, path) to handler: what is below `/v2`, then the routes of the manifest, the most specific first, then the
+//! pages of models.
 //!
 //! A guest learns from headers how its path was matched, as under Spin, so that one component can be mounted anywhere.
 //! Such headers from a client are removed.
@@ -14,6 +15,7 @@ use http_body_util::Full;
 use crate::functions::manifest::StaticResponse;
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::{Match, Route};
+use crate::model_page::{ModelPages, PageRequest};
 use crate::oip::rest;
 use modelfn_wasm::function::Function;
 
@@ -40,6 +42,9 @@ pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 /// The routes of an application.
 pub struct Router {
     routes: Vec<(Route, Target)>,
+    /// The routes of functions that come with models.
+    of_models: Vec<(Route, Target)>,
+    pages: Option<ModelPages>,
 }
 
 /// What responds on a route.
@@ -56,6 +61,8 @@ pub enum Target {
     },
     /// A model itself, without a function: the Open Inference Protocol.
     Inference,
+    /// A page of the server's own.
+    Page(PageRequest),
     /// A response that is always the same.
     Static(StaticResponse),
 }
@@ -69,6 +76,7 @@ impl Target {
                 rest.is_some_and(|rest| public.iter().any(|public| public.has(request.method().as_str(), rest)))
             }
             Target::Inference => rest::is_public(request.uri().path()),
+            Target::Page(page) => page.is_public(),
             Target::Static(_) => true,
         }
     }
@@ -76,9 +84,14 @@ impl Target {
 
 impl Router {
     /// A router over `routes`, in any order.
-    pub fn new(mut routes: Vec<(Route, Target)>) -> Self {
-        routes.sort_by_key(|(route, _)| route.specificity());
-        Router { routes }
+    pub fn new(routes: Vec<(Route, Target)>) -> Self {
+        Router { routes: sorted(routes), of_models: Vec::new(), pages: None }
+    }
+
+    /// Also has these functions of models on paths that no route has, and these pages on paths that remain.
+    #[must_use]
+    pub fn with_models(self, functions: Vec<(Route, Target)>, pages: ModelPages) -> Self {
+        Router { of_models: sorted(functions), pages: Some(pages), ..self }
     }
 
     /// Finds what responds to `request`, and tells it how its path was matched.
@@ -92,14 +105,21 @@ impl Router {
         if rest::has(&path) {
             return Ok(Target::Inference);
         }
-        for (route, target) in &self.routes {
+        for (route, target) in self.routes.iter().chain(&self.of_models) {
             if let Some(found) = route.matches(&path) {
                 describe(request, route, found);
                 return Ok(target.clone());
             }
         }
-        Err(path)
+        let page = self.pages.as_ref().and_then(|pages| pages.find(&path));
+        page.map(Target::Page).ok_or(path)
     }
+}
+
+/// The most specific routes first.
+fn sorted(mut routes: Vec<(Route, Target)>) -> Vec<(Route, Target)> {
+    routes.sort_by_key(|(route, _)| route.specificity());
+    routes
 }
 
 /// Tells a guest in headers what Spin tells it: how its path was matched, and whose request it is.

@@ -3,7 +3,7 @@
 //! Everything that a request holds (permits, counters, the guest) lives in its future or its response's body, so that a
 //! client who disconnects frees it.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,15 +13,18 @@ use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::traces::{Trace, Traces};
 use modelfn_wasm::function::{Function, FunctionResponse, Phases};
+use tempfile::TempDir;
 
 use crate::admission::concurrency_limit::Permit;
 use crate::admission::drain_on_drop::DrainOnDrop;
 use crate::admission::keys::Client;
 use crate::admission::{Admission, Admitted, ComponentShare, Flow, Lane, RequestLimits};
 use crate::host_header;
+use crate::model_page::PageRequest;
 use crate::oip::rest::{self, Endpoint};
 use crate::oip::{self, Inference};
 use crate::problem::Problem;
+use crate::readiness::Condition;
 use crate::request_id;
 use crate::request_recorder::RequestRecorder;
 use crate::response_body::ResponseBody;
@@ -48,6 +51,8 @@ pub struct AppState {
     pub inference: Inference,
     /// Who shares the instances.
     pub(crate) shares: Vec<ComponentShare>,
+    /// Folders that functions of models see, which go with the last request that was begun with this.
+    pub(crate) folders: Mutex<Vec<TempDir>>,
 }
 
 impl Service {
@@ -66,13 +71,21 @@ impl Service {
         *self.app.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(app);
     }
 
-    /// A check for [`Readiness`](crate::readiness::Readiness): why this service should get no requests now, if so.
-    pub fn readiness_check(self: &Arc<Self>) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+    /// Removes what exists on disk only while this serves. The process may end before all that holds it is dropped.
+    pub fn end(&self) {
+        self.app().folders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// A check for [`Readiness`](crate::readiness::Readiness).
+    pub fn readiness_check(self: &Arc<Self>) -> impl Fn() -> Condition + Send + Sync + use<> {
         let service: Weak<Self> = Arc::downgrade(self);
-        move || {
-            let service = service.upgrade()?;
-            service.admission.unready().or_else(|| service.app().inference.unready(service.admission.unready_after()))
-        }
+        move || service.upgrade().map(|service| service.condition()).unwrap_or_default()
+    }
+
+    fn condition(&self) -> Condition {
+        let app = self.app();
+        let unready = self.admission.unready().or_else(|| app.inference.unready(self.admission.unready_after()));
+        Condition { unready, left_out: app.inference.left_out() }
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -127,6 +140,7 @@ impl Service {
         let function = match &routed {
             Ok(Target::Function { function, .. }) => function.component(),
             Ok(Target::Inference) => oip::FUNCTION,
+            Ok(Target::Page(_)) => "(page)",
             Ok(Target::Static(_)) => "(static)",
             Err(_) => "(none)",
         };
@@ -178,6 +192,7 @@ impl Service {
                 self.invoke(request, function, flow, timeout.unwrap_or(self.admission.timeout())).await
             }
             Ok(Target::Inference) => self.infer(request, inference).await,
+            Ok(Target::Page(page)) => self.show(&request, page, inference),
             Ok(Target::Static(response)) => Ok(static_response(response).map(full)),
             Err(path) => Err(Problem::NoRoute(path.clone())),
         }
@@ -205,6 +220,19 @@ impl Service {
             let says_nothing = is_head && body.size_hint().exact() == Some(0);
             if says_nothing { StreamBody::new(BodyStream::new(body)).boxed_unsync() } else { body.boxed_unsync() }
         }))
+    }
+
+    /// A page of the server's own.
+    fn show(
+        &self,
+        request: &Request<DrainOnDrop>,
+        page: &PageRequest,
+        inference: &Inference,
+    ) -> Result<Response<ResponseBody>, Problem> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Problem::Method("GET, HEAD"));
+        }
+        self.unread.hold(page.respond(inference)?)
     }
 
     /// A request below `/v2`: an inference passes admission, everything else is a look at what is loaded.
@@ -238,6 +266,9 @@ fn trace_route(trace: &Trace, request: &Request<DrainOnDrop>, routed: &Result<Ta
             let matched = request.headers().get(&MATCHED_ROUTE).and_then(|route| route.to_str().ok());
             matched.unwrap_or_default()
         }
+        Ok(Target::Page(PageRequest::Page)) if request.uri().path() == "/" => "/",
+        Ok(Target::Page(PageRequest::Page)) => "/models/{model}",
+        Ok(Target::Page(PageRequest::Card(_))) => "/models/{model}/card",
         Err(_) => return,
     };
     trace.routed(request.method(), pattern, function);

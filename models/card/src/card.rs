@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::classification::{self, Postprocessing};
 use crate::error::{CardError, relative_path};
-use crate::image::{self, Preprocessing};
-use crate::{Labels, Serving, Signature, TensorSpec};
+use crate::image::{self, Preprocessing, PreprocessingTable};
+use crate::{Labels, Serving, Signature, TensorSpec, refine};
 
 /// The name of the file.
 pub const CARD_FILE: &str = "model.toml";
@@ -135,7 +135,7 @@ impl Card {
         if !is_empty_path(&card.graph.file) {
             relative_path(&card.graph.file, "graph.file")?;
         }
-        card.image_preprocessing()?;
+        card.image_table()?;
         card.classification()?;
         Ok(card)
     }
@@ -163,14 +163,26 @@ impl Card {
         table.clone().try_into().map_err(|reason| CardError::Table { table: name.to_owned(), reason })
     }
 
-    /// The `[preprocessing]` table of an image model; `None` where the card has none, or one of another task, which lacks
-    /// `size`.
+    /// What the `[preprocessing]` table of an image model means for the first input; `None` where the card has no such
+    /// table, or one of another task.
     ///
     /// # Errors
     ///
-    /// [`CardError::Table`] for a key that is missing, unknown or wrong.
+    /// [`CardError::Table`] for a key that is unknown or of the wrong type, [`CardError::Mistakes`] for what is missing, out
+    /// of range or contradicts something else.
     pub fn image_preprocessing(&self) -> Result<Option<Preprocessing>, CardError> {
-        if self.has_key(image::TABLE, "size") { self.table(image::TABLE).map(Some) } else { Ok(None) }
+        let table = self.image_table()?;
+        table.map(|table| table.resolve(self.inputs.first()).map_err(CardError::Mistakes)).transpose()
+    }
+
+    /// The `[preprocessing]` table of an image model, as it is written. It is one if it has a key that only tables of image
+    /// models have, or if it has none but theirs and the first input has the shape of pictures.
+    fn image_table(&self) -> Result<Option<PreprocessingTable>, CardError> {
+        let Some(table) = self.raw_table(image::TABLE) else { return Ok(None) };
+        let is_told = PreprocessingTable::TELLING_KEYS.iter().any(|key| table.contains_key(*key));
+        let is_plain = table.keys().all(|key| PreprocessingTable::OTHER_KEYS.contains(&key.as_str()));
+        let takes_pictures = || self.inputs.first().is_some_and(PreprocessingTable::takes_pictures);
+        if is_told || is_plain && takes_pictures() { self.table(image::TABLE).map(Some) } else { Ok(None) }
     }
 
     /// The `[postprocessing]` table of a classifier; `None` where the card has none, or one of another task, which lacks
@@ -185,8 +197,16 @@ impl Card {
             return Ok(None);
         }
         let table: Postprocessing = self.table(classification::TABLE)?;
-        relative_path(&table.labels, "postprocessing.labels")?;
+        table.labels.as_deref().map_or(Ok(()), |labels| relative_path(labels, "postprocessing.labels"))?;
         Ok(Some(table))
+    }
+
+    /// Whether the card says how a picture becomes the only input, and how scores become labels.
+    pub fn is_image_classifier(&self) -> bool {
+        let has = |table: Result<bool, CardError>| table.unwrap_or(false);
+        self.inputs.len() == 1
+            && has(self.image_preprocessing().map(|table| table.is_some()))
+            && has(self.classification().map(|table| table.is_some()))
     }
 
     /// Whether every input and output leaves axis 0 open, so that one computation may have several rows. Of a card
@@ -213,18 +233,28 @@ impl Card {
     /// fixes and the graph leaves open is no disagreement. `labels` is the label file, if the card names one. Tables of
     /// tasks that this crate does not know are passed over.
     pub fn disagreements(&self, graph: &Signature, labels: Option<&Labels>) -> Vec<String> {
-        let preprocessing = self.image_preprocessing().ok().flatten();
-        let postprocessing = self.classification().ok().flatten();
         let mut found = compare("input", &self.inputs, &graph.inputs);
         found.extend(compare("output", &self.outputs, &graph.outputs));
-        let served = self.refine(graph);
-        if let (Some(table), Some(input)) = (&preprocessing, served.inputs.first()) {
-            found.extend(table.disagreement(input));
+        let served = self.completed(&self.name, graph);
+        match (served.image_preprocessing(), served.inputs.first()) {
+            (Ok(Some(table)), Some(input)) => found.extend(table.disagreement(input)),
+            (Err(CardError::Mistakes(mistakes)), _) => found.extend(mistakes),
+            _ => {}
         }
-        found.extend(labels.and_then(|labels| label_disagreement(&served, labels.len())));
-        let numbers = preprocessing.as_ref().and_then(Preprocessing::mistake);
-        found.extend(numbers.or_else(|| postprocessing?.mistake(labels?.len())));
+        found.extend(labels.and_then(|labels| served.label_disagreement(labels.len())));
+        if let Ok(Some(table)) = served.classification() {
+            found.extend(table.mistakes(labels.map(Labels::len).or_else(|| served.classes())));
+        }
         found
+    }
+
+    /// The number of classes of a classifier: the elements that a row of its first output has, if its axes are fixed.
+    pub fn classes(&self) -> Option<usize> {
+        let shape = &self.outputs.first()?.shape;
+        let row = if shape.len() > 1 { &shape[1..] } else { shape };
+        let mut sizes = row.iter().map(|&axis| usize::try_from(axis).ok());
+        let first = sizes.next()??;
+        sizes.try_fold(first, |product, axis| product.checked_mul(axis?))
     }
 
     fn has_key(&self, table: &str, key: &str) -> bool {
@@ -239,12 +269,11 @@ impl Card {
             _ => None,
         }
     }
-}
 
-fn label_disagreement(served: &Signature, count: usize) -> Option<String> {
-    let classes = *served.outputs.first()?.shape.last()?;
-    (classes >= 0 && usize::try_from(classes) != Ok(count))
-        .then(|| format!("the label file has {count} lines, but the output has {classes} classes"))
+    fn label_disagreement(&self, count: usize) -> Option<String> {
+        let classes = self.classes()?;
+        (classes != count).then(|| format!("the label file has {count} lines, but the output has {classes} classes"))
+    }
 }
 
 /// Where the tensors of the card are not those of the graph. A card without any accepts those of the graph.
@@ -257,12 +286,6 @@ fn compare(kind: &str, card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<String>
     }
     let pairs = card.iter().zip(graph).filter(|(card, graph)| !card.refines(graph));
     pairs.map(|(card, graph)| format!("{kind}: the card says {card}, the graph has {graph}")).collect()
-}
-
-fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
-    let of_card =
-        |(n, graph): (usize, &TensorSpec)| card.get(n).filter(|card| card.refines(graph)).unwrap_or(graph).clone();
-    graph.iter().enumerate().map(of_card).collect()
 }
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ pub enum CardError {
         /// Which key, and what is wrong with it.
         reason: toml::de::Error,
     },
+    /// Keys of a task table that contradict each other or the model, are out of range, or are missing: a sentence each.
+    #[error("{}", .0.join("; "))]
+    Mistakes(Vec<String>),
 }
 
 /// Refuses a path that leads out of the model's folder.

@@ -16,6 +16,7 @@ pub mod image;
 mod labels;
 mod salvage;
 mod serving;
+mod shape;
 mod tensor;
 
 pub use card::{CARD_FILE, CARD_VARIABLE, Card, Engine, GraphFile, Isolation, TASK_TABLES, Target};
@@ -23,4 +24,5 @@ pub use error::CardError;
 pub use labels::Labels;
 pub use salvage::Salvaged;
 pub use serving::Serving;
-pub use tensor::{DType, Signature, TensorSpec, TypeNames};
+pub use shape::Shape;
+pub use tensor::{DType, Signature, TensorSpec, TypeNames, refine};

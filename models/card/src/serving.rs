@@ -1,5 +1,6 @@
 //! The `[serving]` table: how the host runs a model.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,10 @@ pub struct Serving {
     /// How long a computation may wait for others to be stacked with, in milliseconds, 0 to 60,000. With 0, the
     /// default, only what queued while the engine was busy is stacked.
     pub max_queue_delay_ms: f64,
+    /// The shapes of the first computation, by the names of inputs whose axes the graph leaves open. Inputs that are not
+    /// named get usual sizes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub warmup: BTreeMap<String, Vec<usize>>,
 }
 
 impl Default for Serving {
@@ -39,6 +44,7 @@ impl Default for Serving {
             max_batch_size: n(8),
             dynamic_batching: false,
             max_queue_delay_ms: 0.0,
+            warmup: BTreeMap::new(),
         }
     }
 }

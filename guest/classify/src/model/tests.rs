@@ -41,7 +41,7 @@ pub(crate) fn classifier(from: &str, to: &str) -> Result<Classifier, Problem> {
 fn a_right_card_is_read() {
     let model = classifier("", "").unwrap();
     assert_eq!(model.preprocessing.input_shape(), [1, 3, 2, 4]);
-    let labels = &model.labels;
+    let labels = model.labels.as_ref().unwrap();
     assert_eq!((labels.len(), labels.name(1), labels.name(2), labels.name(3)), (3, "b", "c", ""));
 }
 
@@ -49,21 +49,22 @@ fn a_right_card_is_read() {
 fn a_broken_card_is_a_500_that_names_the_key() {
     for (from, to, named) in [
         ("name = \"m\"", "", "`name`"),
-        ("crop = 1.0", "", "`crop`"),
         ("crop = 1.0", "crop = 0.0", "preprocessing.crop"),
         ("crop = 1.0", "crop = nan", "preprocessing.crop"),
         ("size = [4, 2]", "size = [4, 0]", "preprocessing.size"),
-        ("size = [4, 2]", "size = [2, 4]", "inputs.shape"),
-        ("\"NCHW\"", "\"NHWC\"", "inputs.shape"),
+        ("size = [4, 2]", "size = [2, 4]", "makes FP32, FP16 or U8 [1, 3, 4, 2]"),
+        ("\"NCHW\"", "\"NHWC\"", "(NHWC, RGB)"),
+        ("\"RGB\"", "\"GRAY\"", "GRAY"),
         ("\"NCHW\"", "\"NCWH\"", "layout"),
         ("\"FP32\"", "\"INT8\"", "dtype"),
-        ("\"FP32\"", "\"FP64\"", "inputs.dtype"),
+        ("\"FP32\"", "\"FP64\"", "'x' FP64"),
         ("std = [1.0", "std = [0.0", ".std"),
         ("mean = [0.0", "mean = [inf", ".mean"),
         ("[[outputs]]", "[[inputs]]", "outputs"),
         ("top_k = 2", "top_k = 0", "top_k"),
         ("top_k = 2", "top_k = 4", "postprocessing.top_k"),
         ("scores = \"logits\"", "scores = 3", "scores"),
+        ("scores = \"logits\"", "scores = \"logits\"\nthreshold = 0.5", "postprocessing.threshold"),
         ("[preprocessing]", "[preprocessing", "TOML"),
     ] {
         let problem = classifier(from, to).unwrap_err();

@@ -41,7 +41,7 @@ impl Target {
     /// [`Target::allocate`] gives it some.
     pub(super) fn new(header: &Header<'_>, component: &Component, window: Window) -> Option<Self> {
         let ((widest, tallest), (h, v)) = (header.max_sampling(), component.sampling);
-        let window = window.as_stored(header.orientation());
+        let window = window.as_stored(header.dimensions(), header.orientation());
         let crop = window.crop_box(header.dimensions());
         let crop = crop.over(f64::from(widest) / f64::from(h), f64::from(tallest) / f64::from(v));
         let reduction = window.reduction_of(crop);

@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 
 const FULL: &[(u8, u8)] = &[(1, 1), (1, 1), (1, 1)];
 /// All of the picture below, twice as large.
-const WINDOW: Window = Window { size: (80, 64), crop: 1.0 };
+const WINDOW: Window = Window::cropped((80, 64), 1.0);
 /// What `jpegtran` makes of `photo.jpg` (see `picture/tests.rs`): with `-progressive`, and without `-optimize`.
 const PHOTO_PROGRESSIVE: &[u8] = include_bytes!("../../fixtures/photo-progressive.jpg");
 const STANDARD_TABLES: &[u8] = include_bytes!("../../fixtures/photo-standard-tables.jpg");
@@ -48,12 +48,7 @@ fn planes(file: &[u8], window: Window) -> Vec<Plane> {
 }
 
 fn windows() -> [Window; 4] {
-    [
-        WINDOW,
-        Window { size: (10, 8), crop: 1.0 },
-        Window { size: (8, 64), crop: 0.9 },
-        Window { size: (2, 2), crop: 0.4 },
-    ]
+    [WINDOW, Window::cropped((10, 8), 1.0), Window::cropped((8, 64), 0.9), Window::cropped((2, 2), 0.4)]
 }
 
 #[test]
@@ -222,7 +217,7 @@ fn kinds_that_nobody_reads_are_refused() {
 /// Fails with 400, and these words, whether all of the picture is looked at, few columns, or all reduced.
 #[track_caller]
 fn assert_damaged(file: &[u8], words: &str) {
-    for window in [WINDOW, Window { size: (8, 64), crop: 1.0 }, Window { size: (2, 2), crop: 1.0 }] {
+    for window in [WINDOW, Window::cropped((8, 64), 1.0), Window::cropped((2, 2), 1.0)] {
         let error = decode(file, window).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Damaged, "{error:?}");
         assert!(error.detail.contains(words), "{error:?}");
@@ -271,7 +266,7 @@ fn every_cut_is_noticed() {
 fn what_is_below_the_window_is_not_read() {
     // A restart marker behind each of four rows of blocks; the window lies in the second and the third.
     let file = Encoder { restart_interval: 5, ..encoder() }.encode(color);
-    let window = Window { size: (64, 64), crop: 0.1 };
+    let window = Window::cropped((64, 64), 0.1);
     let third = memchr::memmem::find(&file, b"\xFF\xD2").unwrap();
     for behind in [&b"\xFF\xD9"[..], b"\xFF\xD2\xFF\xD9", b"\xFF\xD2nonsense\xFF\xD9"] {
         let cut = [&file[..third], behind].concat();

@@ -16,7 +16,7 @@ use crate::error::ErrorKind;
 use crate::random::Random;
 use crate::types::{ColorModel, CropBox, Plane, Raster, Samples};
 
-const WINDOW: Window = Window { size: (32, 32), crop: 1.0 };
+const WINDOW: Window = Window::cropped((32, 32), 1.0);
 const FORMATS: [ImageFormat; 5] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp];
 const CMYK: &[u8] = include_bytes!("../../fixtures/cmyk.jpg");
@@ -107,7 +107,7 @@ fn gray_alpha_and_sixteen_bits_are_read() {
 #[test]
 fn cmyk_is_turned_to_rgb_at_any_size() {
     for (size, side) in [(8, 8), (32, 32)] {
-        let picture = decode(CMYK, Window { size: (size, size), crop: 1.0 }).unwrap();
+        let picture = decode(CMYK, Window::cropped((size, size), 1.0)).unwrap();
         let samples = rgb(&picture);
         assert_eq!(samples.len(), side * side * 3);
         let (left, right) = (3 * (side / 8), 3 * (side - side / 8 - 1));
@@ -125,7 +125,7 @@ fn a_large_jpeg_is_decoded_smaller() {
         assert!(planes.len() == 3 && planes.iter().all(|plane| (plane.width, plane.height) == (side, side)), "{size}");
         assert!(close(&rgb(&picture)[..3], [200, 60, 30], 12));
     }
-    let picture = decode(PROGRESSIVE, Window { size: (16, 16), crop: 1.0 }).unwrap();
+    let picture = decode(PROGRESSIVE, Window::cropped((16, 16), 1.0)).unwrap();
     let Samples::Planes(planes, _) = &picture.samples else { panic!("not planes") };
     // All rows, and the columns of the window with what scaling looks at beside them.
     assert_eq!((planes[0].width, planes[0].height), (32, 24));
@@ -157,7 +157,7 @@ fn half_a_file_is_refused() {
     for file in files.iter().map(Vec::as_slice).chain([CMYK, PROGRESSIVE, PHOTO]) {
         for length in [file.len() / 2, file.len() * 9 / 10, 40] {
             for size in [8, 60] {
-                let error = decode(&file[..length], Window { size: (size, size), crop: 1.0 }).unwrap_err();
+                let error = decode(&file[..length], Window::cropped((size, size), 1.0)).unwrap_err();
                 assert_eq!(
                     error.kind,
                     ErrorKind::Damaged,
@@ -212,7 +212,27 @@ fn no_damage_makes_it_panic() {
                 file[at] = random.next_u32() as u8;
             }
             let size = 1 + random.next_u32() % 40;
-            let _ = decode(&file, Window { size: (size, size), crop: 1.0 });
+            let _ = decode(&file, Window::cropped((size, size), 1.0));
         }
     }
+}
+
+#[test]
+fn a_format_that_is_not_read_is_named() {
+    let heads: [(&[u8], &str); 8] = [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"\xff\x0a\xfa", "JPEG XL"),
+        (b"%PDF-1.7", "PDF"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b"\n<svg xmlns=", "SVG"),
+    ];
+    for (head, name) in heads {
+        let error = decode(head, WINDOW).unwrap_err();
+        assert!(error.detail.contains(name), "{name}: {error}");
+        assert_eq!(error.kind, ErrorKind::Unsupported);
+    }
+    assert!(decode(b"hello", WINDOW).unwrap_err().detail.contains("no picture"));
 }

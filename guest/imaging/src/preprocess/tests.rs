@@ -5,18 +5,10 @@ use crate::types::{CropBox, Raster};
 
 /// What the pictures of these tests become: 4 x 2 pixels.
 pub(crate) fn preprocessing() -> Preprocessing {
-    Preprocessing {
-        size: (4, 2),
-        crop: 1.0,
-        filter: modelfn_card::image::Filter::Bilinear,
-        layout: Layout::Nchw,
-        color: Color::Rgb,
-        mean: [0.0, 10.0, 20.0],
-        std: [1.0, 2.0, 4.0],
-    }
+    Preprocessing { mean: [0.0, 10.0, 20.0], std: [1.0, 2.0, 4.0], ..Preprocessing::new((4, 2), Layout::Nchw) }
 }
 
-const SQUARE: Window = Window { size: (224, 224), crop: 0.875 };
+const SQUARE: Window = Window::cropped((224, 224), 0.875);
 
 /// What a decoder would return, with the crop that `preprocessing` asks for.
 fn cropped(pixels: &RgbImage, orientation: Orientation, preprocessing: &Preprocessing) -> Picture {
@@ -26,7 +18,7 @@ fn cropped(pixels: &RgbImage, orientation: Orientation, preprocessing: &Preproce
         channels: 3,
         width: size.0 as usize,
         height: size.1 as usize,
-        crop: Window::of(preprocessing).as_stored(orientation).crop_box(size),
+        crop: Window::of(preprocessing).as_stored(size, orientation).crop_box(size),
     };
     Picture { samples: Samples::Interleaved(raster), size, orientation }
 }
@@ -44,14 +36,14 @@ fn pattern(width: u32, height: u32) -> RgbImage {
 fn the_crop_is_centred_and_of_the_networks_shape() {
     assert_eq!(SQUARE.crop_box((640, 480)), CropBox { left: 110.0, top: 30.0, width: 420.0, height: 420.0 });
     assert_eq!(SQUARE.crop_box((480, 640)), CropBox { left: 30.0, top: 110.0, width: 420.0, height: 420.0 });
-    let wide = Window { size: (20, 10), crop: 1.0 };
+    let wide = Window::cropped((20, 10), 1.0);
     assert_eq!(wide.crop_box((100, 100)), CropBox { left: 0.0, top: 25.0, width: 100.0, height: 50.0 });
 }
 
 #[test]
 fn the_crop_stays_inside_pictures_of_any_shape() {
     let sides = [1, 2, 3, 7, 223, 224, 225, 1000, 65535];
-    for window in [SQUARE, Window { size: (3, 7), crop: 1.0 }, Window { size: (7, 3), crop: 0.001 }] {
+    for window in [SQUARE, Window::cropped((3, 7), 1.0), Window::cropped((7, 3), 0.001)] {
         for size in sides.iter().flat_map(|&width| sides.map(|height| (width, height))) {
             let CropBox { left, top, width, height } = window.crop_box(size);
             assert!(left >= 0.0 && top >= 0.0 && width > 0.0 && height > 0.0, "{size:?}");
@@ -70,10 +62,38 @@ fn a_line_of_pixels_is_a_picture() {
     }
 }
 
+/// Pillow would scale such a picture to no row at all.
+#[test]
+fn a_padded_line_is_at_least_a_pixel() {
+    let preprocessing =
+        Preprocessing { resize: Resize::Pad, pad_color: [1, 2, 3], ..Preprocessing::new((4, 5), Layout::Nhwc) };
+    let line = RgbImage::from_pixel(500, 1, image::Rgb([9, 9, 9]));
+    for orientation in [Orientation::NoTransforms, Orientation::Rotate180] {
+        let small = scale(&cropped(&line, orientation, &preprocessing), &preprocessing).unwrap();
+        let want = RgbImage::from_fn(4, 5, |_, y| image::Rgb(if y == 2 { [9, 9, 9] } else { [1, 2, 3] }));
+        assert_eq!(small, want);
+    }
+}
+
+#[test]
+fn a_padded_picture_is_centred_upright() {
+    let preprocessing = Preprocessing { resize: Resize::Pad, ..Preprocessing::new((8, 5), Layout::Nhwc) };
+    let pixels = pattern(20, 10);
+    for tag in 1..=8 {
+        let orientation = Orientation::from_exif(tag).unwrap();
+        let late = scale(&cropped(&pixels, orientation, &preprocessing), &preprocessing).unwrap();
+        let mut upright = DynamicImage::from(pixels.clone());
+        upright.apply_orientation(orientation);
+        let upright = cropped(&upright.into_rgb8(), Orientation::NoTransforms, &preprocessing);
+        let early = scale(&upright, &preprocessing).unwrap();
+        assert!(late.iter().zip(early.iter()).all(|(a, b)| a.abs_diff(*b) <= 1), "orientation {tag}");
+    }
+}
+
 #[test]
 fn a_reduction_leaves_enough_pixels() {
     let reduction = |window: Window, size, orientation| {
-        let window = window.as_stored(orientation);
+        let window = window.as_stored(size, orientation);
         window.reduction_of(window.crop_box(size))
     };
     let by = |width, height| reduction(SQUARE, (width, height), Orientation::NoTransforms);
@@ -81,7 +101,7 @@ fn a_reduction_leaves_enough_pixels() {
         (by(511, 4000), by(512, 512), by(1023, 1023), by(1024, 2000), by(2048, 2048), by(9000, 9000)),
         (1, 2, 2, 4, 8, 8)
     );
-    let wide = Window { size: (200, 100), crop: 1.0 };
+    let wide = Window::cropped((200, 100), 1.0);
     assert_eq!(reduction(wide, (400, 200), Orientation::NoTransforms), 2);
     assert_eq!(reduction(wide, (400, 200), Orientation::Rotate90), 1);
     assert_eq!(reduction(wide, (200, 400), Orientation::Rotate270FlipH), 2);

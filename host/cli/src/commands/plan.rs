@@ -42,6 +42,10 @@ pub(crate) struct PlanArguments {
     /// Rows of one request: the size of axis 0 of its tensors.
     #[arg(long, default_value = "1", value_name = "B")]
     batch: NonZeroUsize,
+    /// The shape of an input whose axes the graph leaves open, such as image=1x3x320x320 (may be repeated). Default: that
+    /// of the model's warm-up.
+    #[arg(long, value_parser = parse_shape, value_name = "INPUT=SHAPE")]
+    shape: Vec<NamedShape>,
     /// Engine instances of one replica. Default: the card's, else one a core, at most 4.
     #[arg(long, env = "MODELFN_MODEL_INSTANCES", value_name = "N")]
     instances: Option<NonZeroUsize>,
@@ -118,6 +122,7 @@ impl PlanArguments {
             app: (!self.no_app).then_some(self.app),
             rate: self.rate,
             p99: self.p99,
+            shapes: self.shape.into_iter().map(|NamedShape { input, shape }| (input, shape)).collect(),
             batch: self.batch,
             instances: self.instances,
             default_instances: default_model_instances(),
@@ -134,7 +139,7 @@ pub(super) async fn plan(arguments: PlanArguments) -> Result<ExitCode> {
     let mut signals = EndSignals::catch()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, format) = (stop.clone(), arguments.format());
-    let engines = engines(&arguments.models)?.backends;
+    let engines = engines(&arguments.models)?;
     let settings = arguments.settings();
     let report = |what: &str| drop(writeln!(std::io::stderr(), "modelfn: {what}"));
     let mut planning = tokio::task::spawn_blocking(move || {
@@ -155,6 +160,20 @@ pub(super) async fn plan(arguments: PlanArguments) -> Result<ExitCode> {
     }])
 }
 
+/// The shape of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NamedShape {
+    input: String,
+    shape: Vec<usize>,
+}
+
+fn parse_shape(text: &str) -> Result<NamedShape> {
+    let remedy = || format!("\"{text}\" is no input with its shape; write image=1x3x320x320");
+    let (input, sizes) = text.rsplit_once('=').filter(|(input, _)| !input.is_empty()).with_context(remedy)?;
+    let shape = sizes.split('x').map(str::parse).collect::<Result<_, _>>().with_context(remedy)?;
+    Ok(NamedShape { input: input.to_owned(), shape })
+}
+
 fn parse_positive(text: &str) -> Result<f64> {
     let number = text.parse().unwrap_or(f64::NAN);
     ensure!(number > 0.0 && number < 1e9, "\"{text}\" is not a number above zero; write 50 or 0.5");
@@ -170,6 +189,15 @@ fn parse_share(text: &str) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shapes_are_named_and_counted_by_x() {
+        let image = NamedShape { input: "a=b".to_owned(), shape: vec![1, 3, 320] };
+        assert_eq!(parse_shape("a=b=1x3x320").unwrap(), image);
+        for text in ["", "x", "=1x2", "x=", "x=1xy", "x=-1x3"] {
+            assert!(format!("{:#}", parse_shape(text).unwrap_err()).contains("write image=1x3x320x320"), "{text}");
+        }
+    }
 
     #[test]
     fn numbers_out_of_range_are_refused_with_what_to_write() {

@@ -1,5 +1,7 @@
 //! `modelfn serve`: the server, from its sockets to its drain.
 
+mod welcome;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use modelfn_server::admin::{self, Admin, Reload};
 use modelfn_server::admission::keys::Keys;
 use modelfn_server::connection::{self, GracefulShutdown};
 use modelfn_server::loader::AppLoader;
+use modelfn_server::oip::example::Access;
 use modelfn_server::readiness::Readiness;
 use modelfn_server::services::Services;
 use modelfn_telemetry::metrics::Metrics;
@@ -53,7 +56,7 @@ pub(crate) struct ServeArguments {
     /// The models to serve, instead of --models: .onnx files, models' folders, or folders of models. Without one, the
     /// application's manifest says what is served.
     #[arg(value_name = "MODEL")]
-    models: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     #[command(flatten)]
     application: ApplicationSettings,
     #[command(flatten)]
@@ -78,7 +81,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let file_limit = raise_file_limit();
     let signals = EndSignals::catch()?;
     let hangups = signal(SignalKind::hangup())?;
-    let ServeArguments { models, application, connections, request, admission, security } = arguments;
+    let ServeArguments { paths, application, connections, request, admission, security } = arguments;
     let metrics = Arc::new(Metrics::new());
     metrics.expose_lost_log_lines(log::lost_lines);
     let keys = security.api_keys.map(|path| Keys::open(path, metrics.clone())).transpose()?;
@@ -97,21 +100,26 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let (loaded, loading) = oneshot::channel();
     let signals = tokio::spawn(end_while_loading(loading, signals));
     let limits = admission.request_limits(&request)?;
-    let settings = application.app_settings(&models, &request)?;
+    let settings = application.app_settings(&paths, &request)?;
     let engines = engines(&application.models)?;
     let (loader, service) = AppLoader::open(settings, limits, engines, services.clone()).await?;
     let _ = loaded.send(());
     let signals = signals.await?;
+    let access = if services.keys.is_some() { Access::Key } else { Access::Open };
+    let entrances = loader.entrances(&welcome::reachable(address), access);
+    welcome::show_models(&loader.reports());
     loader.serve_reloads(service.clone(), reload_requests)?;
     services.readiness.ready(service.readiness_check());
     tokio::spawn(reload_on_hangup(hangups, reloads));
     tokio::spawn(allocator::return_unused(services.memory.clone()));
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
+    welcome::show_entrances(&entrances);
 
     let grace = connections.grace_periods();
     let shutdown = GracefulShutdown { signal: first_signal(signals, services.readiness), grace };
     let limits = connections.limits(request.request_timeout, file_limit);
-    let still_open = connection::serve(listener, service, limits, shutdown).await;
+    let still_open = connection::serve(listener, service.clone(), limits, shutdown).await;
+    service.end();
     if still_open > 0 {
         tracing::warn!("{still_open} connections were still open after {:?}", grace.drain);
     }

@@ -4,42 +4,53 @@
 //! needs no library, and a missing one is an error with a remedy rather than a panic. Sessions have one intra-op thread
 //! by default and don't spin: on few cores, one session that is run by a thread a core was the fastest layout.
 
+mod arena_trimmer;
 mod check;
+mod outlets;
 mod protobuf;
 mod runs;
 mod session;
+mod signature;
+mod strings;
 mod walk;
 mod weights;
+mod zipmap;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytemuck::{NoUninit, PodCastError};
+use bytemuck::checked::{self, CheckedCastError};
+use bytemuck::{CheckedBitPattern, NoUninit, PodCastError};
 use half::{bf16, f16};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef, Value, ValueType};
+use ort::value::{PrimitiveTensorElementType, TensorRef, Value};
 
+use self::arena_trimmer::{ArenaTrimmer, ProcessMemory, Trim};
 use self::runs::Runs;
 use self::session::SharedSession;
-use super::{Backend, Canceller, ComputeError, Engine, Graph, LoadError, LoadOptions, Target};
-use crate::tensor::{AxisNames, DType, Signature, Tensor, TensorSpec, Tensors, rows};
+use self::signature::Description;
+use self::zipmap::WithoutZipMaps;
+use super::{Backend, Canceller, ComputeError, Engine, Graph, GraphMetadata, LoadError, LoadOptions, Target};
+use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
-
-/// After so many consecutive runs of at most half of the largest batch, the memory for that batch is freed.
-const SHRINK_AFTER: usize = 64;
 
 /// Loads ONNX graphs with one ONNX Runtime library.
 pub struct Onnx {
     library: Result<PathBuf, String>,
     environment: OnceLock<Result<Environment, String>>,
+    memory: OnceLock<Arc<ProcessMemory>>,
 }
 
 impl Onnx {
     /// An engine with the library at a path, or with none for the given reason. The library is not loaded yet.
     pub fn new(library: Result<PathBuf, String>) -> Self {
-        Onnx { library, environment: OnceLock::new() }
+        Onnx { library, environment: OnceLock::new(), memory: OnceLock::new() }
+    }
+
+    fn memory(&self) -> &Arc<ProcessMemory> {
+        self.memory.get_or_init(|| Arc::new(ProcessMemory::open()))
     }
 
     fn environment(&self) -> Result<&Environment, LoadError> {
@@ -60,6 +71,7 @@ impl Backend for Onnx {
     }
 
     fn prepare(&self) {
+        self.memory();
         let _ = self.environment();
     }
 
@@ -69,13 +81,19 @@ impl Backend for Onnx {
         }
         let environment = self.environment()?;
         check::check(graph).map_err(LoadError::Invalid)?;
+        let without_maps = zipmap::remove(graph).map_err(LoadError::Invalid)?;
+        let (graph, classes) = match &without_maps {
+            Some(WithoutZipMaps { file, classes }) => (&file[..], classes.clone()),
+            None => (graph, Vec::new()),
+        };
         let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
-        let signature = Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? };
-        let axis_names = AxisNames(session.inputs().iter().map(|input| axis_names(input.dtype())).collect());
-        let session = SharedSession::new(session).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let Description { signature, axis_names, omitted } = signature::describe(&session, graph, &options.outputs)?;
+        let metadata = Arc::new(GraphMetadata { axis_names, classes, omitted });
+        let session = SharedSession::new(session, &signature).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let runs = Runs::new().map_err(|e| LoadError::NoEngine(e.to_string()))?;
         let (session, runs) = (Arc::new(session), Arc::new(runs));
-        Ok(Box::new(OnnxGraph { session, signature, axis_names, trimmer: Arc::default(), runs }))
+        let (trimmer, memory) = (Arc::default(), self.memory().clone());
+        Ok(Box::new(OnnxGraph { session, signature, metadata, trimmer, memory, runs }))
     }
 
     fn weights(&self, graph: &[u8]) -> Result<Weights, LoadError> {
@@ -86,30 +104,17 @@ impl Backend for Onnx {
 struct OnnxGraph {
     session: Arc<SharedSession>,
     signature: Signature,
-    axis_names: AxisNames,
+    metadata: Arc<GraphMetadata>,
     trimmer: Arc<Mutex<ArenaTrimmer>>,
+    memory: Arc<ProcessMemory>,
     /// The options of this handle's runs.
     runs: Arc<Runs>,
 }
 
-/// Decides when memory is freed that ONNX Runtime's arena would keep for good: it never shrinks below what the largest
-/// batch needed.
-#[derive(Default)]
-struct ArenaTrimmer {
-    /// The rows of the largest batch that the arena has memory for; 0 before the first run.
-    largest_batch: usize,
-    /// Consecutive runs of at most half of these rows.
-    smaller_runs: usize,
-}
-
-/// The memory that is freed after a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trim {
-    Nothing,
-    /// Free memory of the C library's heap.
-    Heap,
-    /// Free memory of the heap and of the engine's arena.
-    Arena,
+impl OnnxGraph {
+    fn trimmer(&self) -> MutexGuard<'_, ArenaTrimmer> {
+        self.trimmer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Graph for OnnxGraph {
@@ -117,19 +122,20 @@ impl Graph for OnnxGraph {
         &self.signature
     }
 
-    fn axis_names(&self) -> AxisNames {
-        self.axis_names.clone()
+    fn metadata(&self) -> GraphMetadata {
+        GraphMetadata::clone(&self.metadata)
     }
 
     fn share(&self) -> Box<dyn Graph> {
-        let Self { session, signature, axis_names, trimmer, runs } = self;
+        let Self { session, signature, metadata, trimmer, memory, runs } = self;
         // Without options of its own, this handle is cancelled together with the other one.
         let runs = Runs::new().map_or_else(|_| runs.clone(), Arc::new);
         Box::new(Self {
             session: session.clone(),
             signature: signature.clone(),
-            axis_names: axis_names.clone(),
+            metadata: metadata.clone(),
             trimmer: trimmer.clone(),
+            memory: memory.clone(),
             runs,
         })
     }
@@ -144,34 +150,16 @@ impl Graph for OnnxGraph {
             .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
-        let trim = self.trimmer.lock().unwrap_or_else(PoisonError::into_inner).observe(rows(inputs).unwrap_or(1));
+        let trim = self.trimmer().before_run(self.memory.bytes());
         let options = if trim == Trim::Arena { self.runs.shrinking() } else { self.runs.ordinary() };
-        let outputs = self.session.run(&values, options).map_err(failed)?;
-        let tensors = self.signature.outputs.iter().zip(&outputs);
-        let tensors = tensors.map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?))).collect();
-        drop(outputs);
+        let computed = self.session.run(&values, options).map_err(failed).and_then(|outputs| {
+            let tensors = self.signature.outputs.iter().zip(&outputs);
+            tensors.map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?))).collect::<Result<Tensors, _>>()
+        });
         if trim != Trim::Nothing {
             trim_heap();
         }
-        tensors
-    }
-}
-
-impl ArenaTrimmer {
-    /// Observes a run of a batch of `rows` rows, and decides what is freed after it: the garbage of loading after the
-    /// first run, and the memory for the largest batch once [`SHRINK_AFTER`] runs did not come near that size.
-    fn observe(&mut self, rows: usize) -> Trim {
-        if rows * 2 > self.largest_batch {
-            let trim = if self.largest_batch == 0 { Trim::Heap } else { Trim::Nothing };
-            *self = Self { largest_batch: rows.max(self.largest_batch), smaller_runs: 0 };
-            return trim;
-        }
-        self.smaller_runs += 1;
-        if self.smaller_runs < SHRINK_AFTER {
-            return Trim::Nothing;
-        }
-        *self = Self { largest_batch: rows, smaller_runs: 0 };
-        Trim::Arena
+        computed
     }
 }
 
@@ -225,61 +213,36 @@ fn trim_heap() {
     }
 }
 
-fn specs(outlets: &[ort::value::Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
-    outlets.iter().map(|outlet| spec(outlet.name(), outlet.dtype())).collect()
-}
-
-fn spec(name: &str, value: &ValueType) -> Result<TensorSpec, LoadError> {
-    let unsupported = |what: String| LoadError::Invalid(format!("'{name}' is {what}, which modelfn can't carry"));
-    let ValueType::Tensor { ty, shape, .. } = value else {
-        return Err(unsupported(format!("{value}")));
-    };
-    let dtype = dtype(*ty).ok_or_else(|| unsupported(format!("a tensor of {ty}")))?;
-    Ok(TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec() })
-}
-
-fn axis_names(value: &ValueType) -> Vec<String> {
-    match value {
-        ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.iter().map(ToString::to_string).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn dtype(element: TensorElementType) -> Option<DType> {
-    Some(match element {
-        TensorElementType::Float16 => DType::Fp16,
-        TensorElementType::Bfloat16 => DType::Bf16,
-        TensorElementType::Float32 => DType::Fp32,
-        TensorElementType::Float64 => DType::Fp64,
-        TensorElementType::Uint8 => DType::U8,
-        TensorElementType::Int32 => DType::I32,
-        TensorElementType::Int64 => DType::I64,
-        _ => return None,
-    })
-}
-
-/// Views a tensor as a value of the engine. The data is copied only if it is not aligned for its type.
+/// Views a tensor as a value of the engine. The data is copied only if it is not aligned for its type, and of strings.
 fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     match tensor.dtype() {
         DType::Fp16 => view::<f16>(tensor),
         DType::Bf16 => view::<bf16>(tensor),
         DType::Fp32 => view::<f32>(tensor),
         DType::Fp64 => view::<f64>(tensor),
+        DType::Bool => view::<bool>(tensor),
         DType::U8 => view::<u8>(tensor),
+        DType::U16 => view::<u16>(tensor),
+        DType::U32 => view::<u32>(tensor),
+        DType::U64 => view::<u64>(tensor),
+        DType::I8 => view::<i8>(tensor),
+        DType::I16 => view::<i16>(tensor),
         DType::I32 => view::<i32>(tensor),
         DType::I64 => view::<i64>(tensor),
+        DType::String => strings::to_value(tensor).map(Into::into),
     }
 }
 
 fn view<T>(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>>
 where
-    T: PrimitiveTensorElementType + bytemuck::AnyBitPattern + NoUninit + std::fmt::Debug + Clone + 'static,
+    T: PrimitiveTensorElementType + CheckedBitPattern + NoUninit + std::fmt::Debug + Clone + 'static,
 {
     let shape = tensor.shape().to_vec();
-    match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
+    match checked::try_cast_slice::<u8, T>(tensor.data()) {
         Ok(elements) => Ok(TensorRef::from_array_view((shape, elements))?.into()),
-        Err(PodCastError::TargetAlignmentGreaterAndInputNotAligned) => {
-            let elements: Vec<T> = bytemuck::allocation::pod_collect_to_vec(tensor.data());
+        Err(CheckedCastError::PodCastError(PodCastError::TargetAlignmentGreaterAndInputNotAligned)) => {
+            let elements = tensor.data().chunks_exact(size_of::<T>()).map(checked::try_pod_read_unaligned::<T>);
+            let elements = elements.collect::<Result<Vec<T>, _>>().map_err(|e| ort::Error::new(e.to_string()))?;
             Ok(Value::from_array((shape, elements))?.into())
         }
         Err(e) => Err(ort::Error::new(e.to_string())),
@@ -292,40 +255,32 @@ fn copy_out(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
         DType::Bf16 => extract::<bf16>(spec, value),
         DType::Fp32 => extract::<f32>(spec, value),
         DType::Fp64 => extract::<f64>(spec, value),
+        DType::Bool => extract::<bool>(spec, value),
         DType::U8 => extract::<u8>(spec, value),
+        DType::U16 => extract::<u16>(spec, value),
+        DType::U32 => extract::<u32>(spec, value),
+        DType::U64 => extract::<u64>(spec, value),
+        DType::I8 => extract::<i8>(spec, value),
+        DType::I16 => extract::<i16>(spec, value),
         DType::I32 => extract::<i32>(spec, value),
         DType::I64 => extract::<i64>(spec, value),
+        DType::String => strings::from_value(value).map_err(|e| failed_output(spec, e)),
     }
 }
 
+/// Copies the bytes of a tensor's elements. Those of a hostile graph's booleans may be others than 0 and 1, and are not taken
+/// for a tensor then.
 fn extract<T: PrimitiveTensorElementType + NoUninit>(spec: &TensorSpec, value: &Value) -> Result<Tensor, ComputeError> {
     let (shape, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
     let shape = shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(0)).collect();
     let data = bytemuck::cast_slice::<T, u8>(elements).to_vec();
-    Tensor::new(spec.dtype, shape, data.into())
-        .map_err(|e| ComputeError::Failed(format!("output '{}': {e}", spec.name)))
+    Tensor::new(spec.dtype, shape, data.into()).map_err(|e| failed_output(spec, e))
+}
+
+fn failed_output(spec: &TensorSpec, why: impl std::fmt::Display) -> ComputeError {
+    ComputeError::Failed(format!("output '{}': {why}", spec.name))
 }
 
 fn failed(error: ort::Error) -> ComputeError {
     ComputeError::Failed(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_of_large_batches_is_freed_once_only_small_ones_come() {
-        let mut trimmer = ArenaTrimmer::default();
-        assert_eq!(trimmer.observe(8), Trim::Heap, "what loading left");
-        let mut kept = |rows| trimmer.observe(rows) == Trim::Nothing;
-        for _ in 0..3 {
-            assert!((1..SHRINK_AFTER).all(|_| kept(1)));
-            assert!(kept(5), "a batch near the largest keeps it");
-        }
-        assert!((1..SHRINK_AFTER).all(|_| kept(4)));
-        assert_eq!(trimmer.observe(4), Trim::Arena);
-        let mut kept = |rows| trimmer.observe(rows) == Trim::Nothing;
-        assert!((0..SHRINK_AFTER * 2).all(|_| kept(3)), "now 4 is the largest");
-    }
 }

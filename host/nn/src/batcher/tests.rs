@@ -30,7 +30,7 @@ fn fake(compute: &str) -> Box<dyn Graph> {
     let spec = r#"[{ name = "x", dtype = "U8", shape = [-1] }]"#;
     let file = format!("compute = \"{compute}\"\ninputs = {spec}\noutputs = {spec}");
     let threads = std::num::NonZeroUsize::MIN;
-    Fake.load(file.as_bytes(), &LoadOptions { target: Default::default(), threads }).unwrap()
+    Fake.load(file.as_bytes(), &LoadOptions { target: Default::default(), threads, outputs: Vec::new() }).unwrap()
 }
 
 fn start(graphs: Vec<Box<dyn Graph>>, queue_size: usize) -> Batcher {

@@ -8,7 +8,7 @@ use std::path::Path;
 use modelfn_artifact::Digest;
 use modelfn_card::{Engine, GraphFile, Target};
 
-use crate::backend::{self, LoadOptions};
+use crate::backend::{self, Graph, GraphMetadata, LoadOptions};
 use crate::registry::{EngineSettings, RegistryError};
 use crate::tensor::{AxisNames, Signature};
 use crate::worker::{self, RemoteLoad};
@@ -19,6 +19,8 @@ pub struct GraphFacts {
     pub signature: Signature,
     /// The names of the inputs' axes.
     pub axis_names: AxisNames,
+    /// A sentence for each output that is not served, with the remedy.
+    pub omitted: Vec<String>,
     /// The digest of its file, in hexadecimal digits.
     pub sha256: String,
 }
@@ -34,7 +36,7 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
     let unreadable = |reason| RegistryError::Unreadable { name: name.clone(), path: file.to_owned(), reason };
     let mut opened = File::open(file).map_err(unreadable)?;
     let (engine, target, sha256) = (Engine::Onnx, Target::Cpu, String::new());
-    let options = LoadOptions { target, threads: NonZeroUsize::MIN };
+    let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };
     let graph = GraphFile { file: file.to_owned(), engine, target, isolation: None, sha256 };
     let Some(settings) = engines.worker_for(&graph).map_err(failed)? else {
         let mut bytes = Vec::new();
@@ -42,17 +44,16 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
         let backend = backend::find(&engines.backends, engine).map_err(failed)?;
         backend.prepare();
         let graph = backend.load(&bytes, &options).map_err(failed)?;
-        return Ok(GraphFacts {
-            signature: graph.signature().clone(),
-            axis_names: graph.axis_names(),
-            sha256: Digest::of(&bytes).to_string(),
-        });
+        return Ok(GraphFacts::of(graph.as_ref(), Digest::of(&bytes)));
     };
-    let load = RemoteLoad { model: &name, file: opened, engine, sha256: "", options, warm_up: false };
+    let load = RemoteLoad { model: &name, file: opened, engine, sha256: "", options, warm_up: None };
     let loaded = worker::load(settings, load).map_err(failed)?;
-    Ok(GraphFacts {
-        signature: loaded.graph.signature().clone(),
-        axis_names: loaded.graph.axis_names(),
-        sha256: loaded.digest.to_string(),
-    })
+    Ok(GraphFacts::of(loaded.graph.as_ref(), loaded.digest))
+}
+
+impl GraphFacts {
+    fn of(graph: &dyn Graph, digest: Digest) -> GraphFacts {
+        let GraphMetadata { axis_names, omitted, .. } = graph.metadata();
+        GraphFacts { signature: graph.signature().clone(), axis_names, omitted, sha256: digest.to_string() }
+    }
 }

@@ -37,6 +37,21 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    /// The message without the model's name, and of several lines the first.
+    pub(super) fn without_name(&self) -> String {
+        let text = self.to_string();
+        let reason = match text.split_once("': ") {
+            Some((name, reason)) if name.starts_with("model '") => reason,
+            _ => &text,
+        };
+        reason.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Whether the model's engine is not there at all.
+    pub(super) fn is_no_engine(&self) -> bool {
+        matches!(self, RegistryError::Load { reason: LoadError::NoEngine(_), .. })
+    }
+
     /// Whether the model's files are there but damaged. Other errors are mistakes in the configuration.
     pub(super) fn is_broken_model(&self) -> bool {
         match self {

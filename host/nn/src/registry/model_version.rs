@@ -18,11 +18,11 @@ use super::versions;
 use crate::backend::{self, Backend, Graph, Isolation, LoadError, LoadOptions};
 use crate::batcher::{Batcher, BatcherLimits};
 use crate::model::{Model, ModelSource};
-use crate::warm_up::warm_up;
+use crate::warm_up::{WarmUp, WarmUpOutcome, warm_up};
 use crate::worker::{self, RemoteLoad, RemoteLoaded, Worker};
 pub(crate) use lenient::LenientRead;
 use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
-use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels};
+use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels, Signature};
 
 /// A version of a model on disk, whose card and labels were read and whose graph was not.
 pub(crate) struct ModelVersion {
@@ -46,6 +46,7 @@ pub(crate) struct LoadedGraph {
     pub(crate) digest: Digest,
     /// The engine's process, if it has one.
     worker: Option<Arc<Worker>>,
+    pub(crate) warm_up: Option<WarmUpOutcome>,
 }
 
 /// A graph that agrees with its card.
@@ -128,8 +129,8 @@ impl ModelVersion {
                 .map_err(|reason| RegistryError::Versions { name: self.name.clone(), reason })?;
         }
         let postprocessing = self.card.classification().map_err(|reason| card_error(&self.name, reason))?;
-        if let Some(table) = postprocessing {
-            let path = self.folder.join(&table.labels);
+        if let Some(labels) = postprocessing.and_then(|table| table.labels) {
+            let path = self.folder.join(labels);
             let text = read_text_within(&self.root, &path, MAX_TEXT);
             self.labels = Some(Labels::new(text.map_err(|reason| unreadable(&self.name, &path, reason))?));
         }
@@ -188,13 +189,21 @@ impl ModelVersion {
     pub(crate) fn load_graph(&self, engines: &EngineSettings, sha256: &str) -> Result<LoadedGraph, RegistryError> {
         let failed = |reason| self.failed(reason);
         let GraphFile { engine, target, .. } = self.card.graph;
-        let options = LoadOptions { target, threads: self.card.serving.threads };
+        let outputs = self.card.outputs.iter().map(|spec| spec.name.clone()).collect();
+        let options = LoadOptions { target, threads: self.card.serving.threads, outputs };
         let Some(worker) = engines.worker_for(&self.card.graph).map_err(failed)? else {
             return self.load_on_threads(backend::find(&engines.backends, engine).map_err(failed)?, options, sha256);
         };
-        let load = RemoteLoad { model: &self.name, file: self.open_file()?, engine, sha256, options, warm_up: true };
-        let RemoteLoaded { graph, worker, digest } = worker::load(worker, load).map_err(failed)?;
-        Ok(LoadedGraph { graph, digest, worker: Some(worker) })
+        let load = RemoteLoad {
+            model: &self.name,
+            file: self.open_file()?,
+            engine,
+            sha256,
+            options,
+            warm_up: Some(WarmUp::of(&self.card)),
+        };
+        let RemoteLoaded { graph, worker, digest, warm_up } = worker::load(worker, load).map_err(failed)?;
+        Ok(LoadedGraph { graph, digest, worker: Some(worker), warm_up })
     }
 
     fn load_on_threads(
@@ -209,13 +218,14 @@ impl ModelVersion {
             reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
         let mut graph = backend.load(&bytes, &options).map_err(|e| self.failed(e))?;
-        warm_up(graph.as_mut()).map_err(|reason| self.failed(LoadError::WarmUp(reason)))?;
-        Ok(LoadedGraph { graph, digest, worker: None })
+        let warm_up = warm_up(graph.as_mut(), &WarmUp::of(&self.card), &mut |_| {});
+        let warm_up = warm_up.map_err(|reason| self.failed(LoadError::WarmUp(reason)))?;
+        Ok(LoadedGraph { graph, digest, worker: None, warm_up: Some(warm_up) })
     }
 
     /// Starts the engine threads of a loaded graph.
     fn start(&self, engines: &Engines, loaded: WarmGraph, instances: NonZeroUsize) -> Result<Model, RegistryError> {
-        let WarmGraph { loaded: LoadedGraph { graph, digest, worker }, started } = loaded;
+        let WarmGraph { loaded: LoadedGraph { graph, digest, worker, warm_up }, started } = loaded;
         let source = self.source(&digest);
         let ModelVersion { name, version, card, .. } = self;
         let instances = card.serving.instances.unwrap_or(instances).get();
@@ -223,7 +233,10 @@ impl ModelVersion {
         let is_card_whole = written.name == *name && !written.inputs.is_empty() && !written.outputs.is_empty();
         let served_card = card.completed(name, graph.signature());
         let signature = card.refine(graph.signature());
-        let axis_names = graph.axis_names();
+        let metadata = graph.metadata();
+        for sentence in &metadata.omitted {
+            tracing::warn!(model = name, "an output is left out: {sentence}");
+        }
         let stacks = card.serving.dynamic_batching && signature.is_batched();
         let limits = BatcherLimits {
             queue_size: card.serving.queue_size.get(),
@@ -234,6 +247,13 @@ impl ModelVersion {
         graphs.push(graph);
         let batcher = Batcher::start(name, graphs, limits, engines.on_batch(name))
             .map_err(|e| self.failed(LoadError::NoEngine(e.to_string())))?;
+        if let Some(WarmUpOutcome::Unknown(reason)) = &warm_up {
+            tracing::warn!(
+                model = name,
+                "no warm-up: {reason}; its card can say a shape: {}",
+                warm_up_remedy(&signature)
+            );
+        }
         let load_time = started.elapsed();
         let load_ms = load_time.as_millis();
         if let Some(worker) = &worker {
@@ -250,8 +270,9 @@ impl ModelVersion {
             engine: card.graph.engine,
             card: served_card,
             is_card_whole,
+            warm_up,
             signature,
-            axis_names,
+            metadata,
             labels,
             max_batch_size: card.serving.max_batch_size.get(),
             batcher,
@@ -285,6 +306,12 @@ impl ModelVersion {
         }
         ModelSource { folder: self.folder.clone(), version: self.version, digest: digest.finalize().into() }
     }
+}
+
+/// The line of a card that states the shapes of a warm-up, with an example.
+fn warm_up_remedy(signature: &Signature) -> String {
+    let shapes = signature.inputs.iter().map(|spec| format!("\"{}\" = {:?}", spec.name, spec.smallest_shape()));
+    format!("[serving] warmup = {{ {} }}, with sizes that it computes", shapes.collect::<Vec<_>>().join(", "))
 }
 
 fn card_text(name: &str, root: &Path, folder: &Path) -> Result<String, RegistryError> {

@@ -102,6 +102,17 @@ pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
     Ok(found.into_iter().map(|model| model.name).collect())
 }
 
+/// The names of the folders in the sources' folders that hold no model.
+pub(super) fn folders_without_model(sources: &[Source]) -> Vec<String> {
+    let folders = sources.iter().filter_map(|source| match source {
+        Source::Folder(folder) => std::fs::read_dir(folder).ok(),
+        Source::Model(_) => None,
+    });
+    let paths = folders.flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !is_model(path));
+    let names = paths.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
 /// The error that `sources` have no model `name`, but those that are `present`.
 pub(super) fn unknown(name: &str, sources: &[Source], present: &[FoundModel]) -> RegistryError {
     let places = sources.iter().map(|source| source.path().display().to_string()).collect::<Vec<_>>().join(", ");

@@ -13,11 +13,15 @@ use super::memory::SharedMemory;
 use super::message::{Command, Computation, GraphDescription, Outcome};
 use super::process::Process;
 use super::supervisor::Worker;
-use crate::backend::{Canceller, ComputeError, Graph};
-use crate::tensor::{AxisNames, Signature, Tensors};
+use crate::backend::{Canceller, ComputeError, Graph, GraphMetadata};
+use crate::tensor::{Signature, Tensors};
 
 /// How long the engine may take to stop a computation that was cancelled. After that its process is ended.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(80);
+
+/// How long it may take where it wants to run and others keep the processors busy. It may still not use more processor
+/// time than [`CANCEL_TIMEOUT`].
+const LONGEST_CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A handle to the graph of a [`Worker`].
 pub(super) struct RemoteGraph {
@@ -75,8 +79,8 @@ impl Graph for RemoteGraph {
         &self.description.signature
     }
 
-    fn axis_names(&self) -> AxisNames {
-        self.description.axis_names.clone()
+    fn metadata(&self) -> GraphMetadata {
+        self.description.metadata.clone()
     }
 
     fn share(&self) -> Box<dyn Graph> {
@@ -144,14 +148,30 @@ impl Connection {
 
     fn stop(&mut self) -> ComputeError {
         let _ = self.process.send(&Command::Cancel { handle: self.handle, run: self.runs }, &[]);
-        let until = Instant::now() + CANCEL_TIMEOUT;
-        let stopped = matches!(wait_readable([self.channel.as_fd()], Some(until)), Ok([true]));
         // What it computed or why it failed is of no interest, but must not be taken for the next outcome.
-        if !stopped || !matches!(self.channel.receive::<Outcome>(), Ok(Some(_))) {
+        if !self.stops() || !matches!(self.channel.receive::<Outcome>(), Ok(Some(_))) {
             tracing::warn!("a computation that nobody waits for does not stop: its process is ended");
             self.process.kill();
         }
         ComputeError::Cancelled
+    }
+
+    /// Waits for the end of a computation that was cancelled, for as long as the engine may take.
+    fn stops(&self) -> bool {
+        let (started, before) = (Instant::now(), self.process.activity());
+        let mut wait = CANCEL_TIMEOUT;
+        loop {
+            match wait_readable([self.channel.as_fd()], Some(Instant::now() + wait)) {
+                Ok([true]) => return true,
+                Ok([false]) => {}
+                Err(_) => return false,
+            }
+            let now = self.process.activity();
+            wait = CANCEL_TIMEOUT.saturating_sub(now.cpu_time.saturating_sub(before.cpu_time));
+            if !now.runnable || wait.is_zero() || started.elapsed() >= LONGEST_CANCEL_TIMEOUT {
+                return false;
+            }
+        }
     }
 
     fn crashed(&self) -> ComputeError {

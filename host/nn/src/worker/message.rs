@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use modelfn_card::{DType, Engine, Signature, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::LoadError;
-use crate::tensor::AxisNames;
+use crate::backend::{GraphMetadata, LoadError};
+use crate::warm_up::{WarmUp, WarmUpOutcome};
 
 /// What the server tells an engine process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,15 +37,19 @@ pub(super) struct LoadCommand {
     pub(super) target: Target,
     /// The most threads of one computation.
     pub(super) threads: NonZeroUsize,
+    /// The names of the outputs to compute; none for all.
+    pub(super) outputs: Vec<String>,
     /// The digest that the file must have, in hexadecimal digits; empty where any file is accepted.
     pub(super) sha256: String,
-    /// Whether a computation on zeros belongs to loading.
-    pub(super) warm_up: bool,
+    /// The computation on zeros that belongs to loading; `None` does without.
+    pub(super) warm_up: Option<WarmUp>,
 }
 
 /// What an engine process tells the server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Event {
+    /// A computation on shapes begins that nobody stated.
+    MadeUpWarmUp,
     /// The graph was loaded.
     Loaded(GraphDescription),
     /// The graph can't be loaded. The process ends.
@@ -56,9 +60,11 @@ pub(super) enum Event {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct GraphDescription {
     pub(super) signature: Signature,
-    pub(super) axis_names: AxisNames,
+    pub(super) metadata: GraphMetadata,
     /// The digest of the graph's file, in hexadecimal digits.
     pub(super) sha256: String,
+    /// How the warm-up ended; `None` where there was none.
+    pub(super) warm_up: Option<WarmUpOutcome>,
 }
 
 /// One computation on a handle.

@@ -46,6 +46,15 @@ struct Exit {
     sentence: Option<String>,
 }
 
+/// What the threads of a process do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Activity {
+    /// The processor time that they have used so far.
+    pub(super) cpu_time: Duration,
+    /// Whether one of them runs or waits for a processor.
+    pub(super) runnable: bool,
+}
+
 /// A process with what its supervisor needs of it.
 pub(super) struct Running {
     pub(super) process: Arc<Process>,
@@ -87,7 +96,8 @@ impl Process {
         let broken = AtomicBool::new(false);
         let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
         let sent = process.control.send(&Command::Load(load), &[file.as_fd()]);
-        match sent.and_then(|()| process.await_loaded(&mut log, deadline)) {
+        let mut warm_up_is_made_up = false;
+        match sent.and_then(|()| process.await_loaded(&mut log, deadline, &mut warm_up_is_made_up)) {
             Ok(Some(Event::Loaded(description))) => {
                 Ok((Running { process: Arc::new(process), log, child }, description))
             }
@@ -102,24 +112,38 @@ impl Process {
                 }
                 let status = child.wait().map_err(no_process)?;
                 log.drain();
-                Err(LoadError::Invalid(match failed {
-                    _ if late => format!("it was not loaded after {:?}", settings.load_timeout),
-                    Ok(_) => format!("the engine's process {} while it loaded the graph", describe(status)),
-                    Err(e) => format!("the engine's process is not understood: {e}"),
-                }))
+                let (ending, timeout) = (describe(status), settings.load_timeout);
+                Err(match failed {
+                    _ if late && warm_up_is_made_up => {
+                        LoadError::MadeUpWarmUp(format!("it did not end after {timeout:?}"))
+                    }
+                    _ if late => LoadError::Invalid(format!("it was not loaded after {timeout:?}")),
+                    Ok(_) if warm_up_is_made_up => LoadError::MadeUpWarmUp(format!("the engine's process {ending}")),
+                    Ok(_) => LoadError::Invalid(format!("the engine's process {ending} while it loaded the graph")),
+                    Err(e) => LoadError::Invalid(format!("the engine's process is not understood: {e}")),
+                })
             }
         }
     }
 
-    /// Waits until the graph is loaded; `None` when the process ended or the deadline has passed.
-    fn await_loaded(&mut self, log: &mut LogLines<ChildStderr>, deadline: Instant) -> io::Result<Option<Event>> {
+    /// Waits until the graph is loaded; `None` when the process ended or the deadline has passed. Sets
+    /// `warm_up_is_made_up` once a computation begins on shapes that nobody stated.
+    fn await_loaded(
+        &mut self,
+        log: &mut LogLines<ChildStderr>,
+        deadline: Instant,
+        warm_up_is_made_up: &mut bool,
+    ) -> io::Result<Option<Event>> {
         loop {
             let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(deadline))?;
             if line {
                 log.read_available();
             }
             if event {
-                return Ok(self.control.receive::<Event>()?.map(|received| received.message));
+                match self.control.receive::<Event>()?.map(|received| received.message) {
+                    Some(Event::MadeUpWarmUp) => *warm_up_is_made_up = true,
+                    event => return Ok(event),
+                }
             }
             if Instant::now() >= deadline {
                 return Ok(None);
@@ -177,6 +201,23 @@ impl Process {
         let kibibytes = text.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("Pss:")));
         let kibibytes = kibibytes.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
         kibibytes.unwrap_or(0).saturating_mul(1024)
+    }
+
+    /// What the threads of the process do; nothing where the kernel does not say.
+    pub(super) fn activity(&self) -> Activity {
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid.as_raw_nonzero()));
+        let mut activity = Activity::default();
+        for thread in threads.into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // See proc_pid_stat(5): fields 3 (state), 14 (utime) and 15 (stime), behind a name that may hold anything.
+            let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            let Some([state, .., utime, stime]) = fields.get(..13) else { continue };
+            let ticks: u64 = [utime, stime].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+            activity.runnable |= *state == "R";
+            activity.cpu_time += Duration::from_millis(ticks * 1000 / ticks_per_second);
+        }
+        activity
     }
 
     /// Whether a handle has found the process gone.

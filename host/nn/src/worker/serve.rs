@@ -15,7 +15,7 @@ use super::confine;
 use super::memory::{Mapping, SharedMemory, view};
 use super::message::{Command, Computation, Event, GraphDescription, LoadCommand, Outcome, TensorHeader};
 use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
-use crate::warm_up::warm_up;
+use crate::warm_up::{Step, WarmUpOutcome, warm_up};
 
 /// The longest message of an engine that is sent on, in bytes.
 const MAX_ENGINE_MESSAGE: usize = 4096;
@@ -35,10 +35,15 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     let (Command::Load(command), Some(file)) = (received.message, descriptors.next()) else {
         return Err(unexpected("the first message is not a graph"));
     };
-    let graph = match load(&command, &File::from(file), backends) {
-        Ok(Loaded { graph, sha256 }) => {
-            let (signature, axis_names) = (graph.signature().clone(), graph.axis_names());
-            match control.send(&Event::Loaded(GraphDescription { signature, axis_names, sha256 }), &[]) {
+    let tell = |step| match step {
+        // If the server is gone, the next message fails as well.
+        Step::MadeUp => drop(control.send(&Event::MadeUpWarmUp, &[])),
+    };
+    let graph = match load(&command, &File::from(file), backends, tell) {
+        Ok(Loaded { graph, sha256, warm_up }) => {
+            let (signature, metadata) = (graph.signature().clone(), graph.metadata());
+            let description = GraphDescription { signature, metadata, sha256, warm_up };
+            match control.send(&Event::Loaded(description), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
                     return control.send(&Event::NotLoaded(error), &[]);
@@ -87,10 +92,16 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
 struct Loaded {
     graph: Box<dyn Graph>,
     sha256: String,
+    warm_up: Option<WarmUpOutcome>,
 }
 
-fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Result<Loaded, LoadError> {
-    let LoadCommand { engine, target, threads, sha256: expected, warm_up: warm } = command;
+fn load(
+    command: &LoadCommand,
+    file: &File,
+    backends: &[Box<dyn Backend>],
+    mut on_step: impl FnMut(Step),
+) -> Result<Loaded, LoadError> {
+    let LoadCommand { engine, target, threads, outputs, sha256: expected, warm_up: stated } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
@@ -108,12 +119,11 @@ fn load(command: &LoadCommand, file: &File, backends: &[Box<dyn Backend>]) -> Re
              does without a process"
         ))
     })?;
-    let mut graph = backend.load(&bytes, &LoadOptions { target: *target, threads: *threads })?;
+    let mut graph =
+        backend.load(&bytes, &LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() })?;
     drop(bytes);
-    if *warm {
-        warm_up(graph.as_mut()).map_err(LoadError::WarmUp)?;
-    }
-    Ok(Loaded { graph, sha256 })
+    let warm_up = stated.as_ref().map(|stated| warm_up(graph.as_mut(), stated, &mut on_step)).transpose();
+    Ok(Loaded { graph, sha256, warm_up: warm_up.map_err(LoadError::WarmUp)? })
 }
 
 /// Reads a file from its start, wherever its position is: the server keeps the same descriptor for later processes.

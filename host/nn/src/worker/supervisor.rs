@@ -11,6 +11,7 @@ use super::channel::wait_readable;
 use super::message::{GraphDescription, LoadCommand};
 use super::process::{Process, Running};
 use crate::backend::LoadError;
+use crate::warm_up::WarmUp;
 
 /// Crashes in a row, without a computation in between, after which starts are delayed.
 const IMMEDIATE_RESTARTS: u32 = 4;
@@ -85,11 +86,13 @@ impl Worker {
     ) -> Result<(Arc<Worker>, GraphDescription), LoadError> {
         let (first, description) = Process::start(&settings, &file, load.clone(), model)?;
         let process = first.process.clone();
+        // Later processes repeat what worked, and make up nothing.
+        let again = description.warm_up.as_ref().and_then(|outcome| WarmUp::again(outcome, &description.signature));
         let shared = Arc::new(Shared {
             model: model.to_owned(),
             settings,
             file,
-            load: LoadCommand { sha256: description.sha256.clone(), ..load },
+            load: LoadCommand { sha256: description.sha256.clone(), warm_up: again, ..load },
             state: Mutex::new(State { phase: Phase::Ready(process.clone()), crashes: 0 }),
             changed: Condvar::new(),
             on_restart: OnceLock::new(),

@@ -153,7 +153,7 @@ impl Keys {
             keys.push(Key { digest: entry.digest, client });
         }
         let names = keys.iter().map(|key| key.client.name.as_str()).collect::<Vec<_>>().join(" ");
-        tracing::info!(names, "{} API keys are valid", keys.len());
+        tracing::info!(names, "API keys that are valid: {}", keys.len());
         *current = keys.into();
     }
 }

@@ -8,15 +8,19 @@ mod static_response;
 mod syntax;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
 use toml::Value;
 
 pub use self::static_response::StaticResponse;
-use self::syntax::{ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings};
+use self::syntax::{
+    ApplicationSettings, ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings,
+};
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::Route;
 use crate::units::{ByteSize, parse_duration};
@@ -30,6 +34,8 @@ pub struct App {
     pub routes: Vec<(Route, Handler)>,
     /// The components by id.
     pub components: BTreeMap<String, Component>,
+    /// Whether the server has pages of its own for its models, on paths that no route has.
+    pub model_pages: bool,
 }
 
 /// What responds on a route.
@@ -41,12 +47,30 @@ pub enum Handler {
     Static(StaticResponse),
 }
 
-/// A component of the manifest.
+/// Where the code of a component comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CodeSource {
+    /// A file, resolved against the manifest's folder.
+    File(PathBuf),
+    /// What the program carries.
+    Embedded(&'static [u8]),
+}
+
+impl fmt::Display for CodeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CodeSource::File(path) => path.display().fmt(f),
+            CodeSource::Embedded(_) => f.write_str("what this program carries"),
+        }
+    }
+}
+
+/// A component of the manifest, or one that comes with a model.
 #[derive(Debug)]
 pub struct Component {
-    /// The file, resolved against the manifest's folder.
-    pub source: PathBuf,
-    /// Hex SHA-256 that the file must have.
+    /// Its code.
+    pub source: CodeSource,
+    /// Hex SHA-256 that a file must have.
     pub sha256: Option<String>,
     /// Its whole environment.
     pub environment: BTreeMap<String, String>,
@@ -67,9 +91,9 @@ pub struct Component {
 }
 
 impl App {
-    /// The application of models without a manifest: nothing but `/v2`.
+    /// The application of models without a manifest: `/v2`, and the pages of models.
     pub fn of_models() -> App {
-        App { name: "models".to_owned(), routes: Vec::new(), components: BTreeMap::new() }
+        App { name: "models".to_owned(), routes: Vec::new(), components: BTreeMap::new(), model_pages: true }
     }
 
     /// Reads and checks the manifest at `path`.
@@ -97,12 +121,8 @@ impl App {
             manifest.spin_manifest_version
         );
         refuse_rest("the manifest", &manifest.rest, &["variables"], &[])?;
-        refuse_rest(
-            "[application]",
-            &manifest.application.rest,
-            &["trigger"],
-            &["version", "description", "authors", "tool"],
-        )?;
+        refuse_rest("[application]", &manifest.application.rest, &["trigger"], &["version", "description", "authors"])?;
+        let ApplicationSettings { model_pages } = tool_settings(manifest.application.tool, "application.")?;
         refuse_rest("[trigger]", &manifest.trigger.rest, &["redis", "sqs", "mqtt", "cron", "command"], &[])?;
         let components = manifest
             .component
@@ -114,11 +134,11 @@ impl App {
             .collect::<Result<BTreeMap<_, _>>>()?;
         let routes =
             manifest.trigger.http.into_iter().map(|trigger| trigger.check(&components)).collect::<Result<Vec<_>>>()?;
-        ensure!(!routes.is_empty(), "no [[trigger.http]]: nothing would be served");
+        ensure!(model_pages || !routes.is_empty(), "no [[trigger.http]]: nothing would be served");
         for (n, (route, _)) in routes.iter().enumerate() {
             ensure!(!routes[..n].iter().any(|(other, _)| other == route), "route \"{route}\" stands there twice");
         }
-        Ok(App { name: manifest.application.name, routes, components })
+        Ok(App { name: manifest.application.name, routes, components, model_pages })
     }
 
     /// The models that the components name, each once.
@@ -181,10 +201,9 @@ const UNSUPPORTED: &[&str] = &[
 ];
 
 impl ComponentTable {
-    fn check(mut self, folder: &Path) -> Result<Component> {
+    fn check(self, folder: &Path) -> Result<Component> {
         refuse_rest("it", &self.rest, UNSUPPORTED, &["description", "build", "targets"])?;
-        let tool = self.tool.remove("modelfn").map_or_else(|| Ok(ToolSettings::default()), Value::try_into);
-        let tool: ToolSettings = tool.context("in tool.modelfn")?;
+        let tool: ToolSettings = tool_settings(self.tool, "")?;
         let (source, mut digest) = self.source.check(folder)?;
         if let Some(own) = &tool.digest {
             let own = sha256_of(own)?;
@@ -200,7 +219,7 @@ impl ComponentTable {
             .map(|size| size.parse::<ByteSize>().with_context(|| format!("memory = \"{size}\"")))
             .transpose()?;
         Ok(Component {
-            source,
+            source: CodeSource::File(source),
             sha256: digest,
             environment: self.environment,
             files,
@@ -250,6 +269,12 @@ impl Files {
             }
         }
     }
+}
+
+/// What the table `tool.modelfn` says, which stands in `place`.
+fn tool_settings<T: Default + DeserializeOwned>(mut tool: BTreeMap<String, Value>, place: &str) -> Result<T> {
+    let settings = tool.remove("modelfn").map_or_else(|| Ok(T::default()), Value::try_into);
+    settings.with_context(|| format!("in {place}tool.modelfn"))
 }
 
 fn sha256_of(digest: &str) -> Result<String> {
@@ -310,7 +335,7 @@ mod tests {
         ))
         .unwrap();
         let component = &app.components["c"];
-        assert_eq!(component.source, Path::new("/srv/c.wasm"));
+        assert_eq!(component.source, CodeSource::File("/srv/c.wasm".into()));
         assert_eq!(component.files, [(PathBuf::from("/tmp"), "/model".to_owned())]);
         assert_eq!((component.timeout, component.memory), (Some(Duration::from_secs(2)), Some(64 << 20)));
         assert_eq!(component.max_instances, NonZeroUsize::new(3));
@@ -328,7 +353,7 @@ mod tests {
         ] {
             let app = parse(&format!("{HTTP}[component.c]\n{source}")).unwrap();
             assert_eq!(app.components["c"].sha256, Some("ab".repeat(32)));
-            assert_eq!(app.components["c"].source, Path::new("/srv/c.wasm"));
+            assert_eq!(app.components["c"].source, CodeSource::File("/srv/c.wasm".into()));
         }
     }
 
@@ -401,6 +426,7 @@ mod tests {
             ("[[trigger.redis]]\nchannel = \"x\"\n".to_owned(), "`redis`"),
             ("[variables]\nx = { default = \"1\" }\n".to_owned(), "`variables`"),
             (String::new(), "nothing would be served"),
+            ("[application.tool.modelfn]\nmodel_page = true".to_owned(), "unknown field `model_page`"),
         ] {
             let error = error(&manifest);
             assert!(error.contains(says), "{error:?} does not say {says:?}");

@@ -7,10 +7,10 @@ use std::cmp::Ordering;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use half::{bf16, f16};
 
-use modelfn_nn::tensor::{DType, Tensor, TensorSpec};
+use modelfn_nn::tensor::{DType, Tensor, TensorSpec, encode_strings};
 
 /// The strings that stand for an output: a tensor of BYTES.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,14 +47,16 @@ impl Classes {
     ///
     /// # Errors
     ///
-    /// There would be too many strings: a sentence for the client.
+    /// The elements are strings, which have no order of this kind, or there would be too many classes: a sentence for the
+    /// client.
     pub fn of<'l>(tensor: &Tensor, top: Top, label: impl Fn(usize) -> Option<&'l str>) -> Result<Classes, String> {
         let batch = tensor.shape().first().copied().filter(|_| top.batched);
         // An empty tensor may have axes of any size.
         let axes = tensor.shape().iter().skip(usize::from(top.batched));
         let elements = axes.fold(1_usize, |elements, &axis| elements.saturating_mul(axis));
         let classes = top.classes.get().min(elements);
-        let item = elements.saturating_mul(tensor.dtype().size()).max(1);
+        let size = tensor.dtype().size().ok_or("is strings, not scores: request it without classification")?;
+        let item = elements.saturating_mul(size).max(1);
         let strings = (tensor.data().len() / item).saturating_mul(classes);
         if strings > MAX_STRINGS {
             return Err(format!("would be {strings} strings; {MAX_STRINGS} is the most: ask for fewer classes"));
@@ -70,12 +72,7 @@ impl Classes {
 
     /// As binary data: each string's length in four bytes, and its bytes.
     pub fn bytes(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(self.values.iter().map(|value| 4 + value.len()).sum());
-        for value in &self.values {
-            bytes.put_u32_le(u32::try_from(value.len()).unwrap_or(u32::MAX));
-            bytes.put_slice(value.as_bytes());
-        }
-        bytes.freeze()
+        encode_strings(self.values.iter().map(String::as_str))
     }
 }
 
@@ -86,9 +83,15 @@ fn highest(dtype: DType, data: &[u8], k: usize) -> Vec<(usize, String)> {
         DType::Bf16 => pick(data.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes)), k),
         DType::Fp32 => pick(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)), k),
         DType::Fp64 => pick(data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)), k),
-        DType::U8 => pick(data.iter().copied(), k),
+        DType::Bool | DType::U8 => pick(data.iter().copied(), k),
+        DType::U16 => pick(data.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)), k),
+        DType::U32 => pick(data.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)), k),
+        DType::U64 => pick(data.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)), k),
+        DType::I8 => pick(data.as_chunks().0.iter().map(|bytes| i8::from_le_bytes(*bytes)), k),
+        DType::I16 => pick(data.as_chunks().0.iter().map(|bytes| i16::from_le_bytes(*bytes)), k),
         DType::I32 => pick(data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)), k),
         DType::I64 => pick(data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)), k),
+        DType::String => Vec::new(),
     }
 }
 
@@ -179,10 +182,16 @@ mod tests {
             (DType::Fp16, f16::from_f32(1.5).to_le_bytes().to_vec(), "1.5:0"),
             (DType::Bf16, bf16::from_f32(-2.0).to_le_bytes().to_vec(), "-2:0"),
             (DType::U8, vec![7, 255, 255], "255:1"),
+            (DType::Bool, vec![0, 1, 0], "1:1"),
+            (DType::I8, vec![128, 127, 255], "127:1"),
+            (DType::U16, vec![255, 255], "65535:0"),
+            (DType::I16, vec![255, 255], "-1:0"),
+            (DType::U32, vec![255; 4], "4294967295:0"),
+            (DType::U64, vec![255; 8], "18446744073709551615:0"),
             (DType::I32, (-5_i32).to_le_bytes().to_vec(), "-5:0"),
             (DType::I64, i64s, "9223372036854775807:1"),
         ] {
-            let tensor = tensor(dtype, &[data.len() / dtype.size()], &data);
+            let tensor = tensor(dtype, &[data.len() / dtype.size().unwrap()], &data);
             assert_eq!(Classes::of(&tensor, top(1, false), |_| None).unwrap().values, [expected], "{dtype}");
         }
     }
@@ -200,6 +209,12 @@ mod tests {
             let classes = Classes::of(&tensor(DType::U8, &[values.len()], &values), top(k, false), |_| None).unwrap();
             assert_eq!(classes.values, expected, "{k} of {values:?}");
         }
+    }
+
+    #[test]
+    fn strings_have_no_classes() {
+        let words = Tensor::new(DType::String, vec![2], encode_strings(["a", "b"])).unwrap();
+        assert!(Classes::of(&words, top(1, false), |_| None).unwrap_err().contains("is strings, not scores"));
     }
 
     #[test]

@@ -57,9 +57,14 @@ impl Inference {
         self.registry.models()
     }
 
-    /// The names of models that should serve and could not be loaded. The reason is for those who run the server.
-    pub(crate) fn broken(&self) -> impl Iterator<Item = &str> {
-        self.registry.broken().keys().map(String::as_str)
+    /// The names of models that are there and could not be loaded. The reason is for those who run the server.
+    pub(crate) fn not_loaded(&self) -> impl Iterator<Item = &str> {
+        self.registry.broken().keys().chain(self.registry.left_out().keys()).map(String::as_str)
+    }
+
+    /// The names of models that are not served and need not be.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        self.registry.left_out().keys().cloned().collect()
     }
 
     /// The names of the models that serve.
@@ -75,6 +80,9 @@ impl Inference {
     pub(crate) fn model(&self, name: &str, version: Option<u64>) -> Result<&Arc<Model>, Problem> {
         if self.registry.broken().contains_key(name) {
             return Err(Problem::Unavailable(name.to_owned()));
+        }
+        if self.registry.left_out().contains_key(name) {
+            return Err(Problem::LeftOut(name.to_owned()));
         }
         let Some(model) = self.registry.get(name) else {
             return Err(Problem::NoModel { name: name.to_owned(), have: self.names().join(", ") });

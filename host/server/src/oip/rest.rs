@@ -133,7 +133,7 @@ fn index(inference: &Inference) -> Value {
         json!({ "name": name, "version": version, "state": state, "reason": reason })
     };
     let ready = inference.models().map(|model| entry(model.name(), Some(model.version()), "READY", ""));
-    let broken = inference.broken().map(|name| entry(name, None, "UNAVAILABLE", "it could not be loaded"));
+    let broken = inference.not_loaded().map(|name| entry(name, None, "UNAVAILABLE", "it could not be loaded"));
     ready.chain(broken).collect()
 }
 
@@ -161,8 +161,7 @@ fn server() -> Value {
 }
 
 fn metadata(model: &Model) -> Value {
-    let tensor =
-        |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": spec.shape });
+    let tensor = |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.dtype.oip_name(), "shape": spec.reported_shape() });
     let tensors = |specs: &[TensorSpec]| specs.iter().map(tensor).collect::<Vec<_>>();
     let platform = match model.engine() {
         Engine::Onnx => "onnxruntime_onnx",

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Inference;
 use super::rest::{self, Endpoint};
-use crate::readiness::Readiness;
+use crate::readiness::{Condition, Readiness};
 
 const GRAPH: &str = "compute = \"echo\"\n\
                      inputs = [{ name = \"x\", dtype = \"U8\", shape = [-1] }]\n\
@@ -55,8 +55,11 @@ async fn nothing_is_ready_before_the_start_has_ended_nor_after_the_drain_has_beg
     let readiness = Arc::new(Readiness::default());
     let inference = Inference::new(registry(), readiness.clone());
     type Change<'a> = &'a dyn Fn(&Readiness);
-    let changes: [(Change<'_>, bool); 3] =
-        [(&|_| {}, false), (&|readiness| readiness.ready(|| None), true), (&|readiness| readiness.draining(), false)];
+    let changes: [(Change<'_>, bool); 3] = [
+        (&|_| {}, false),
+        (&|readiness| readiness.ready(Condition::default), true),
+        (&|readiness| readiness.draining(), false),
+    ];
     for (change, ready) in changes {
         change(&readiness);
         let expected = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

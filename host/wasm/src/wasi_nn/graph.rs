@@ -8,6 +8,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::wasi::nn::errors::ErrorCode;
 use super::bindings::wasi::nn::graph::{self, ExecutionTarget, GraphBuilder, GraphEncoding};
+use super::convert::check_types;
 use super::{GuestModel, GuestResult, NnError, State};
 use crate::error::InvokeError;
 
@@ -42,7 +43,7 @@ impl graph::Host for State {
                 format!("no engine for {encoding:?}; this host has: onnx"),
             )),
         };
-        match loaded {
+        match loaded.and_then(|loaded| check_types(&loaded.0).map(|()| loaded)) {
             Ok(loaded) => Ok(Ok(self.table.push(loaded)?)),
             Err(error) => self.guest_result(Err(error)),
         }
@@ -54,7 +55,7 @@ impl graph::Host for State {
             // server reports that it is not ready.
             return Err(InvokeError::NoModel(name).into());
         }
-        match self.nn.find(&name) {
+        match self.nn.find(&name).and_then(|model| check_types(&model.0).map(|()| model)) {
             Ok(model) => Ok(Ok(self.table.push(model)?)),
             Err(error) => self.guest_result(Err(error)),
         }

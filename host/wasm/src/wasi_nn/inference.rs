@@ -45,7 +45,14 @@ impl State {
     }
 
     fn push_outputs(&mut self, outputs: Tensors) -> GuestResult<Vec<inference::NamedTensor>> {
-        let outputs: Vec<_> = outputs.into_iter().map(|(name, tensor)| (name, GuestTensor::from(tensor))).collect();
+        let outputs = outputs.into_iter().map(|(name, tensor)| {
+            let tensor = GuestTensor::from_output(&name, &tensor)?;
+            Ok((name, tensor))
+        });
+        let outputs = match outputs.collect::<Result<Vec<_>, NnError>>() {
+            Ok(outputs) => outputs,
+            Err(error) => return self.guest_result(Err(error)),
+        };
         let bytes = outputs.iter().map(|(_, tensor)| tensor.held_bytes()).sum();
         let too_large = |limit| format!("the outputs are {bytes} bytes; the tensors of a request may be {limit}");
         if let Err(error) = self.reserve(bytes, too_large)? {

@@ -6,6 +6,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::wasi::nn::errors::ErrorCode;
 use super::bindings::wasi::nn::tensor::{self, TensorType};
+use super::convert::{no_type, tensor_type};
 use super::{NnError, State, Unreserved};
 use crate::error::InvokeError;
 
@@ -35,12 +36,17 @@ impl GuestTensor {
         Tensor::new(self.dtype.into(), shape, self.data)
             .map_err(|e| NnError::new(ErrorCode::InvalidArgument, format!("input '{name}': {e}")))
     }
-}
 
-impl From<Tensor> for GuestTensor {
-    fn from(tensor: Tensor) -> Self {
+    /// The output `name` of a computation.
+    ///
+    /// # Errors
+    ///
+    /// wasi-nn lacks its type.
+    pub(super) fn from_output(name: &str, tensor: &Tensor) -> Result<Self, NnError> {
         let shape = tensor.shape().iter().map(|&axis| u32::try_from(axis).unwrap_or(u32::MAX)).collect();
-        GuestTensor { shape, dtype: tensor.dtype().into(), data: tensor.data().clone() }
+        let dtype = tensor_type(tensor.dtype())
+            .ok_or_else(|| no_type(format_args!("an output '{name}' of type {}", tensor.dtype())))?;
+        Ok(GuestTensor { shape, dtype, data: tensor.data().clone() })
     }
 }
 

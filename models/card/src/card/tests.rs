@@ -1,5 +1,5 @@
 use super::*;
-use crate::DType;
+use crate::{DType, Shape};
 
 const CARD: &str = r#"
     name = "m"
@@ -46,7 +46,7 @@ fn a_card_that_agrees_has_no_disagreements() {
 fn disagreements_name_both_sides() {
     let card = Card::parse(CARD).unwrap();
     let mut graph = signature();
-    graph.inputs[0].shape = vec![-1, 3, 9, 9];
+    graph.inputs[0].shape = vec![-1, 3, 9, 9].into();
     let said = card.disagreements(&graph, Some(&labels("a\n")));
     assert_eq!(said[0], "input: the card says 'x' FP32 [-1, 3, 8, 8], the graph has 'x' FP32 [-1, 3, 9, 9]");
     assert_eq!(said[1], "the label file has 1 lines, but the output has 2 classes");
@@ -58,7 +58,49 @@ fn disagreements_name_both_sides() {
 fn preprocessing_must_make_the_input() {
     let said = disagreements("size = [8, 8]", "size = [8, 9]");
     assert_eq!(said.len(), 1);
-    assert!(said[0].contains("[1, 3, 9, 8] (Nchw)"), "{said:?}");
+    assert!(said[0].contains("[1, 3, 9, 8] (NCHW, RGB)"), "{said:?}");
+}
+
+#[test]
+fn a_table_is_an_image_models_by_its_keys_or_its_input() {
+    let is_image = |table: &str, shape: &str| {
+        let card = CARD.replace("[-1, 3, 8, 8]", shape);
+        Card::parse(&format!("{card}\n[preprocessing]\n{table}")).unwrap().image_preprocessing().unwrap().is_some()
+    };
+    assert!(is_image("", "[-1, 3, 8, 8]") && is_image("mean = [0.5]\nscale = 1", "[-1, 8, 8, 1]"));
+    assert!(is_image("size = [8, 8]\nlayout = \"NCHW\"", "[-1, -1, -1, -1]"));
+    assert!(!is_image("mean = [0.5]", "[-1, 1024, 128]"));
+    assert!(!is_image("sample_rate = 16000\nmean = [0.5]", "[-1, 1, 1024, 128]"));
+    assert!(Card::parse(&format!("{CARD}\n[preprocessing]\nsize = [8, 8]\ncolour = 1")).is_err());
+}
+
+#[test]
+fn classes_are_the_elements_of_a_row() {
+    for (shape, classes) in [
+        ("[-1, 2]", Some(2)),
+        ("[1, 2, 1, 1]", Some(2)),
+        ("[7]", Some(7)),
+        ("[-1]", None),
+        ("[1, -1]", None),
+        ("[1, 4611686018427387904, 8]", None),
+        ("[]", None),
+    ] {
+        assert_eq!(Card::parse(&CARD.replace("[-1, 2]", shape)).unwrap().classes(), classes, "{shape}");
+    }
+}
+
+#[test]
+fn a_threshold_is_for_scores_of_several_classes() {
+    assert_eq!(disagreements("\"logits\"", "\"sigmoid\", threshold = 0.3"), Vec::<String>::new());
+    assert_eq!(
+        disagreements("top_k = 2", "threshold = 0.3"),
+        ["postprocessing.threshold has no meaning without scores = \"sigmoid\""]
+    );
+    for wrong in ["-0.1", "1.5", "nan"] {
+        let said = disagreements("\"logits\"", &format!("\"sigmoid\", threshold = {wrong}"));
+        assert!(said.len() == 1 && said[0].contains("must be 0 to 1"), "{said:?}");
+    }
+    assert_eq!(disagreements("labels = \"l\", ", ""), Vec::<String>::new());
 }
 
 #[test]
@@ -68,7 +110,7 @@ fn numbers_that_no_function_could_use_are_disagreements() {
         ("crop = 1.0", "crop = nan", "preprocessing.crop"),
         ("std = [1", "std = [0", "preprocessing.mean and .std must be finite, and .std not 0"),
         ("mean = [0", "mean = [inf", "preprocessing.mean and .std"),
-        ("top_k = 2", "top_k = 3", "postprocessing.top_k = 3, but there are 2 labels"),
+        ("top_k = 2", "top_k = 3", "postprocessing.top_k = 3, but there are 2 classes"),
     ] {
         let said = disagreements(from, to);
         assert!(said.len() == 1 && said[0].contains(says), "{said:?} does not say {says}");
@@ -87,7 +129,8 @@ fn a_card_is_refused_by_the_key_that_is_wrong() {
         (format!("{CARD}\n{}", POSTPROCESSING.replace("logits", "odds")), "odds"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("\"l\"", "\"../l\"")), "postprocessing.labels"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("top_k", "top")), "`top`"),
-        (format!("{CARD}\n{}", PREPROCESSING.replace("filter = \"bicubic\", ", "")), "`filter`"),
+        (format!("{CARD}\n{}", PREPROCESSING.replace("filter", "filters")), "`filters`"),
+        (format!("{CARD}\n{}", PREPROCESSING.replace("crop = 1.0", "scale = 2")), "scale = 2 must be 255"),
         (CARD.replace("\"onnx\"", "\"torch\""), "torch"),
         (CARD.replace("outputs", "[preprocessing\noutputs"), "TOML"),
     ] {
@@ -115,12 +158,16 @@ fn what_a_card_does_not_say_is_the_graphs() {
 #[test]
 fn a_card_may_say_more_than_its_graph_and_not_less() {
     let mut graph = signature();
-    graph.inputs[0].shape = vec![-1, 3, -1, -1];
+    graph.inputs[0].shape = vec![-1, 3, -1, -1].into();
     let card = Card::parse(CARD).unwrap();
     assert_eq!(card.disagreements(&graph, None), Vec::<String>::new());
-    assert_eq!(card.refine(&graph).inputs[0].shape, [-1, 3, 8, 8]);
-    graph.inputs[0].shape = vec![];
-    assert_eq!(card.refine(&graph).inputs[0].shape, [-1, 3, 8, 8], "the graph says nothing of axes");
+    assert_eq!(card.refine(&graph).inputs[0].shape[..], [-1, 3, 8, 8]);
+    graph.inputs[0].shape = Shape::ANY;
+    assert_eq!(card.refine(&graph).inputs[0].shape[..], [-1, 3, 8, 8], "the graph says nothing of axes");
+    let silent = Card::parse(&CARD.replace(", shape = [-1, 3, 8, 8]", "")).unwrap();
+    graph.inputs[0].shape = vec![-1, 3, 9, 9].into();
+    assert_eq!(silent.disagreements(&graph, None), [""; 0]);
+    assert_eq!(silent.refine(&graph).inputs, graph.inputs, "the card says nothing of axes");
     for (name, dtype, shape) in [
         ("x", DType::Fp32, vec![1, 3, 8, 8]),
         ("x", DType::Fp32, vec![-1, 3, 9, -1]),
@@ -128,7 +175,7 @@ fn a_card_may_say_more_than_its_graph_and_not_less() {
         ("x", DType::Fp64, vec![-1, 3, 8, 8]),
         ("z", DType::Fp32, vec![-1, 3, 8, 8]),
     ] {
-        graph.inputs[0] = TensorSpec { name: name.into(), dtype, shape };
+        graph.inputs[0] = TensorSpec { name: name.into(), dtype, shape: shape.into() };
         assert_eq!(card.disagreements(&graph, None).len(), 1, "{:?}", graph.inputs);
         assert_eq!(card.refine(&graph), graph);
     }

@@ -11,7 +11,7 @@ const PHOTO: &[u8] = include_bytes!("../../../fixtures/photo.jpg");
 const PROGRESSIVE: &[u8] = include_bytes!("../../../fixtures/photo-progressive.jpg");
 const MANY_SCANS: &[u8] = include_bytes!("../../../fixtures/photo-scans.jpg");
 
-const WINDOW: Window = Window { size: (64, 64), crop: 1.0 };
+const WINDOW: Window = Window::cropped((64, 64), 1.0);
 
 fn planes(file: &[u8], window: Window) -> Vec<Plane> {
     let Samples::Planes(planes, _) = jpeg::decode(file, window).unwrap().samples else { panic!("not planes") };
@@ -23,7 +23,7 @@ fn scans_bring_the_same_coefficients() {
     for file in [PROGRESSIVE, MANY_SCANS] {
         for size in [(64, 64), (9, 5), (20, 40), (300, 200), (2, 2)] {
             for crop in [1.0, 0.875, 0.3] {
-                let window = Window { size, crop };
+                let window = Window::cropped(size, crop);
                 assert_eq!(planes(file, window), planes(PHOTO, window), "{window:?}");
             }
         }

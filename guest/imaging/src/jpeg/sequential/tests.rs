@@ -9,7 +9,7 @@ use crate::jpeg::encoder::Encoder;
 use crate::preprocess;
 use crate::types::{Picture, Raster, Samples};
 use modelfn_card::DType;
-use modelfn_card::image::{Color, Filter, Layout, Preprocessing};
+use modelfn_card::image::{Filter, Layout, Preprocessing};
 
 const SIZES: [(u16, u16); 8] = [(1, 1), (7, 9), (17, 33), (64, 48), (100, 61), (8, 8), (16, 200), (233, 5)];
 const GRAY: &[(u8, u8)] = &[(1, 1)];
@@ -39,20 +39,12 @@ fn detail(component: usize, x: f64, y: f64) -> f64 {
 }
 
 fn window(size: (u32, u32), crop: f64) -> Window {
-    Window { size, crop }
+    Window::cropped(size, crop)
 }
 
 /// The network's picture, RGB.
 fn prepared(picture: &Picture, window: Window, filter: Filter) -> Vec<u8> {
-    let preprocessing = Preprocessing {
-        size: window.size,
-        crop: window.crop,
-        filter,
-        layout: Layout::Nhwc,
-        color: Color::Rgb,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-    };
+    let preprocessing = Preprocessing { crop: window.crop, filter, ..Preprocessing::new(window.size, Layout::Nhwc) };
     preprocess::tensor(picture, &preprocessing, DType::U8).unwrap()
 }
 
@@ -60,7 +52,7 @@ fn prepared(picture: &Picture, window: Window, filter: Filter) -> Vec<u8> {
 fn decode_whole(file: &[u8], window: Window, orientation: Orientation) -> Picture {
     let pixels = image::load_from_memory_with_format(file, ImageFormat::Jpeg).unwrap().into_rgb8();
     let size = pixels.dimensions();
-    let crop = window.as_stored(orientation).crop_box(size);
+    let crop = window.as_stored(size, orientation).crop_box(size);
     let (width, height) = (size.0 as usize, size.1 as usize);
     let raster = Raster { samples: pixels.into_raw(), channels: 3, width, height, crop };
     Picture { samples: Samples::Interleaved(raster), size, orientation }

@@ -66,6 +66,28 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// Appends a field to a message.
+pub(super) fn put(message: &mut Vec<u8>, number: u64, value: Value<'_>) {
+    let (wire_type, length, bytes) = match value {
+        Value::Varint(varint) => (0, Some(varint), &[][..]),
+        Value::Fixed64(bytes) => (1, None, bytes),
+        Value::Bytes(bytes) => (2, Some(bytes.len() as u64), bytes),
+        Value::Fixed32(bytes) => (5, None, bytes),
+    };
+    for varint in [Some(number << 3 | wire_type), length].into_iter().flatten() {
+        put_varint(message, varint);
+    }
+    message.extend_from_slice(bytes);
+}
+
+fn put_varint(message: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        message.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    message.push(number as u8);
+}
+
 /// The numbers of a packed field of varints, or the single number of an unpacked field.
 pub(super) fn varints(value: Value<'_>) -> impl Iterator<Item = Result<u64, Malformed>> {
     let (one, mut packed) = match value {
@@ -113,6 +135,21 @@ mod tests {
             Ok((4, Value::Fixed64(&[1, 2, 3, 4, 5, 6, 7, 8]))),
         ];
         assert_eq!(read(&message), expected);
+    }
+
+    #[test]
+    fn what_was_read_is_written_as_it_was() {
+        let message =
+            [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 1, 2, 3, 4, 0xa1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0x12, 0];
+        let mut written = Vec::new();
+        for field in Fields::new(&message) {
+            let (number, value) = field.unwrap();
+            put(&mut written, number, value);
+        }
+        assert_eq!(written, message);
+        let mut largest = Vec::new();
+        put(&mut largest, (1 << 29) - 1, Value::Varint(u64::MAX));
+        assert_eq!(read(&largest), [Ok(((1 << 29) - 1, Value::Varint(u64::MAX)))]);
     }
 
     #[test]

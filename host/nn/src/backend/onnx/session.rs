@@ -9,7 +9,9 @@ use std::ptr::{NonNull, null_mut};
 
 use ort::AsPointer;
 use ort::session::{RunOptions, Session, SessionInputValue};
-use ort::value::{DynValue, Outlet};
+use ort::value::DynValue;
+
+use crate::tensor::{Signature, TensorSpec};
 
 /// A session, with the names of its inputs and outputs as C strings.
 pub(super) struct SharedSession {
@@ -19,13 +21,13 @@ pub(super) struct SharedSession {
 }
 
 impl SharedSession {
-    /// Shares `session`, which must have no execution provider but the CPU's.
-    pub(super) fn new(session: Session) -> ort::Result<Self> {
-        let names = |outlets: &[Outlet]| outlets.iter().map(|outlet| name(outlet.name())).collect::<ort::Result<_>>();
-        Ok(Self { inputs: names(session.inputs())?, outputs: names(session.outputs())?, session })
+    /// Shares `session`, which must have no execution provider but the CPU's. Runs compute the outputs of `signature`.
+    pub(super) fn new(session: Session, signature: &Signature) -> ort::Result<Self> {
+        let names = |specs: &[TensorSpec]| specs.iter().map(|spec| name(&spec.name)).collect::<ort::Result<_>>();
+        Ok(Self { inputs: names(&signature.inputs)?, outputs: names(&signature.outputs)?, session })
     }
 
-    /// Runs the graph on the caller's thread. Outputs are in the order of the graph.
+    /// Runs the graph on the caller's thread. Outputs are in the order of the signature.
     pub(super) fn run(
         &self,
         inputs: &[(&str, SessionInputValue<'_>)],

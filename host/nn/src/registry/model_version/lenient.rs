@@ -52,8 +52,9 @@ impl ModelVersion {
             problems.push(problem);
             PathBuf::from(versions::USUAL_GRAPH)
         });
-        let labels = card.classification().ok().flatten().and_then(|table| {
-            let path = place.folder.join(&table.labels);
+        let file = card.classification().ok().flatten().and_then(|table| table.labels);
+        let labels = file.and_then(|file| {
+            let path = place.folder.join(file);
             let text = read_text_within(&place.root, &path, MAX_TEXT);
             text.map_err(|reason| problems.push(unreadable(name, &path, reason).to_string())).ok()
         });

@@ -25,6 +25,8 @@ pub(crate) struct Manifest {
 #[derive(Deserialize)]
 pub(crate) struct Application {
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) tool: BTreeMap<String, Value>,
     #[serde(flatten)]
     pub(crate) rest: BTreeMap<String, Value>,
 }
@@ -95,6 +97,14 @@ pub(crate) enum Files {
     Placement { source: String, destination: String },
 }
 
+/// `[application.tool.modelfn]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ApplicationSettings {
+    pub(crate) model_pages: bool,
+}
+
+/// `[component.<id>.tool.modelfn]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ToolSettings {

@@ -1,18 +1,18 @@
-//! A tensor's elements as JSON numbers, nested or flat, without a tree of values between. Numbers that are not finite are
-//! words, see [`non_finite`].
+//! A tensor's elements as JSON, nested or flat, without a tree of values between: numbers, strings for BYTES, and `true` and
+//! `false` for BOOL. Numbers that are not finite are words, see [`non_finite`].
 
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 
 use super::non_finite;
-use modelfn_nn::tensor::{DType, Tensor};
+use modelfn_nn::tensor::{DType, Tensor, append_string};
 
 /// Whether the protocol has a JSON form for this type.
 pub(crate) fn has(dtype: DType) -> bool {
     !matches!(dtype, DType::Fp16 | DType::Bf16)
 }
 
-/// Reads numbers until there are as many as `shape` has elements. How they are nested does not matter: order is
+/// Reads elements until there are as many as `shape` has elements. How they are nested does not matter: order is
 /// row-major either way. serde_json bounds the depth.
 ///
 /// # Errors
@@ -35,10 +35,15 @@ pub(crate) fn read(dtype: DType, shape: &[usize], text: &str) -> Result<Vec<u8>,
     Ok(sink.bytes)
 }
 
-/// The most bytes that [`read`] makes of `text`: a number has a digit and, but for the last one, a comma.
+/// The most bytes that [`read`] makes of `text`: a number has a digit and, but for the last one, a comma, and a string has
+/// two quotes.
 pub(crate) fn most_bytes(dtype: DType, shape: &[usize], text: &str) -> usize {
     let elements = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis)).unwrap_or(usize::MAX);
-    elements.min(text.len().div_ceil(2)).saturating_mul(dtype.size())
+    match dtype.size() {
+        Some(size) => elements.min(text.len().div_ceil(2)).saturating_mul(size),
+        // The four bytes of its length take the place of quotes and comma.
+        None => text.len() + elements.min(text.len()) + 1,
+    }
 }
 
 /// Where numbers go.
@@ -50,25 +55,35 @@ struct Sink {
 
 impl Sink {
     fn put<E: Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| E::custom("there are more elements than that"))?;
+        self.count()?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
+    /// Counts an element.
+    fn count<E: Error>(&mut self) -> Result<(), E> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| E::custom("there are more elements than that"))?;
+        Ok(())
+    }
+
     fn put_integer<E: Error>(&mut self, n: i128) -> Result<(), E> {
+        macro_rules! put_as {
+            ($integer:ty) => {
+                match <$integer>::try_from(n) {
+                    Ok(n) => self.put(&n.to_le_bytes()),
+                    Err(_) => Err(self.misfit(n)),
+                }
+            };
+        }
         match self.dtype {
-            DType::U8 => match u8::try_from(n) {
-                Ok(n) => self.put(&n.to_le_bytes()),
-                Err(_) => Err(self.misfit(n)),
-            },
-            DType::I32 => match i32::try_from(n) {
-                Ok(n) => self.put(&n.to_le_bytes()),
-                Err(_) => Err(self.misfit(n)),
-            },
-            DType::I64 => match i64::try_from(n) {
-                Ok(n) => self.put(&n.to_le_bytes()),
-                Err(_) => Err(self.misfit(n)),
-            },
+            DType::U8 => put_as!(u8),
+            DType::U16 => put_as!(u16),
+            DType::U32 => put_as!(u32),
+            DType::U64 => put_as!(u64),
+            DType::I8 => put_as!(i8),
+            DType::I16 => put_as!(i16),
+            DType::I32 => put_as!(i32),
+            DType::I64 => put_as!(i64),
             _ => self.put_float(n as f64),
         }
     }
@@ -100,7 +115,18 @@ impl<'de> Visitor<'de> for &mut Sink {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a number or a list")
+        f.write_str(match self.dtype {
+            DType::Bool => "true, false or a list",
+            DType::String => "a string or a list",
+            _ => "a number or a list",
+        })
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        match self.dtype {
+            DType::Bool => self.put(&[u8::from(value)]),
+            _ => Err(E::invalid_type(Unexpected::Bool(value), &self)),
+        }
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<(), E> {
@@ -116,6 +142,11 @@ impl<'de> Visitor<'de> for &mut Sink {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if self.dtype == DType::String {
+            self.count()?;
+            append_string(&mut self.bytes, text);
+            return Ok(());
+        }
         let number = non_finite::parse(text).ok_or_else(|| E::invalid_type(Unexpected::Str(text), &self))?;
         self.put_float(number)
     }
@@ -134,11 +165,18 @@ impl<'de> Visitor<'de> for &mut Sink {
 pub(crate) fn write(tensor: &Tensor, text: &mut Vec<u8>) -> serde_json::Result<()> {
     let data = tensor.data();
     match tensor.dtype() {
+        DType::Bool => write_list(data.iter().map(|&byte| byte != 0), text),
         DType::U8 => write_list(data.iter().copied(), text),
+        DType::U16 => write_list(data.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)), text),
+        DType::U32 => write_list(data.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)), text),
+        DType::U64 => write_list(data.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)), text),
+        DType::I8 => write_list(data.as_chunks().0.iter().map(|bytes| i8::from_le_bytes(*bytes)), text),
+        DType::I16 => write_list(data.as_chunks().0.iter().map(|bytes| i16::from_le_bytes(*bytes)), text),
         DType::I32 => write_list(data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)), text),
         DType::I64 => write_list(data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)), text),
         DType::Fp32 => write_list(data.as_chunks().0.iter().map(|bytes| Float(f32::from_le_bytes(*bytes))), text),
         DType::Fp64 => write_list(data.as_chunks().0.iter().map(|bytes| Float(f64::from_le_bytes(*bytes))), text),
+        DType::String => write_list(tensor.strings(), text),
         DType::Fp16 | DType::Bf16 => Err(serde_json::Error::custom("no JSON form")),
     }
 }
@@ -162,9 +200,9 @@ impl<T: Serialize + Copy + Into<f64>> Element for Float<T> {
     }
 }
 
-macro_rules! integers {
-    ($($integer:ty)*) => {$(
-        impl Element for $integer {
+macro_rules! exact {
+    ($($element:ty)*) => {$(
+        impl Element for $element {
             fn write(&self, text: &mut Vec<u8>) -> serde_json::Result<()> {
                 serde_json::to_writer(text, self)
             }
@@ -172,7 +210,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(u8 i32 i64);
+exact!(bool u8 u16 u32 u64 i8 i16 i32 i64 &str);
 
 fn write_list(elements: impl Iterator<Item = impl Element>, text: &mut Vec<u8>) -> serde_json::Result<()> {
     text.push(b'[');
@@ -192,6 +230,7 @@ mod tests {
 
     use super::*;
     use crate::oip::random::Random;
+    use modelfn_nn::tensor::encode_strings;
 
     fn written(tensor: &Tensor) -> String {
         let mut text = Vec::new();
@@ -211,7 +250,13 @@ mod tests {
     #[test]
     fn numbers_come_back_as_they_went_in() {
         for (dtype, text) in [
+            (DType::Bool, "[true,false,true]"),
             (DType::U8, "[0,1,255]"),
+            (DType::U16, "[0,1,65535]"),
+            (DType::U32, "[0,1,4294967295]"),
+            (DType::U64, "[0,9007199254740993,18446744073709551615]"),
+            (DType::I8, "[-128,0,127]"),
+            (DType::I16, "[-32768,0,32767]"),
             (DType::I32, "[-2147483648,0,2147483647]"),
             (DType::I64, "[-9223372036854775808,9007199254740993,9223372036854775807]"),
             (DType::Fp32, "[0.1,-3.4028235e+38,1e-45]"),
@@ -222,20 +267,28 @@ mod tests {
         }
     }
 
+    const STRINGS: [&str; 8] = ["", "a", "NaN", "\"", "\\", "\0\n\u{7f}", "\u{1f600}é", "[1,2]"];
+
     /// Any bits, in any shape, flat and nested. A NaN comes back as a NaN.
     #[test]
     fn any_tensor_comes_back_bit_by_bit() {
         let mut random = Random::new(3);
         for round in 0..20_000 {
-            let dtype = [DType::U8, DType::I32, DType::I64, DType::Fp32, DType::Fp64][round % 5];
+            let dtypes: Vec<_> = DType::ALL.into_iter().filter(|&dtype| has(dtype)).collect();
+            let dtype = dtypes[round % dtypes.len()];
             let shape: Vec<usize> = (0..random.below(5)).map(|_| random.below(4)).collect();
-            let size = shape.iter().product::<usize>() * dtype.size();
-            let data: Vec<u8> = (0..size).map(|_| random.next_u32() as u8).collect();
-            let tensor = Tensor::new(dtype, shape.clone(), data.into()).unwrap();
+            let elements = shape.iter().product::<usize>();
+            let mask = if dtype == DType::Bool { 1 } else { 0xff };
+            let data = match dtype.size() {
+                Some(size) => (0..elements * size).map(|_| random.next_u32() as u8 & mask).collect(),
+                None => encode_strings(std::iter::repeat_with(|| STRINGS[random.below(STRINGS.len())]).take(elements)),
+            };
+            let tensor = Tensor::new(dtype, shape.clone(), data).unwrap();
             let flat = written(&tensor);
-            if flat.contains("NaN") {
+            if dtype != DType::String && flat.contains("NaN") {
                 continue;
             }
+            assert!(tensor.data().len() <= most_bytes(dtype, &shape, &flat), "{dtype} {flat}");
             let flat = non_finite::quote(flat.as_bytes()).map_or(flat, |quoted| String::from_utf8(quoted).unwrap());
             assert_eq!(read(dtype, &shape, &flat).unwrap(), tensor.data().as_ref(), "{dtype} {flat}");
             let nested = nest(&serde_json::from_str::<Vec<&RawValue>>(&flat).unwrap(), &shape);
@@ -284,6 +337,22 @@ mod tests {
         for (dtype, text, expected) in [
             (DType::U8, "[256, 0]", "256 is not of type UINT8"),
             (DType::U8, "[-1, 0]", "-1 is not of type UINT8"),
+            (DType::I8, "[128, 0]", "128 is not of type INT8"),
+            (DType::I16, "[-32769, 0]", "-32769 is not of type INT16"),
+            (DType::U16, "[65536, 0]", "65536 is not of type UINT16"),
+            (DType::U32, "[4294967296, 0]", "4294967296 is not of type UINT32"),
+            (DType::U64, "[-1, 0]", "-1 is not of type UINT64"),
+            (DType::U64, "[18446744073709551616, 0]", "is not of type UINT64"),
+            (DType::Bool, "[true, 1]", "1 is not of type BOOL"),
+            (DType::Bool, "[true, \"true\"]", "expected true, false or a list"),
+            (DType::Bool, "[true, NaN]", "expected value"),
+            (DType::I8, "[true, 0]", "invalid type: boolean"),
+            (DType::String, "[\"a\", 1]", "1 is not of type BYTES"),
+            (DType::String, "[\"a\", true]", "expected a string or a list"),
+            (DType::String, "[\"a\", null]", "expected a string or a list"),
+            (DType::String, "[\"a\", \"\\ud800\"]", "unexpected end of hex escape"),
+            (DType::String, "[\"a\"]", "has 2 elements, but its data has 1"),
+            (DType::String, "[\"a\", \"b\", \"c\"]", "more elements"),
             (DType::I32, "[1.5, 0]", "1.5 is not of type INT32"),
             (DType::I64, "[9223372036854775808, 0]", "is not of type INT64"),
             (DType::Fp32, "[1e39, 0]", "is not of type FP32"),

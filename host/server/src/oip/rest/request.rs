@@ -31,6 +31,9 @@ const MAX_AXES: usize = 16;
 /// The most inputs, and the most outputs, that a request may list.
 const MAX_TENSORS: usize = 1024;
 
+/// What an engine has of a string beside its bytes: an object of this size, which is reserved like the bytes.
+const STRING_OBJECT: usize = 32;
+
 /// An inference request.
 #[derive(Debug)]
 pub struct InferRequest {
@@ -102,7 +105,7 @@ struct RequestParameters {
     shared_memory_region: Option<IgnoredAny>,
 }
 
-/// Reserves the bytes of a tensor before it is made of JSON. Binary data stay in the body and need none.
+/// Reserves the bytes of a tensor before it is made of JSON. Binary data stay in the body and need none, but for strings.
 pub type Reserve<'a> = dyn FnMut(usize) -> Result<(), Problem> + 'a;
 
 /// Reads a body whose JSON has `json_length` bytes; all of it is JSON when nothing was announced.
@@ -163,8 +166,12 @@ fn raw(body: &Bytes, signature: &Signature) -> Result<InferRequest, String> {
         return Err(format!("a body without JSON is for models of one input; these are: {}", specs(&signature.inputs)));
     };
     let open = spec.shape.iter().filter(|&&axis| axis < 0).count();
-    let row = spec.smallest_shape().iter().try_fold(spec.dtype.size(), |size, &axis| size.checked_mul(axis));
-    let row = row.filter(|&row| row > 0 && open <= 1);
+    let size = spec.dtype.size().ok_or_else(|| {
+        let described = spec.describe(DType::oip_name);
+        format!("a body without JSON can't be strings, as the input {described} is; say it in JSON")
+    })?;
+    let row = spec.smallest_shape().iter().try_fold(size, |size, &axis| size.checked_mul(axis));
+    let row = row.filter(|&row| row > 0 && open <= 1 && !spec.shape.is_any());
     let described = spec.describe(DType::oip_name);
     let row = row.ok_or_else(|| format!("a body without JSON leaves the shape of {described} open; say it in JSON"))?;
     let shape = spec.shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(body.len() / row)).collect();
@@ -180,12 +187,10 @@ fn tensor(input: &InputSyntax<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>
     if name.len() > MAX_NAME {
         return Err(format!("an input's name has {} bytes, which is more than {MAX_NAME}", name.len()).into());
     }
-    let dtype = dtype(datatype).ok_or_else(|| {
-        let mut shown = datatype.clone();
-        shown.truncate(shown.floor_char_boundary(32));
-        format!(
-            "input '{name}' has datatype {shown}; this server computes FP16, BF16, FP32, FP64, UINT8, INT32 and INT64"
-        )
+    let dtype = DType::from_oip_name(datatype).ok_or_else(|| {
+        let shown = &datatype[..datatype.floor_char_boundary(32)];
+        let known = DType::ALL.map(DType::oip_name).join(", ");
+        format!("input '{name}' has datatype {shown}, which is none of {known}")
     })?;
     let parameters = parameters.as_ref();
     if parameters.is_some_and(|p| p.shared_memory_region.is_some()) {
@@ -208,7 +213,11 @@ fn tensor(input: &InputSyntax<'_>, binary: &mut Bytes, reserve: &mut Reserve<'_>
         (None, None) => return Err(format!("input '{name}' has no data and no binary_data_size; send one").into()),
     };
     let tensor = Tensor::new(dtype, shape.to_vec(), bytes);
-    Ok(tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?)
+    let tensor = tensor.map_err(|e| format!("input '{name}': {}", e.describe(DType::oip_name)))?;
+    if dtype == DType::String {
+        reserve(shape.iter().product::<usize>().saturating_mul(STRING_OBJECT))?;
+    }
+    Ok(tensor)
 }
 
 /// The outputs that were requested, in that order; all when none was. Each may be requested once.
@@ -226,6 +235,12 @@ fn outputs(requested: Vec<OutputSyntax>, binary: bool, all: &[TensorSpec]) -> Re
         if parameters.shared_memory_region.is_some() {
             return Err(format!("output '{name}' goes to shared memory, which is not supported; leave it out"));
         }
+        if parameters.classification.is_some_and(|classes| classes > 0) && spec.dtype == DType::String {
+            let described = spec.describe(DType::oip_name);
+            return Err(format!(
+                "output {described} is strings, which have no classes; request it without classification"
+            ));
+        }
         let top = parameters.classification.and_then(NonZeroUsize::new).map(|classes| Top::of(classes, spec));
         let binary = parameters.binary_data.unwrap_or(binary);
         if !binary && top.is_none() && !json::has(spec.dtype) {
@@ -238,11 +253,6 @@ fn outputs(requested: Vec<OutputSyntax>, binary: bool, all: &[TensorSpec]) -> Re
         found.push(RequestedOutput { name, binary, top });
     }
     Ok(found)
-}
-
-fn dtype(name: &str) -> Option<DType> {
-    use DType::{Bf16, Fp16, Fp32, Fp64, I32, I64, U8};
-    [Fp16, Bf16, Fp32, Fp64, U8, I32, I64].into_iter().find(|dtype| dtype.oip_name() == name)
 }
 
 fn specs(specs: &[TensorSpec]) -> String {

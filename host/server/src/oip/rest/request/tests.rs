@@ -1,8 +1,9 @@
 use super::*;
 use crate::oip::random::Random;
+use modelfn_nn::tensor::Shape;
 
 fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), dtype, shape: shape.to_vec() }
+    TensorSpec { name: name.into(), dtype, shape: shape.into() }
 }
 
 fn signature() -> Signature {
@@ -34,6 +35,25 @@ fn what_json_becomes_is_charged_and_binary_data_is_not_charged_again() {
     };
     assert!(with_room(8).is_ok());
     assert!(matches!(with_room(7), Err(Problem::BodiesFull)));
+}
+
+/// Four bytes of an empty string become an object of the engine.
+#[test]
+fn strings_are_charged_for_what_the_engine_makes_of_them() {
+    let strings = |rest: &str, binary: &[u8], room: usize| {
+        let text =
+            format!(r#"{{"inputs": [{{"name": "x", "datatype": "BYTES", "shape": [2, 1], {rest}}}], {WANT_Y}}}"#);
+        let mut left = room;
+        let mut charge = |bytes| left.checked_sub(bytes).map(|less| left = less).ok_or(Problem::BodiesFull);
+        let body = Bytes::from([text.as_bytes(), binary].concat());
+        super::parse(&body, Some(text.len()), &signature(), &mut charge).map_err(|e| e.to_string())
+    };
+    let binary = |room| strings(r#""parameters": {"binary_data_size": 8}"#, &[0; 8], room);
+    assert!(binary(64).is_ok() && binary(63).is_err());
+    let text = r#"["", "a"]"#;
+    let most = json::most_bytes(DType::String, &[2, 1], text);
+    let json = |room| strings(&format!(r#""data": {text}"#), &[], room);
+    assert!(json(64 + most).is_ok() && json(63 + most).is_err());
 }
 
 const WANT_Y: &str = r#""outputs": [{"name": "y"}]"#;
@@ -69,7 +89,11 @@ fn malformed_requests_are_told_what_is_wrong() {
         ("[]".to_owned(), "not the protocol's JSON"),
         (many, "has 3 inputs"),
         (x(r#""datatype": "FP32""#), "missing field `shape`"),
-        (x(r#""datatype": "BYTES", "shape": [1], "data": ["a"]"#), "input 'x' has datatype BYTES"),
+        (x(r#""datatype": "U8", "shape": [1], "data": [1]"#), "input 'x' has datatype U8, which is none of BOOL"),
+        (
+            x(r#""datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 3}"#),
+            "element 0 of the strings is cut",
+        ),
         (x(r#""datatype": "FP16", "shape": [1], "data": [1]"#), "binary data only"),
         (x(r#""datatype": "FP32", "shape": [-1], "data": [1]"#), "expected usize"),
         (x(r#""datatype": "FP32", "shape": [1]"#), "no data and no binary_data_size"),
@@ -105,6 +129,9 @@ fn a_body_without_json_is_the_single_input() {
     assert!(parse(&vec![0; 24].into(), Some(0), &signature()).unwrap_err().contains("models of one input"));
     let open = Signature { inputs: vec![spec("x", DType::Fp32, &[-1, -1])], outputs: vec![] };
     assert!(parse(&vec![0; 24].into(), Some(0), &open).unwrap_err().contains("say it in JSON"));
+    let any = TensorSpec { shape: Shape::ANY, ..spec("x", DType::Fp32, &[]) };
+    let any = Signature { inputs: vec![any], outputs: vec![] };
+    assert!(parse(&vec![0; 4].into(), Some(0), &any).unwrap_err().contains("shape of 'x' FP32 of any shape open"));
     let none = Signature { inputs: vec![spec("x", DType::Fp32, &[0])], outputs: vec![] };
     assert!(parse(&Bytes::new(), Some(0), &none).is_err());
 }
