@@ -11,7 +11,7 @@ use super::registry::{EngineSettings, FoundModel, LenientRead, ModelVersion, Reg
 use super::tensor::{Signature, TensorSpec};
 use super::warm_up::WarmUpOutcome;
 use modelfn_card::image::{Preprocessing, Resize};
-use modelfn_card::{CARD_FILE, Card, Engine};
+use modelfn_card::{CARD_FILE, Card, Engine, Labels};
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -38,6 +38,26 @@ pub struct Inspection {
     pub load_ms: Option<f64>,
     /// What is wrong: a sentence each. Empty where the model is served as it is.
     pub problems: Vec<String>,
+}
+
+/// What is known of a model without its graph.
+pub struct ModelFiles {
+    /// The number of the served version.
+    pub version: u32,
+    /// The model card.
+    pub card: Card,
+    /// The label file, if the card names one.
+    pub labels: Option<Labels>,
+}
+
+/// Reads card and labels of the model `name` of `sources`.
+///
+/// # Errors
+///
+/// They can't be read, or the card is broken.
+pub fn model_files(sources: &[Source], name: &str) -> Result<ModelFiles, RegistryError> {
+    let ModelVersion { version, card, labels, .. } = ModelVersion::named(sources, name)?;
+    Ok(ModelFiles { version, card, labels })
 }
 
 /// What a model is known to compute.
