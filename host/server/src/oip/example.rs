@@ -63,7 +63,7 @@ fn binary(spec: &TensorSpec, shape: &[usize]) -> Value {
 
 /// The bytes of zeros of that shape.
 fn bytes(spec: &TensorSpec, shape: &[usize]) -> usize {
-    Tensor::zeros_len(spec.dtype, shape).unwrap_or(usize::MAX)
+    Tensor::zeros_len(spec.dtype, shape).unwrap_or(0)
 }
 
 /// The zero of a type as JSON; `None` where the protocol has no JSON for it.
