@@ -39,12 +39,15 @@ impl Program {
     }
 
     /// Waits until a line of the output contains `text`.
-    pub fn wait_for_output(&self, text: &str) {
+    pub fn wait_for_line(&self, text: &str) -> String {
         let until = Instant::now() + Duration::from_secs(20);
-        while !self.output.lock().unwrap().iter().any(|line| line.contains(text)) {
-            assert!(Instant::now() < until, "the program does not say {text:?}");
+        while Instant::now() < until {
+            if let Some(line) = self.output.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
+        panic!("no line has {text:?}");
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -64,7 +64,7 @@ fn expect_welcome(folder: &Path, shown: &str) {
     let program = Program::start(command, "serving on http://127.0.0.1:");
     assert!(shown.lines().count() > 1, "{shown}");
     for line in shown.replace("127.0.0.1:8080", &program.address).lines() {
-        program.wait_for_output(line);
+        program.wait_for_line(line);
     }
 }
 
