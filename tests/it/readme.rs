@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::Program;
 use crate::harness::{Scratch, Server, Setup, place, root, skip};
+use crate::program::Program;
 
 /// The README and the pages of `docs/`.
 fn pages() -> Vec<PathBuf> {
