@@ -60,7 +60,8 @@ pub(crate) fn onnxruntime(settings: &ModelSettings) -> Result<PathBuf> {
         return Ok(path.clone());
     }
     let program = std::env::current_exe().context("this program's own path")?;
-    let Library { path, place } = library::find(&program, &Environment::of_process()).map_err(Error::msg)?;
+    let Library { path, place } = library::find(&program, &Environment::of_process())
+        .map_err(|reason| Error::msg(format!("{reason}; {}", remedy::remedy(&program))))?;
     tracing::debug!(path = %path.display(), "the library of ONNX Runtime was found {place}");
     Ok(path)
 }
