@@ -38,6 +38,9 @@ use crate::external::{ExternalFile, GraphBytes};
 use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 
+/// The oldest library that can be used is ONNX Runtime 1.x of this x.
+pub const OLDEST_MINOR_VERSION: u32 = ort::MINOR_VERSION;
+
 /// Loads ONNX graphs with one ONNX Runtime library.
 pub struct Onnx {
     library: Result<PathBuf, String>,
@@ -173,7 +176,10 @@ impl Graph for OnnxGraph {
 }
 
 fn open_library(path: &Path) -> Result<Environment, String> {
-    let remedy = "run `make runtime`, or name the library with --onnxruntime or MODELFN_ONNXRUNTIME";
+    let remedy = format!(
+        "name ONNX Runtime 1.{OLDEST_MINOR_VERSION} or newer with --onnxruntime or MODELFN_ONNXRUNTIME, or run \
+         `pip install 'onnxruntime>=1.{OLDEST_MINOR_VERSION}'`"
+    );
     ort::init_from(path)
         .map_err(|e| format!("ONNX Runtime could not be loaded from {}: {e}; {remedy}", path.display()))?
         .with_name("modelfn")
