@@ -1,7 +1,7 @@
 //! A request below `/v2` that a person can try: a line for a shell, with `curl`.
 
 use modelfn_nn::model::Model;
-use modelfn_nn::tensor::{DType, TensorSpec};
+use modelfn_nn::tensor::{DType, Tensor, TensorSpec};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ fn binary(spec: &TensorSpec, shape: &[usize]) -> Value {
 
 /// The bytes of zeros of that shape. Of texts each element is its length, which is zero.
 fn bytes(spec: &TensorSpec, shape: &[usize]) -> usize {
-    shape.iter().product::<usize>().saturating_mul(spec.dtype.size())
+    Tensor::zeros_len(spec.dtype, shape).unwrap_or(0)
 }
 
 /// The zero of a type as JSON; `None` where the protocol has no JSON for it.
