@@ -17,6 +17,7 @@ mod dashboard;
 mod traces;
 mod batching;
 mod cli;
+mod model_check;
 mod classify;
 mod pictures;
 mod differential;

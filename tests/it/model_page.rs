@@ -165,6 +165,50 @@ async fn a_picture_becomes_the_tensor_that_was_chosen() {
     browser.wait_for_text(".drop", "can’t show that file as a picture").await;
 }
 
+/// What a card says of pictures is what the page does with them, unless its visitor chooses something else.
+#[tokio::test]
+async fn a_card_says_how_a_picture_becomes_a_tensor() {
+    let card = "[preprocessing]\nsize = [16, 16]\ncrop = 1.0\nfilter = \"bilinear\"\nlayout = \"NCHW\"\ncolor = \"BGR\"\n\
+                mean = [10.0, 20.0, 40.0]\nstd = [2.0, 4.0, 8.0]";
+    let tensor = "dtype = \"FP32\", shape = [-1, 3, -1, -1]";
+    let server = Setup::app(PAGES).fake_model("bgr", tensor, (ECHO.0, card)).start();
+    let Some(browser) = Browser::open(&server, "/").await else { return };
+    browser.wait_for("[data-view=model]").await;
+    browser.choose(".drop input", &bmp(&Scratch::new(), [200, 100, 50])).await;
+    browser.wait_for(".drop canvas").await;
+    browser.run().await;
+    let ends = browser
+        .look("body", "[...decode('FP32', shownRequest.tensors[0].bytes)].filter((_, at) => at % 256 === 0)")
+        .await;
+    assert_eq!(ends, json!([20, 20, 20]), "(50 - 10) / 2, (100 - 20) / 4 and (200 - 40) / 8");
+    assert_eq!(browser.look(".options select", "$.value").await, "card");
+}
+
+#[tokio::test]
+async fn words_and_truths_are_fields_too() {
+    let server = echoes(&[("words", "STRING", "[-1, 2]"), ("truths", "BOOL", "[3]")]).start();
+    let Some(browser) = Browser::open(&server, "/models/words").await else { return };
+    let folder = Scratch::new();
+    browser.wait_for("[data-view=model]").await;
+    browser.fill_all("x", &["déjà <b>vu</b>", ""]).await;
+    browser.run().await;
+    assert_eq!(browser.elements().await, ["déjà <b>vu</b>", ""]);
+    let answer = run_snippets(&browser, folder.path(), "y [[").await;
+    assert_eq!(answer["outputs"][0]["data"], json!(["déjà <b>vu</b>", ""]));
+    browser.way("x", "JSON").await;
+    browser.fill("textarea", r#"[["a\"b", "1, 2"], ["NaN", 7]]"#).await;
+    browser.run().await;
+    assert_eq!(browser.elements().await, ["a\"b", "1, 2", "NaN", "7"]);
+
+    browser.command("url", json!({ "url": server.url("/models/truths") })).await;
+    browser.wait_for("[data-view=model]").await;
+    browser.click("[data-input=x] .fields label:nth-child(2) input").await;
+    browser.run().await;
+    assert_eq!(browser.elements().await, ["false", "true", "false"]);
+    let answer = run_snippets(&browser, folder.path(), "y [False").await;
+    assert_eq!(answer["outputs"][0]["data"], json!([false, true, false]));
+}
+
 #[tokio::test]
 async fn files_of_numbers_are_taken_in_three_forms() {
     let server = echoes(&[("rows", "FP32", "[-1, 3]")]).start();

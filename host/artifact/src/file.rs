@@ -31,7 +31,11 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 pub fn open_within(folder: &Path, path: &Path) -> io::Result<File> {
     let real = path.canonicalize()?;
     if !real.starts_with(folder.canonicalize()?) {
-        let reason = format!("it is a link to {}, which is not below {}", real.display(), folder.display());
+        let reason = format!(
+            "it is a link to {}, which is not below {}; put the file itself there, or name it by its real path",
+            real.display(),
+            folder.display()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     open_regular(&real)

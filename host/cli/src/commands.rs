@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 use crate::block_on;
 use crate::engines::ENGINE_WORKER;
-use crate::log::LogSettings;
+use crate::log::{self, LogSettings, RequestLines};
 
 /// Machine-learning models as sandboxed WebAssembly functions.
 #[derive(Debug, Parser)]
@@ -66,7 +66,11 @@ impl Command {
     ///
     /// The settings of the log are wrong.
     pub(crate) fn start_log(&self, settings: &LogSettings) -> Result<()> {
-        if matches!(self, Command::EngineWorker(_)) { Ok(()) } else { crate::log::start(settings) }
+        match self {
+            Command::EngineWorker(_) => Ok(()),
+            Command::Model { command: model::ModelCommand::Check(_) } => log::start(settings, RequestLines::Hidden),
+            _ => log::start(settings, RequestLines::Logged),
+        }
     }
 
     /// Runs the subcommand to its end.

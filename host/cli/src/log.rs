@@ -59,14 +59,26 @@ pub(crate) fn format() -> LogFormat {
     FORMAT.get().copied().unwrap_or_default()
 }
 
+/// Whether each request that is answered has a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestLines {
+    Logged,
+    /// For a program that sends the requests itself, and tells their result.
+    Hidden,
+}
+
 /// Starts the log of this process.
 ///
 /// # Errors
 ///
 /// `--log` is not a filter, or there is no thread for the log.
-pub(crate) fn start(settings: &LogSettings) -> Result<()> {
+pub(crate) fn start(settings: &LogSettings, requests: RequestLines) -> Result<()> {
     let filter =
         tracing_subscriber::EnvFilter::try_new(&settings.log).with_context(|| format!("--log \"{}\"", settings.log))?;
+    let filter = match requests {
+        RequestLines::Logged => filter,
+        RequestLines::Hidden => filter.add_directive("modelfn_server::request_recorder=warn".parse()?),
+    };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer::start());
     // The log starts once.
     let _ = FORMAT.set(settings.format());

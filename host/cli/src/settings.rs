@@ -8,7 +8,7 @@ mod models;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -207,6 +207,23 @@ pub(crate) struct SecuritySettings {
 }
 
 impl ApplicationSettings {
+    /// An application of one model, whose manifest this program made.
+    ///
+    /// # Errors
+    ///
+    /// A variable of the environment is wrong.
+    pub(crate) fn of_one_model(manifest: &Path, models: &ModelSettings, name: &str) -> Result<Self> {
+        let command = ApplicationSettings::augment_args(Command::new("application").no_binary_name(true));
+        let matches = command.try_get_matches_from(std::iter::empty::<&str>())?;
+        let settings = ApplicationSettings::from_arg_matches(&matches)?;
+        Ok(Self {
+            app: Some(manifest.to_owned()),
+            models: models.clone(),
+            load_model: vec![name.to_owned()],
+            ..settings
+        })
+    }
+
     /// What the loader needs: this application, with sandboxes of these limits.
     pub(crate) fn app_settings(&self, paths: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
         Ok(AppSettings {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub use modelfn_card::{Engine, Isolation, Target};
 
+use super::external::GraphBytes;
 use super::tensor::{AxisNames, ClassNames, Signature, Tensors};
 use super::weights::Weights;
 
@@ -31,12 +32,22 @@ pub trait Backend: Send + Sync {
     /// reported by [`load`](Backend::load).
     fn prepare(&self) {}
 
-    /// Loads a graph from the bytes of its file. Graphs of several calls share nothing.
+    /// The other files in which the weights of a graph are, by the paths that the graph names, without repetition. The
+    /// paths were checked: they stay below the folder of the graph's file.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Invalid`].
+    fn external_files(&self, _graph: &[u8]) -> Result<Vec<String>, LoadError> {
+        Ok(Vec::new())
+    }
+
+    /// Loads a graph from the bytes of its files. Graphs of several calls share nothing.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError>;
+    fn load(&self, graph: GraphBytes<'_>, options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError>;
 
     /// Counts the weights in the bytes of a graph's file, without loading it.
     ///
@@ -131,6 +142,16 @@ pub enum LoadError {
     /// The file has another digest than the card says.
     #[error("its sha256 is {actual}")]
     Digest {
+        /// The digest that the file has.
+        actual: String,
+    },
+    /// A file of its weights has another digest than expected.
+    #[error("its weights in '{file}' have sha256 {actual}, but {expected} is expected")]
+    ExternalDigest {
+        /// The path by which the graph names the file.
+        file: String,
+        /// The digest that the file should have.
+        expected: String,
         /// The digest that the file has.
         actual: String,
     },

@@ -8,8 +8,8 @@ pub use self::graph_file::{GraphFacts, graph_facts};
 use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
 use super::warm_up::WarmUpOutcome;
-use modelfn_card::Card;
 use modelfn_card::image::{Preprocessing, Resize};
+use modelfn_card::{Card, Labels};
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
@@ -28,6 +28,26 @@ pub struct Inspection {
     pub warm_up: Option<WarmUpOutcome>,
     /// A sentence for each disagreement; empty when card and graph agree.
     pub disagreements: Vec<String>,
+}
+
+/// What is known of a model without its graph.
+pub struct ModelFiles {
+    /// The number of the served version.
+    pub version: u32,
+    /// The model card.
+    pub card: Card,
+    /// The label file, if the card names one.
+    pub labels: Option<Labels>,
+}
+
+/// Reads card and labels of the model `name` of `sources`.
+///
+/// # Errors
+///
+/// They can't be read, or the card is broken.
+pub fn model_files(sources: &[Source], name: &str) -> Result<ModelFiles, RegistryError> {
+    let ModelVersion { version, card, labels, .. } = ModelVersion::named(sources, name)?;
+    Ok(ModelFiles { version, card, labels })
 }
 
 /// Loads the model `name` of `sources` without serving it, computes a warm-up, and compares its card with its graph.

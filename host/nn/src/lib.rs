@@ -16,6 +16,8 @@ pub mod weights;
 
 pub mod batcher;
 
+pub mod external;
+
 mod stack;
 
 pub mod backend;

@@ -52,8 +52,10 @@ pub(super) struct ModelSource {
     /// The folder of the card.
     pub(super) folder: PathBuf,
     pub(super) version: u32,
-    /// The digest of card, labels and graph together.
+    /// The digest of card, labels, graph and external files together.
     pub(super) digest: [u8; 32],
+    /// The names of the graph's external files.
+    pub(super) external: Vec<String>,
 }
 
 /// Why a computation on a model failed.
@@ -84,6 +86,11 @@ impl Model {
     /// The folder of the card, labels and graph; `None` for graphs that guests loaded.
     pub fn folder(&self) -> Option<&Path> {
         self.source.as_ref().map(|source| source.folder.as_path())
+    }
+
+    /// The names of the files beside the graph that hold its weights.
+    pub(super) fn external_files(&self) -> &[String] {
+        self.source.as_ref().map_or(&[], |source| &source.external)
     }
 
     /// For how long the queue has been saturated; zero while it isn't.

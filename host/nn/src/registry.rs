@@ -29,8 +29,9 @@ pub use self::report::ModelReport;
 pub use self::sources::{FoundModel, Source, find_models, model_names};
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
+use super::external::{ExternalFolder, GraphBytes};
 use super::model::Model;
-use super::worker::{self, RemoteLoad};
+use super::worker::{self, Expected, RemoteFiles, RemoteLoad};
 
 /// All models of the host by name, and the engines that can load more.
 pub struct Registry {
@@ -189,10 +190,15 @@ impl Registry {
         let permit = permit.map_err(|_| LoadError::Busy(MAX_GUEST_GRAPHS))?;
         let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };
         let (graph, worker) = match &self.engines.settings.worker {
-            None => (backend::find(&self.engines.settings.backends, engine)?.load(graph, &options)?, None),
+            None => {
+                let backend = backend::find(&self.engines.settings.backends, engine)?;
+                (backend.load(GraphBytes { graph, external: &[] }, &options)?, None)
+            }
             Some(settings) => {
                 let file = worker::memory_file(graph).map_err(|e| LoadError::NoEngine(e.to_string()))?;
-                let load = RemoteLoad { model: NAME, file, engine, sha256: "", options, warm_up: None };
+                let graph =
+                    RemoteFiles { graph: file, external: ExternalFolder::default(), expected: Expected::default() };
+                let load = RemoteLoad { model: NAME, graph, engine, options, warm_up: None };
                 let loaded = worker::load(settings, load)?;
                 (loaded.graph, Some(loaded.worker))
             }

@@ -34,10 +34,13 @@ use modelfn_card::Engine;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use self::graph::RemoteGraph;
+pub(crate) use self::message::Expected;
 use self::message::{GraphDescription, LoadCommand};
+use self::process::GraphFiles;
 pub use self::serve::serve;
 pub(crate) use self::supervisor::{Unavailable, Worker};
 use crate::backend::{Graph, LoadError, LoadOptions};
+use crate::external::{Digests, ExternalFolder};
 use crate::warm_up::{WarmUp, WarmUpOutcome};
 
 /// How engine processes are started.
@@ -49,14 +52,21 @@ pub struct WorkerSettings {
     pub load_timeout: Duration,
 }
 
-/// A graph file to load in a process.
+/// The files that a process loads a graph from.
+pub(crate) struct RemoteFiles {
+    /// The graph's file.
+    pub(crate) graph: File,
+    /// Where the graph's weights are if they are in other files.
+    pub(crate) external: ExternalFolder,
+    pub(crate) expected: Expected,
+}
+
+/// A graph to load in a process.
 pub(crate) struct RemoteLoad<'a> {
     /// The model's name, for the log.
     pub(crate) model: &'a str,
-    pub(crate) file: File,
+    pub(crate) graph: RemoteFiles,
     pub(crate) engine: Engine,
-    /// The digest that the file must have, in hexadecimal digits; empty where any file is accepted.
-    pub(crate) sha256: &'a str,
     pub(crate) options: LoadOptions,
     /// The computation on zeros that belongs to loading; `None` does without.
     pub(crate) warm_up: Option<WarmUp>,
@@ -67,6 +77,8 @@ pub(crate) struct RemoteLoaded {
     pub(crate) graph: Box<dyn Graph>,
     pub(crate) worker: Arc<Worker>,
     pub(crate) digest: Digest,
+    /// The digests of the external files.
+    pub(crate) external: Digests,
     /// How the warm-up ended; `None` where there was none.
     pub(crate) warm_up: Option<WarmUpOutcome>,
 }
@@ -88,22 +100,24 @@ pub(crate) fn memory_file(graph: &[u8]) -> io::Result<File> {
 ///
 /// See [`LoadError`].
 pub(crate) fn load(settings: &WorkerSettings, load: RemoteLoad<'_>) -> Result<RemoteLoaded, LoadError> {
-    let RemoteLoad { model, file, engine, sha256, options, warm_up } = load;
+    let RemoteLoad { model, graph, engine, options, warm_up } = load;
     let LoadOptions { target, threads, outputs } = options;
-    let command = LoadCommand { engine, target, threads, outputs, sha256: sha256.to_owned(), warm_up };
-    let again = file.try_clone();
-    let (worker, mut description) = match (Worker::start(model, settings.clone(), file, command.clone()), again) {
+    let RemoteFiles { graph, external, expected } = graph;
+    let command = LoadCommand { engine, target, threads, outputs, expected, warm_up };
+    let files = GraphFiles { graph: Arc::new(graph), external: Arc::new(external) };
+    let (worker, mut description) = match Worker::start(model, settings.clone(), files.clone(), command.clone()) {
         // Shapes that nobody stated say nothing of the graph, which is loaded without a warm-up then.
-        (Err(LoadError::MadeUpWarmUp(reason)), Ok(file)) => {
-            let (worker, description) =
-                Worker::start(model, settings.clone(), file, LoadCommand { warm_up: None, ..command })?;
+        Err(LoadError::MadeUpWarmUp(reason)) => {
+            let command = LoadCommand { warm_up: None, ..command };
+            let (worker, description) = Worker::start(model, settings.clone(), files, command)?;
             (worker, GraphDescription { warm_up: Some(WarmUpOutcome::Unknown(reason)), ..description })
         }
-        (started, _) => started?,
+        started => started?,
     };
     let warm_up = description.warm_up.take();
     let not_understood = |_| LoadError::Invalid("the engine's process is not understood".to_owned());
     let digest = description.sha256.parse().map_err(not_understood)?;
+    let external = description.external.clone();
     let graph = Box::new(RemoteGraph::new(worker.clone(), Arc::new(description)));
-    Ok(RemoteLoaded { graph, worker, digest, warm_up })
+    Ok(RemoteLoaded { graph, worker, digest, external, warm_up })
 }

@@ -65,6 +65,9 @@ struct CardDocument<'a> {
     description: &'a str,
     /// The names of the elements of the first output; empty where the card has none.
     labels: &'a [String],
+    /// The card's `[preprocessing]` of pictures, as it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preprocessing: Option<toml::Table>,
 }
 
 impl ModelPages {
@@ -120,7 +123,11 @@ fn page() -> Response<Bytes> {
 
 fn card(inference: &Inference, name: &str) -> Result<Response<Bytes>, Problem> {
     let model = inference.model(name, None)?;
-    let document = CardDocument { name: model.name(), description: &model.card().description, labels: model.labels() };
+    let card = model.card();
+    let of_pictures = card.image_preprocessing().is_ok_and(|table| table.is_some());
+    let preprocessing = if of_pictures { card.table("preprocessing").ok() } else { None };
+    let (name, description, labels) = (model.name(), &card.description, model.labels());
+    let document = CardDocument { name, description, labels, preprocessing };
     let text = serde_json::to_vec(&document).map_err(|e| crate::oip::core::internal(e.to_string()))?;
     let mut response = Response::new(Bytes::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,5 +1,6 @@
 //! The card itself, and what is checked in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -77,6 +78,10 @@ pub struct GraphFile {
     /// SHA-256 of the file in hexadecimal digits; empty where any file is accepted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
+    /// SHA-256 of files beside it that hold its weights, by the paths that the graph names; any content is accepted of
+    /// files that are not listed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub external: BTreeMap<String, String>,
 }
 
 fn is_empty_path(path: &PathBuf) -> bool {
@@ -130,14 +135,22 @@ impl Card {
     ///
     /// See [`CardError`].
     pub fn parse(text: &str) -> Result<Self, CardError> {
-        let card: Self = toml::from_str(text)?;
-        card.serving.check()?;
-        if !is_empty_path(&card.graph.file) {
-            relative_path(&card.graph.file, "graph.file")?;
+        toml::from_str::<Self>(text)?.checked()
+    }
+
+    /// Checks a card that was parsed to a table already.
+    pub(crate) fn of_table(table: toml::Table) -> Result<Self, CardError> {
+        table.try_into::<Self>()?.checked()
+    }
+
+    fn checked(self) -> Result<Self, CardError> {
+        self.serving.check()?;
+        if !is_empty_path(&self.graph.file) {
+            relative_path(&self.graph.file, "graph.file")?;
         }
-        card.image_table()?;
-        card.classification()?;
-        Ok(card)
+        self.image_table()?;
+        self.classification()?;
+        Ok(self)
     }
 
     /// Parses the card in the folder of that name, which becomes the model's name where the card says none.
@@ -250,7 +263,7 @@ impl Card {
 
     /// The number of classes of a classifier: the elements that a row of its first output has, if its axes are fixed.
     pub fn classes(&self) -> Option<usize> {
-        let shape = &self.outputs.first()?.shape;
+        let shape: &[i64] = &self.outputs.first()?.shape;
         let row = if shape.len() > 1 { &shape[1..] } else { shape };
         let mut sizes = row.iter().map(|&axis| usize::try_from(axis).ok());
         let first = sizes.next()??;

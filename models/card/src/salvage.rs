@@ -51,10 +51,9 @@ impl Card {
     }
 }
 
-/// The card of a table, or what its parser says, without the place in a text that nobody has seen.
+/// The card of a table, or what its parser says.
 fn parse(table: &Table) -> Result<Card, String> {
-    let text = toml::to_string(table).map_err(|e| e.to_string())?;
-    Card::parse(&text).map_err(|error| match error {
+    Card::of_table(table.clone()).map_err(|error| match error {
         CardError::Syntax(reason) | CardError::Table { reason, .. } => reason.message().trim_end().to_owned(),
         other => other.to_string(),
     })

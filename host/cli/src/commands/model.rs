@@ -1,6 +1,7 @@
 //! `modelfn model`: looks at models without serving them, and writes their cards.
 
 mod card;
+mod check;
 mod inspect;
 mod list;
 
@@ -8,6 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
+
+use crate::block_on;
 
 /// What to do with models.
 #[derive(Debug, Subcommand)]
@@ -18,6 +21,9 @@ pub(crate) enum ModelCommand {
     /// Print a model's card, the graph's real inputs and outputs, and where they disagree.
     #[command(after_help = inspect::EXAMPLES, next_display_order = None)]
     Inspect(inspect::InspectArguments),
+    /// Count how many labelled pictures a classifier gets right, and whether another preprocessing would get more.
+    #[command(after_help = check::EXAMPLES)]
+    Check(Box<check::CheckArguments>),
     /// List the models of the folder.
     #[command(next_display_order = None)]
     List(list::ListArguments),
@@ -29,6 +35,7 @@ impl ModelCommand {
             ModelCommand::Card(arguments) => card::card(arguments),
             ModelCommand::Inspect(arguments) => inspect::inspect(arguments),
             ModelCommand::List(arguments) => list::list(arguments),
+            ModelCommand::Check(arguments) => block_on(check::check((**arguments).clone())),
         }
     }
 }

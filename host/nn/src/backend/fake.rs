@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Backend, Canceller, ComputeError, Engine, Graph, Isolation, LoadError, LoadOptions, Target};
+use crate::external::GraphBytes;
 use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 
@@ -87,11 +88,11 @@ impl Backend for Fake {
         Some(Isolation::Thread)
     }
 
-    fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
+    fn load(&self, graph: GraphBytes<'_>, options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
         if !self.supports(options.target) {
             return Err(LoadError::NoTarget(options.target, Engine::Fake));
         }
-        let file: FakeFile = toml::from_slice(graph).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let file: FakeFile = toml::from_slice(graph.graph).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let signature = Signature { inputs: file.inputs, outputs: file.outputs };
         Ok(Box::new(FakeGraph {
             signature,

@@ -6,6 +6,7 @@
 
 mod arena_trimmer;
 mod check;
+mod external;
 mod outlets;
 mod protobuf;
 mod runs;
@@ -33,6 +34,7 @@ use self::session::SharedSession;
 use self::signature::Description;
 use self::zipmap::WithoutZipMaps;
 use super::{Backend, Canceller, ComputeError, Engine, Graph, GraphMetadata, LoadError, LoadOptions, Target};
+use crate::external::{ExternalFile, GraphBytes};
 use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 
@@ -75,18 +77,25 @@ impl Backend for Onnx {
         let _ = self.environment();
     }
 
-    fn load(&self, graph: &[u8], options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
+    fn external_files(&self, graph: &[u8]) -> Result<Vec<String>, LoadError> {
+        check::check(graph).and_then(|tensors| external::files(&tensors)).map_err(LoadError::Invalid)
+    }
+
+    fn load(&self, graph: GraphBytes<'_>, options: &LoadOptions) -> Result<Box<dyn Graph>, LoadError> {
         if !self.supports(options.target) {
             return Err(LoadError::NoTarget(options.target, Engine::Onnx));
         }
         let environment = self.environment()?;
-        check::check(graph).map_err(LoadError::Invalid)?;
+        let GraphBytes { graph, external } = graph;
+        let tensors = check::check(graph).map_err(LoadError::Invalid)?;
+        external::check_files(&tensors, external).map_err(LoadError::Invalid)?;
         let without_maps = zipmap::remove(graph).map_err(LoadError::Invalid)?;
         let (graph, classes) = match &without_maps {
             Some(WithoutZipMaps { file, classes }) => (&file[..], classes.clone()),
             None => (graph, Vec::new()),
         };
-        let session = open_session(environment, graph, options).map_err(|e| LoadError::Invalid(e.to_string()))?;
+        let session = open_session(environment, GraphBytes { graph, external }, options)
+            .map_err(|e| LoadError::Invalid(e.to_string()))?;
         let Description { signature, axis_names, omitted } = signature::describe(&session, graph, &options.outputs)?;
         let metadata = Arc::new(GraphMetadata { axis_names, classes, omitted });
         let session = SharedSession::new(session, &signature).map_err(|e| LoadError::Invalid(e.to_string()))?;
@@ -184,8 +193,8 @@ fn log_message(level: LogLevel, _category: &str, _id: &str, location: &str, mess
     }
 }
 
-fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) -> ort::Result<Session> {
-    Session::builder(environment)?
+fn open_session(environment: &Environment, graph: GraphBytes<'_>, options: &LoadOptions) -> ort::Result<Session> {
+    let mut builder = Session::builder(environment)?
         .with_intra_threads(options.threads.get())?
         .with_inter_threads(1)?
         // Spinning threads would take cores from the guests that prepare the next request.
@@ -193,13 +202,16 @@ fn open_session(environment: &Environment, graph: &[u8], options: &LoadOptions) 
         .with_inter_op_spinning(false)?
         // Only the format that was checked; the engine has another one of its own.
         .with_config_entry("session.load_model_format", "ONNX")?
-        // A graph may not name other files of this machine as its external data, so it must contain its weights. It was
-        // checked for that before.
+        // The engine opens no file itself; a graph was checked for what it may name.
         .with_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent")?
         // On processors without VNNI the fast kernels add two INT8 products in saturating 16 bits, which changes
         // results. This selects exact kernels there, and does nothing elsewhere.
-        .with_config_entry("session.x64quantprecision", "1")?
-        .commit_from_memory(graph)
+        .with_config_entry("session.x64quantprecision", "1")?;
+    for ExternalFile { name, bytes } in graph.external {
+        // The engine copies what it needs of the file before the session is there.
+        builder = builder.with_external_initializer_file_in_memory(name, bytes.clone())?;
+    }
+    builder.commit_from_memory(graph.graph)
 }
 
 /// Returns free memory of the heap to the kernel. Parsing and optimizing a graph leaves more free memory behind than

@@ -9,9 +9,10 @@ use modelfn_artifact::Digest;
 use modelfn_card::{Engine, GraphFile, Target};
 
 use crate::backend::{self, LoadOptions};
+use crate::external::{Digests, ExternalFolder, GraphBytes, read_files};
 use crate::registry::{EngineSettings, RegistryError};
 use crate::tensor::{AxisNames, Signature};
-use crate::worker::{self, RemoteLoad};
+use crate::worker::{self, Expected, RemoteFiles, RemoteLoad};
 
 /// What a graph says of itself.
 pub struct GraphFacts {
@@ -33,22 +34,27 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
     let failed = |reason| RegistryError::Load { name: name.clone(), reason };
     let unreadable = |reason| RegistryError::Unreadable { name: name.clone(), path: file.to_owned(), reason };
     let mut opened = File::open(file).map_err(unreadable)?;
-    let (engine, target, sha256) = (Engine::Onnx, Target::Cpu, String::new());
+    let (engine, target) = (Engine::Onnx, Target::Cpu);
+    let folder = ExternalFolder::of_file(file);
     let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };
-    let graph = GraphFile { file: file.to_owned(), engine, target, isolation: None, sha256 };
+    let graph = GraphFile { file: file.to_owned(), engine, target, ..GraphFile::default() };
     let Some(settings) = engines.worker_for(&graph).map_err(failed)? else {
         let mut bytes = Vec::new();
         opened.read_to_end(&mut bytes).map_err(unreadable)?;
         let backend = backend::find(&engines.backends, engine).map_err(failed)?;
         backend.prepare();
-        let graph = backend.load(&bytes, &options).map_err(failed)?;
+        let names = backend.external_files(&bytes).map_err(failed)?;
+        let external = read_files(&names, &Digests::new(), |name| folder.open(name)).map_err(failed)?;
+        let files = GraphBytes { graph: &bytes, external: &external.files };
+        let graph = backend.load(files, &options).map_err(failed)?;
         return Ok(GraphFacts {
             signature: graph.signature().clone(),
             axis_names: graph.metadata().axis_names,
             sha256: Digest::of(&bytes).to_string(),
         });
     };
-    let load = RemoteLoad { model: &name, file: opened, engine, sha256: "", options, warm_up: None };
+    let graph = RemoteFiles { graph: opened, external: folder, expected: Expected::default() };
+    let load = RemoteLoad { model: &name, graph, engine, options, warm_up: None };
     let loaded = worker::load(settings, load).map_err(failed)?;
     Ok(GraphFacts {
         signature: loaded.graph.signature().clone(),

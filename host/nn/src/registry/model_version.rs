@@ -17,9 +17,10 @@ use super::sources::{self, FoundModel, Source, find_models};
 use super::versions;
 use crate::backend::{self, Backend, Graph, Isolation, LoadError, LoadOptions};
 use crate::batcher::{Batcher, BatcherLimits};
+use crate::external::{Digests, ExternalFolder, GraphBytes, read_files};
 use crate::model::{Model, ModelSource};
 use crate::warm_up::{WarmUp, WarmUpOutcome, warm_up};
-use crate::worker::{self, RemoteLoad, RemoteLoaded, Worker};
+use crate::worker::{self, Expected, RemoteFiles, RemoteLoad, RemoteLoaded, Worker};
 pub(crate) use lenient::LenientRead;
 use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
 use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels, Signature};
@@ -32,6 +33,8 @@ pub(crate) struct ModelVersion {
     root: PathBuf,
     /// The folder of this version.
     pub(crate) folder: PathBuf,
+    /// The graph's file as a person named it, where the model is that file.
+    named: Option<PathBuf>,
     pub(crate) card: Card,
     card_text: String,
     pub(crate) labels: Option<Labels>,
@@ -44,6 +47,8 @@ const MAX_TEXT: u64 = 16 << 20;
 pub(crate) struct LoadedGraph {
     pub(crate) graph: Box<dyn Graph>,
     pub(crate) digest: Digest,
+    /// The digests of its external files.
+    pub(crate) external: Digests,
     /// The engine's process, if it has one.
     worker: Option<Arc<Worker>>,
     pub(crate) warm_up: Option<WarmUpOutcome>,
@@ -83,6 +88,7 @@ impl ModelVersion {
             version: version.number,
             root: path.clone(),
             folder: version.folder,
+            named: None,
             card,
             card_text: text.unwrap_or_default(),
             labels: None,
@@ -115,6 +121,7 @@ impl ModelVersion {
             version: 1,
             root: folder.clone(),
             folder,
+            named: Some(found.path.clone()),
             card,
             card_text: text,
             labels: None,
@@ -167,13 +174,11 @@ impl ModelVersion {
         instances: NonZeroUsize,
         current: Option<&Arc<Model>>,
     ) -> Result<Arc<Model>, RegistryError> {
-        if let Some(current) = current {
-            let file = self.open_file()?;
-            let path = self.folder.join(&self.card.graph.file);
-            let digest = Digest::of_reader(file).map_err(|reason| unreadable(&self.name, &path, reason))?;
-            if current.source.as_ref() == Some(&self.source(&digest)) {
-                return Ok(current.clone());
-            }
+        if let Some(current) = current
+            && current.source.is_some()
+            && current.source == self.source_on_disk(current.external_files())?
+        {
+            return Ok(current.clone());
         }
         let started = Instant::now();
         let loaded = self.load_graph(&engines.settings, &self.card.graph.sha256)?;
@@ -194,16 +199,12 @@ impl ModelVersion {
         let Some(worker) = engines.worker_for(&self.card.graph).map_err(failed)? else {
             return self.load_on_threads(backend::find(&engines.backends, engine).map_err(failed)?, options, sha256);
         };
-        let load = RemoteLoad {
-            model: &self.name,
-            file: self.open_file()?,
-            engine,
-            sha256,
-            options,
-            warm_up: Some(WarmUp::of(&self.card)),
-        };
-        let RemoteLoaded { graph, worker, digest, warm_up } = worker::load(worker, load).map_err(failed)?;
-        Ok(LoadedGraph { graph, digest, worker: Some(worker), warm_up })
+        let expected = Expected { graph: sha256.to_owned(), external: self.card.graph.external.clone() };
+        let graph = RemoteFiles { graph: self.open_file()?, external: self.external_folder(), expected };
+        let warm_up = Some(WarmUp::of(&self.card));
+        let load = RemoteLoad { model: &self.name, graph, engine, options, warm_up };
+        let RemoteLoaded { graph, worker, digest, external, warm_up } = worker::load(worker, load).map_err(failed)?;
+        Ok(LoadedGraph { graph, digest, external, worker: Some(worker), warm_up })
     }
 
     fn load_on_threads(
@@ -217,16 +218,21 @@ impl ModelVersion {
             backend.prepare();
             reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
-        let mut graph = backend.load(&bytes, &options).map_err(|e| self.failed(e))?;
+        let failed = |reason| self.failed(reason);
+        let names = backend.external_files(&bytes).map_err(failed)?;
+        let folder = self.external_folder();
+        let external = read_files(&names, &self.card.graph.external, |name| folder.open(name)).map_err(failed)?;
+        let files = GraphBytes { graph: &bytes, external: &external.files };
+        let mut graph = backend.load(files, &options).map_err(failed)?;
         let warm_up = warm_up(graph.as_mut(), &WarmUp::of(&self.card), &mut |_| {});
-        let warm_up = warm_up.map_err(|reason| self.failed(LoadError::WarmUp(reason)))?;
-        Ok(LoadedGraph { graph, digest, worker: None, warm_up: Some(warm_up) })
+        let warm_up = warm_up.map_err(|reason| failed(LoadError::WarmUp(reason)))?;
+        Ok(LoadedGraph { graph, digest, external: external.digests, worker: None, warm_up: Some(warm_up) })
     }
 
     /// Starts the engine threads of a loaded graph.
     fn start(&self, engines: &Engines, loaded: WarmGraph, instances: NonZeroUsize) -> Result<Model, RegistryError> {
-        let WarmGraph { loaded: LoadedGraph { graph, digest, worker, warm_up }, started } = loaded;
-        let source = self.source(&digest);
+        let WarmGraph { loaded: LoadedGraph { graph, digest, external, worker, warm_up }, started } = loaded;
+        let source = self.source(&digest, &external);
         let ModelVersion { name, version, card, .. } = self;
         let instances = card.serving.instances.unwrap_or(instances).get();
         let written = Card::parse(&self.card_text).unwrap_or_default();
@@ -295,16 +301,38 @@ impl ModelVersion {
         }
     }
 
-    fn source(&self, graph: &Digest) -> ModelSource {
+    /// Where the graph's weights are if they are in other files.
+    fn external_folder(&self) -> ExternalFolder {
+        match &self.named {
+            Some(file) => ExternalFolder::of_file(file),
+            None => ExternalFolder::of(&self.folder.join(&self.card.graph.file), &self.root),
+        }
+    }
+
+    /// The files as they are now, with these external ones; `None` if one of those can't be read.
+    fn source_on_disk(&self, external: &[String]) -> Result<Option<ModelSource>, RegistryError> {
+        let path = self.folder.join(&self.card.graph.file);
+        let graph = Digest::of_reader(self.open_file()?).map_err(|reason| unreadable(&self.name, &path, reason))?;
+        let folder = self.external_folder();
+        let digest_of = |name: &String| {
+            let digest = Digest::of_reader(&*folder.open(name).ok()?).ok()?;
+            Some((name.clone(), digest.to_string()))
+        };
+        let external: Option<Digests> = external.iter().map(digest_of).collect();
+        Ok(external.map(|external| self.source(&graph, &external)))
+    }
+
+    fn source(&self, graph: &Digest, external: &Digests) -> ModelSource {
         let graph = graph.to_string();
         let mut digest = Sha256::new();
-        for part in
-            [self.card_text.as_bytes(), self.labels.as_ref().map_or("", Labels::text).as_bytes(), graph.as_bytes()]
-        {
+        let labels = self.labels.as_ref().map_or("", Labels::text);
+        let files = external.iter().flat_map(|(name, digest)| [name.as_str(), digest.as_str()]);
+        for part in [self.card_text.as_str(), labels, &graph].into_iter().chain(files) {
             digest.update(part.len().to_le_bytes());
             digest.update(part);
         }
-        ModelSource { folder: self.folder.clone(), version: self.version, digest: digest.finalize().into() }
+        let (folder, digest) = (self.folder.clone(), digest.finalize().into());
+        ModelSource { folder, version: self.version, digest, external: external.keys().cloned().collect() }
     }
 }
 

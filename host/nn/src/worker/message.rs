@@ -9,6 +9,7 @@ use modelfn_card::{DType, Engine, Signature, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{GraphMetadata, LoadError};
+use crate::external::Digests;
 use crate::warm_up::{WarmUp, WarmUpOutcome};
 
 /// What the server tells an engine process.
@@ -16,6 +17,8 @@ use crate::warm_up::{WarmUp, WarmUpOutcome};
 pub(super) enum Command {
     /// Loads a graph. Comes once, with the descriptor of the graph's file.
     Load(LoadCommand),
+    /// An external file that the process asked for. Comes with its descriptor.
+    External,
     /// Opens a handle to the graph. Comes with descriptors: its socket, and the memory of its inputs and of its outputs.
     Open {
         /// Identifies the handle.
@@ -30,6 +33,15 @@ pub(super) enum Command {
     },
 }
 
+/// The digests that the files of a graph must have, in hexadecimal digits.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Expected {
+    /// Of the graph's file; empty where any file is accepted.
+    pub(crate) graph: String,
+    /// Of its external files; those that are not listed are accepted.
+    pub(crate) external: Digests,
+}
+
 /// The graph that a process loads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct LoadCommand {
@@ -39,8 +51,7 @@ pub(super) struct LoadCommand {
     pub(super) threads: NonZeroUsize,
     /// The names of the outputs to compute; none for all.
     pub(super) outputs: Vec<String>,
-    /// The digest that the file must have, in hexadecimal digits; empty where any file is accepted.
-    pub(super) sha256: String,
+    pub(super) expected: Expected,
     /// The computation on zeros that belongs to loading; `None` does without.
     pub(super) warm_up: Option<WarmUp>,
 }
@@ -48,6 +59,8 @@ pub(super) struct LoadCommand {
 /// What an engine process tells the server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Event {
+    /// The graph needs the external file that it calls by this name.
+    Wants(String),
     /// A computation on shapes begins that nobody stated.
     MadeUpWarmUp,
     /// The graph was loaded.
@@ -63,6 +76,8 @@ pub(super) struct GraphDescription {
     pub(super) metadata: GraphMetadata,
     /// The digest of the graph's file, in hexadecimal digits.
     pub(super) sha256: String,
+    /// The digests of its external files.
+    pub(super) external: Digests,
     /// How the warm-up ended; `None` where there was none.
     pub(super) warm_up: Option<WarmUpOutcome>,
 }

@@ -16,6 +16,7 @@ use super::channel::{Channel, wait_readable};
 use super::log_lines::LogLines;
 use super::message::{Command, Event, GraphDescription, LoadCommand};
 use crate::backend::LoadError;
+use crate::external::ExternalFolder;
 
 /// Variables of the environment that an engine process gets: how libraries are found, and the allocator's settings.
 const ENVIRONMENT: &[&str] = &["LD_LIBRARY_PATH", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"];
@@ -46,6 +47,20 @@ struct Exit {
     sentence: Option<String>,
 }
 
+/// The files of a graph that processes load.
+#[derive(Clone)]
+pub(super) struct GraphFiles {
+    pub(super) graph: Arc<File>,
+    pub(super) external: Arc<ExternalFolder>,
+}
+
+/// How far a process has come with loading a graph.
+struct LoadProgress {
+    deadline: Instant,
+    /// Whether a computation began on shapes that nobody stated.
+    warm_up_is_made_up: bool,
+}
+
 /// What the threads of a process do.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Activity {
@@ -64,14 +79,14 @@ pub(super) struct Running {
 }
 
 impl Process {
-    /// Starts a process and has it load the graph in `file` until `deadline`.
+    /// Starts a process and has it load the graph in `files`.
     ///
     /// # Errors
     ///
     /// See [`LoadError`]. The process is gone then.
     pub(super) fn start(
         settings: &WorkerSettings,
-        file: &File,
+        files: &GraphFiles,
         load: LoadCommand,
         model: &str,
     ) -> Result<(Running, GraphDescription), LoadError> {
@@ -95,9 +110,11 @@ impl Process {
         let pid = Pid::from_child(&child);
         let broken = AtomicBool::new(false);
         let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
-        let sent = process.control.send(&Command::Load(load), &[file.as_fd()]);
-        let mut warm_up_is_made_up = false;
-        match sent.and_then(|()| process.await_loaded(&mut log, deadline, &mut warm_up_is_made_up)) {
+        let sent = process.control.send(&Command::Load(load), &[files.graph.as_fd()]);
+        let mut progress = LoadProgress { deadline, warm_up_is_made_up: false };
+        let loaded = sent.and_then(|()| process.await_loaded(&files.external, &mut log, &mut progress));
+        let LoadProgress { warm_up_is_made_up, .. } = progress;
+        match loaded {
             Ok(Some(Event::Loaded(description))) => {
                 Ok((Running { process: Arc::new(process), log, child }, description))
             }
@@ -126,26 +143,33 @@ impl Process {
         }
     }
 
-    /// Waits until the graph is loaded; `None` when the process ended or the deadline has passed. Sets
-    /// `warm_up_is_made_up` once a computation begins on shapes that nobody stated.
+    /// Waits until the graph is loaded, and gives the process the external files that it asks for; `None` when the
+    /// process ended or the deadline has passed.
     fn await_loaded(
         &mut self,
+        external: &ExternalFolder,
         log: &mut LogLines<ChildStderr>,
-        deadline: Instant,
-        warm_up_is_made_up: &mut bool,
+        progress: &mut LoadProgress,
     ) -> io::Result<Option<Event>> {
         loop {
-            let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(deadline))?;
+            let [event, line] = wait_readable([self.control.as_fd(), log.as_fd()], Some(progress.deadline))?;
             if line {
                 log.read_available();
             }
             if event {
                 match self.control.receive::<Event>()?.map(|received| received.message) {
-                    Some(Event::MadeUpWarmUp) => *warm_up_is_made_up = true,
+                    Some(Event::MadeUpWarmUp) => progress.warm_up_is_made_up = true,
+                    Some(Event::Wants(name)) => match external.open(&name) {
+                        Ok(file) => self.control.send(&Command::External, &[file.as_fd()])?,
+                        Err(error) => {
+                            self.kill();
+                            return Ok(Some(Event::NotLoaded(error)));
+                        }
+                    },
                     event => return Ok(event),
                 }
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= progress.deadline {
                 return Ok(None);
             }
         }

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use modelfn_artifact::Digest;
 
-use super::channel::Channel;
+use super::channel::{Channel, Received};
 use super::confine;
 use super::memory::{Mapping, SharedMemory, view};
 use super::message::{Command, Computation, Event, GraphDescription, LoadCommand, Outcome, TensorHeader};
 use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
+use crate::external::{Digests, GraphBytes, ReadFiles, read_files};
 use crate::warm_up::{Step, WarmUpOutcome, warm_up};
 
 /// The longest message of an engine that is sent on, in bytes.
@@ -35,14 +36,10 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     let (Command::Load(command), Some(file)) = (received.message, descriptors.next()) else {
         return Err(unexpected("the first message is not a graph"));
     };
-    let tell = |step| match step {
-        // If the server is gone, the next message fails as well.
-        Step::MadeUp => drop(control.send(&Event::MadeUpWarmUp, &[])),
-    };
-    let graph = match load(&command, &File::from(file), backends, tell) {
-        Ok(Loaded { graph, sha256, warm_up }) => {
+    let graph = match load(&command, &File::from(file), &mut control, backends) {
+        Ok(Loaded { graph, sha256, external, warm_up }) => {
             let (signature, metadata) = (graph.signature().clone(), graph.metadata());
-            let description = GraphDescription { signature, metadata, sha256, warm_up };
+            let description = GraphDescription { signature, metadata, sha256, external, warm_up };
             match control.send(&Event::Loaded(description), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                     let error = LoadError::Invalid("it has too many inputs and outputs".to_owned());
@@ -58,7 +55,7 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     while let Some(received) = control.receive::<Command>()? {
         let mut descriptors = received.descriptors.into_iter();
         match received.message {
-            Command::Load(_) => return Err(unexpected("a second graph")),
+            Command::Load(_) | Command::External => return Err(unexpected("a second graph")),
             Command::Cancel { handle, run } => {
                 if let Some(current) = runs.get(&handle) {
                     CurrentRun::cancel(current, run);
@@ -92,16 +89,17 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
 struct Loaded {
     graph: Box<dyn Graph>,
     sha256: String,
+    external: Digests,
     warm_up: Option<WarmUpOutcome>,
 }
 
 fn load(
     command: &LoadCommand,
     file: &File,
+    control: &mut Channel,
     backends: &[Box<dyn Backend>],
-    mut on_step: impl FnMut(Step),
 ) -> Result<Loaded, LoadError> {
-    let LoadCommand { engine, target, threads, outputs, sha256: expected, warm_up: stated } = command;
+    let LoadCommand { engine, target, threads, outputs, expected, warm_up: stated } = command;
     let backend = backend::find(backends, *engine)?;
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, || read(file))?;
@@ -110,7 +108,7 @@ fn load(
     });
     let bytes = read.map_err(|e| LoadError::Invalid(format!("the file can't be read: {e}")))?;
     let sha256 = Digest::of(&bytes).to_string();
-    if !expected.is_empty() && *expected != sha256 {
+    if !expected.graph.is_empty() && expected.graph != sha256 {
         return Err(LoadError::Digest { actual: sha256 });
     }
     confine::confine().map_err(|e| {
@@ -119,11 +117,27 @@ fn load(
              does without a process"
         ))
     })?;
-    let mut graph =
-        backend.load(&bytes, &LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() })?;
-    drop(bytes);
-    let warm_up = stated.as_ref().map(|stated| warm_up(graph.as_mut(), stated, &mut on_step)).transpose();
-    Ok(Loaded { graph, sha256, warm_up: warm_up.map_err(LoadError::WarmUp)? })
+    let names = backend.external_files(&bytes)?;
+    let ReadFiles { files, digests } = read_files(&names, &expected.external, |name| ask_for(name, control))?;
+    let options = LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() };
+    let mut graph = backend.load(GraphBytes { graph: &bytes, external: &files }, &options)?;
+    drop((bytes, files));
+    let mut tell = |step| match step {
+        // If the server is gone, the next message fails as well.
+        Step::MadeUp => drop(control.send(&Event::MadeUpWarmUp, &[])),
+    };
+    let warm_up = stated.as_ref().map(|stated| warm_up(graph.as_mut(), stated, &mut tell)).transpose();
+    Ok(Loaded { graph, sha256, external: digests, warm_up: warm_up.map_err(LoadError::WarmUp)? })
+}
+
+/// Asks the server for an external file.
+fn ask_for(name: &str, control: &mut Channel) -> Result<Arc<File>, LoadError> {
+    let sent = control.send(&Event::Wants(name.to_owned()), &[]);
+    let received = sent.and_then(|()| control.receive::<Command>());
+    match received.map(|received| received.map(|Received { message, mut descriptors }| (message, descriptors.pop()))) {
+        Ok(Some((Command::External, Some(file)))) => Ok(Arc::new(File::from(file))),
+        _ => Err(LoadError::NoEngine(format!("the server did not give '{name}' to the engine's process"))),
+    }
 }
 
 /// Reads a file from its start, wherever its position is: the server keeps the same descriptor for later processes.

@@ -1,15 +1,14 @@
 //! Keeps an engine process running: starts it again after a crash, more and more slowly if it crashes without having
 //! computed anything in between.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::WorkerSettings;
 use super::channel::wait_readable;
-use super::message::{GraphDescription, LoadCommand};
-use super::process::{Process, Running};
+use super::message::{Expected, GraphDescription, LoadCommand};
+use super::process::{GraphFiles, Process, Running};
 use crate::backend::LoadError;
 use crate::warm_up::WarmUp;
 
@@ -36,8 +35,8 @@ pub(crate) struct Worker {
 struct Shared {
     model: String,
     settings: WorkerSettings,
-    /// The graph's file, which each process reads again and compares with the digest of the first one.
-    file: File,
+    /// The graph's files, which each process reads again and compares with the digests of the first one.
+    files: GraphFiles,
     load: LoadCommand,
     state: Mutex<State>,
     changed: Condvar,
@@ -73,7 +72,7 @@ pub(crate) struct Unavailable {
 }
 
 impl Worker {
-    /// Starts a process that loads the graph in `file`, and waits until it has.
+    /// Starts a process that loads the graph in `files`, and waits until it has.
     ///
     /// # Errors
     ///
@@ -81,18 +80,19 @@ impl Worker {
     pub(super) fn start(
         model: &str,
         settings: WorkerSettings,
-        file: File,
+        files: GraphFiles,
         load: LoadCommand,
     ) -> Result<(Arc<Worker>, GraphDescription), LoadError> {
-        let (first, description) = Process::start(&settings, &file, load.clone(), model)?;
+        let (first, description) = Process::start(&settings, &files, load.clone(), model)?;
         let process = first.process.clone();
         // Later processes repeat what worked, and make up nothing.
         let again = description.warm_up.as_ref().and_then(|outcome| WarmUp::again(outcome, &description.signature));
+        let expected = Expected { graph: description.sha256.clone(), external: description.external.clone() };
         let shared = Arc::new(Shared {
             model: model.to_owned(),
             settings,
-            file,
-            load: LoadCommand { sha256: description.sha256.clone(), warm_up: again, ..load },
+            files,
+            load: LoadCommand { expected, warm_up: again, ..load },
             state: Mutex::new(State { phase: Phase::Ready(process.clone()), crashes: 0 }),
             changed: Condvar::new(),
             on_restart: OnceLock::new(),
@@ -262,8 +262,8 @@ fn supervise(shared: &Shared, mut running: Running) {
 }
 
 fn start(shared: &Shared) -> Result<Running, LoadError> {
-    let Shared { settings, file, load, model, .. } = shared;
-    Process::start(settings, file, load.clone(), model).map(|(running, _)| running)
+    let Shared { settings, files, load, model, .. } = shared;
+    Process::start(settings, files, load.clone(), model).map(|(running, _)| running)
 }
 
 /// Logs what the process writes until it closes its end.

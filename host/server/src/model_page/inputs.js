@@ -49,7 +49,7 @@ function axisFields(spec, changed) {
   const fields = spec.shape.map((axis, index) => {
     if (axis >= 0) return null;
     const label = el("label", names[index] ?? "axis " + index), input = el("input");
-    const usual = index === 0 ? 1 : picture ? (spec.preprocessing?.size[index === picture.width ? 0 : 1] ?? 224) : 8;
+    const usual = index === 0 ? 1 : picture ? (spec.preprocessing?.size?.[index === picture.width ? 0 : 1] ?? 224) : 8;
     Object.assign(input, { type: "number", min: 0, max: MAX_AXIS, step: 1, value: usual, required: true });
     input.addEventListener("input", changed);
     label.append(input);

@@ -21,9 +21,11 @@ const SCALINGS = {
 const FITS = { crop: "crop to the middle", squash: "squash", pad: "pad" };
 const COLORS = { rgb: "red, green, blue", bgr: "blue, green, red" };
 
-/** What a card says of the values, in the terms of the scalings above: its numbers may be those of 0 to 1, and of BGR. */
-function cardScaling({ color, scale, mean, std }) {
-  const ours = (numbers) => (color === "BGR" ? [...numbers].reverse() : numbers).map((number) => number * (scale === 1 ? 255 : 1));
+/** What a card says of the values, in the terms of the scalings above: one number may be for all channels, and numbers
+ *  may be those of 0 to 1 or in the order of BGR. */
+function cardScaling({ color, scale = 255, mean = [0], std = [1] }) {
+  const all = (numbers) => (numbers.length === 1 ? Array(3).fill(numbers[0]) : numbers);
+  const ours = (numbers) => (color === "BGR" ? [...all(numbers)].reverse() : all(numbers)).map((number) => number * (scale === 1 ? 255 : 1));
   return { label: "as the card says", mean: ours(mean), std: ours(std) };
 }
 
@@ -87,8 +89,8 @@ function pictureWay(spec, axes, changed) {
   const redraw = () => {
     const sizes = axes.sizes();
     Object.assign(canvas, { width: sizes[picture.width], height: sizes[picture.height] });
-    const isCards = card && fit.value === card.resize;
-    if (bitmap) drawPicture(canvas, bitmap, { fit: fit.value, crop: isCards ? card.crop : 1, background: isCards ? card.pad_color : [0, 0, 0] });
+    const { resize = "crop", crop = 1, pad_color: background = [0, 0, 0] } = card ?? {};
+    if (bitmap) drawPicture(canvas, bitmap, { fit: fit.value, crop: fit.value === resize ? crop : 1, background });
     changed();
   };
   const labels = Object.fromEntries(Object.entries(scalings).map(([name, { label }]) => [name, label]));

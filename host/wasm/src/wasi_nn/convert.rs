@@ -31,9 +31,11 @@ impl From<LoadError> for NnError {
             LoadError::NoEngine(_) => ErrorCode::InvalidEncoding,
             LoadError::Busy(_) => ErrorCode::RuntimeError,
             LoadError::NoTarget(..) => ErrorCode::UnsupportedOperation,
-            LoadError::Invalid(_) | LoadError::Digest { .. } | LoadError::WarmUp(_) | LoadError::MadeUpWarmUp(_) => {
-                ErrorCode::InvalidArgument
-            }
+            LoadError::Invalid(_)
+            | LoadError::Digest { .. }
+            | LoadError::ExternalDigest { .. }
+            | LoadError::WarmUp(_)
+            | LoadError::MadeUpWarmUp(_) => ErrorCode::InvalidArgument,
         };
         NnError::new(code, error.to_string())
     }

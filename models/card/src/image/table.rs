@@ -133,6 +133,26 @@ impl PreprocessingTable {
     }
 }
 
+/// All of a preprocessing, with nothing left out but what has no meaning.
+impl From<&Preprocessing> for PreprocessingTable {
+    fn from(preprocessing: &Preprocessing) -> Self {
+        let Preprocessing { size, resize, crop, pad_color, filter, layout, color, scale, mean, std } = preprocessing;
+        let channels = if *color == Color::Gray { 1 } else { 3 };
+        Self {
+            size: Some(*size),
+            resize: Some(*resize),
+            crop: Some(*crop),
+            pad_color: (*resize == Resize::Pad).then_some(*pad_color),
+            filter: Some(*filter),
+            layout: Some(*layout),
+            color: Some(*color),
+            scale: Some(*scale),
+            mean: Some(mean[..channels].to_vec()),
+            std: Some(std[..channels].to_vec()),
+        }
+    }
+}
+
 /// Width and height, where the input has them.
 fn size_of(input: &TensorSpec, layout: Layout) -> Option<(u32, u32)> {
     let [_, height, width] = layout.axes().map(|axis| u32::try_from(*input.shape.get(axis)?).ok());

@@ -2,28 +2,32 @@
 
 use std::collections::HashMap;
 
+use super::external::{ExternalTensor, external_tensor};
 use super::protobuf::{Fields, Malformed, Value};
-use super::walk::{self, Found};
+use super::walk::{self, Found, TensorUse};
+use crate::external::EMBED;
 
 /// An operator or a function: its domain and its name.
 type OperatorId = (Vec<u8>, Vec<u8>);
 
-/// Checks that the file is an ONNX model whose weights are all in it and whose functions don't call themselves.
+/// Checks that the file is an ONNX model whose functions don't call themselves. Returns the tensors whose data is in other
+/// files: only initializers of the model's own graph, for which the engine takes the data from this program.
 ///
 /// # Errors
 ///
 /// A sentence that says what is wrong, with the remedy.
-pub(super) fn check(file: &[u8]) -> Result<(), String> {
-    let mut external = None;
+pub(super) fn check(file: &[u8]) -> Result<Vec<ExternalTensor>, String> {
+    let (mut external, mut refused) = (Vec::new(), None);
     let mut functions: HashMap<OperatorId, Vec<OperatorId>> = HashMap::new();
     let mut current = None;
     walk::model(file, &mut |found| {
         match found {
-            Found::Tensor(_, message) => external = external.take().or(external_name(message)?),
+            Found::Tensor(TensorUse::Initializer, message) => external.extend(external_tensor(message)?),
+            Found::Tensor(_, message) => refused = refused.take().or(external_name(message)?),
             Found::SparseTensor(_, message) => {
                 for field in Fields::new(message) {
                     if let (1 | 2, Value::Bytes(message)) = field? {
-                        external = external.take().or(external_name(message)?);
+                        refused = refused.take().or(external_name(message)?);
                     }
                 }
             }
@@ -42,15 +46,15 @@ pub(super) fn check(file: &[u8]) -> Result<(), String> {
         Ok(())
     })
     .map_err(|Malformed(what)| format!("not an ONNX file: {what}"))?;
-    if let Some(name) = external {
+    if let Some(name) = refused {
         return Err(format!(
-            "the data of '{name}' is external, in another file; save the model with its data inside: \
-             `onnx.save(onnx.load(\"model.onnx\"), \"model.onnx\", save_as_external_data=False)`"
+            "the data of '{name}' is external, in another file, which is possible only for dense initializers of the \
+             model's own graph; {EMBED}"
         ));
     }
     match recursive(&functions) {
         Some((_, name)) => Err(format!("its function '{}' calls itself", String::from_utf8_lossy(name))),
-        None => Ok(()),
+        None => Ok(external),
     }
 }
 
@@ -128,14 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn data_in_other_files_is_found_wherever_a_tensor_can_be() {
+    fn data_in_other_files_is_refused_wherever_a_tensor_can_be() {
         let tensor = external("w");
         let sparse_values = field(1, &tensor);
         let sparse_indices = field(2, &tensor);
         let in_node = |attribute: &[u8]| field(1, &field(5, attribute));
         let in_subgraph = |graph: &[u8]| in_node(&field(6, graph));
         let graphs = [
-            field(5, &tensor),
             field(15, &sparse_values),
             field(15, &sparse_indices),
             in_node(&field(5, &tensor)),
@@ -157,15 +160,18 @@ mod tests {
         }
         let twice = [external("w"), vec![14 << 3, 0]].concat();
         assert!(check(&model(&field(5, &twice))).is_err(), "whichever of the two is read");
+        assert!(check(&model(&in_node(&field(5, &twice)))).is_err(), "whichever of the two is read");
+        let initializer = [vec![2 << 3, 1], tensor.clone()].concat();
+        assert_eq!(check(&model(&field(5, &initializer))).unwrap().len(), 1);
         let inside = [field(8, b"w"), vec![14 << 3, 0]].concat();
-        assert_eq!(check(&model(&field(5, &inside))), Ok(()));
+        assert_eq!(check(&model(&field(5, &inside))), Ok(vec![]));
     }
 
     #[test]
     fn functions_that_call_themselves_are_refused_and_others_are_not() {
         let file = |functions: &[Vec<u8>]| [model(b""), functions.concat()].concat();
         let chain = [function("a", &["b", "b"]), function("b", &["c", "Relu"]), function("c", &[])];
-        assert_eq!(check(&file(&chain)), Ok(()));
+        assert_eq!(check(&file(&chain)), Ok(vec![]));
         let itself = [function("a", &["a"])];
         assert_eq!(check(&file(&itself)), Err("its function 'a' calls itself".to_owned()));
         let through_others = [function("x", &["b"]), function("b", &["c"]), function("c", &["b"])];
@@ -178,7 +184,7 @@ mod tests {
             assert!(check(file).unwrap_err().starts_with("not an ONNX file: "), "{file:?}");
         }
         let nested = |depth| (1..depth).fold(Vec::new(), |graph, _| field(1, &field(5, &field(6, &graph))));
-        assert_eq!(check(&model(&nested(32))), Ok(()));
+        assert_eq!(check(&model(&nested(32))), Ok(vec![]));
         assert!(check(&model(&nested(33))).unwrap_err().contains("more than 32 deep"));
     }
 }

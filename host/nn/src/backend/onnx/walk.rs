@@ -23,7 +23,9 @@ pub(super) enum Found<'a> {
 /// What a tensor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TensorUse {
-    /// It is a weight: an initializer of a graph, or the value of a Constant node.
+    /// It is an initializer of the model's own graph.
+    Initializer,
+    /// It is another weight: an initializer of a graph in a node, or the value of a Constant node.
     Weight,
     /// It is an attribute of another node.
     Attribute,
@@ -42,7 +44,7 @@ pub(super) fn model(file: &[u8], visit: &mut Visit<'_>) -> Result<(), Malformed>
     for field in Fields::new(file) {
         match field? {
             (7, Value::Bytes(message)) => {
-                graph(message, MAX_DEPTH, visit)?;
+                graph(message, (TensorUse::Initializer, MAX_DEPTH), visit)?;
                 graphs += 1;
             }
             (20, Value::Bytes(message)) => training(message, visit)?,
@@ -56,19 +58,19 @@ pub(super) fn model(file: &[u8], visit: &mut Visit<'_>) -> Result<(), Malformed>
 fn training(message: &[u8], visit: &mut Visit<'_>) -> Result<(), Malformed> {
     for field in Fields::new(message) {
         if let (1 | 2, Value::Bytes(message)) = field? {
-            graph(message, MAX_DEPTH, visit)?;
+            graph(message, (TensorUse::Weight, MAX_DEPTH), visit)?;
         }
     }
     Ok(())
 }
 
-fn graph(message: &[u8], depth: usize, visit: &mut Visit<'_>) -> Result<(), Malformed> {
+fn graph(message: &[u8], (initializers, depth): (TensorUse, usize), visit: &mut Visit<'_>) -> Result<(), Malformed> {
     let depth = depth.checked_sub(1).ok_or(Malformed("graphs lie in graphs more than 32 deep"))?;
     for field in Fields::new(message) {
         match field? {
             (1, Value::Bytes(message)) => node(message, depth, visit)?,
-            (5, Value::Bytes(message)) => visit(Found::Tensor(TensorUse::Weight, message))?,
-            (15, Value::Bytes(message)) => visit(Found::SparseTensor(TensorUse::Weight, message))?,
+            (5, Value::Bytes(message)) => visit(Found::Tensor(initializers, message))?,
+            (15, Value::Bytes(message)) => visit(Found::SparseTensor(initializers, message))?,
             _ => {}
         }
     }
@@ -108,7 +110,7 @@ fn attribute(message: &[u8], purpose: TensorUse, depth: usize, visit: &mut Visit
         match field? {
             (5 | 10, Value::Bytes(message)) => visit(Found::Tensor(purpose, message))?,
             (22 | 23, Value::Bytes(message)) => visit(Found::SparseTensor(purpose, message))?,
-            (6 | 11, Value::Bytes(message)) => graph(message, depth, visit)?,
+            (6 | 11, Value::Bytes(message)) => graph(message, (TensorUse::Weight, depth), visit)?,
             _ => {}
         }
     }

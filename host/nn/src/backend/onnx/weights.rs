@@ -17,8 +17,10 @@ pub(super) fn count(file: &[u8]) -> Result<Weights, String> {
     let mut weights = Weights::default();
     let counted = walk::model(file, &mut |found| {
         match found {
-            Found::Tensor(TensorUse::Weight, message) => weights.add(tensor(message)?),
-            Found::SparseTensor(TensorUse::Weight, message) => weights.add(sparse_tensor(message)?),
+            Found::Tensor(TensorUse::Initializer | TensorUse::Weight, message) => weights.add(tensor(message)?),
+            Found::SparseTensor(TensorUse::Initializer | TensorUse::Weight, message) => {
+                weights.add(sparse_tensor(message)?)
+            }
             _ => {}
         }
         Ok(())
@@ -109,7 +111,7 @@ fn zeros_of_varints(value: Value<'_>, element: Element) -> Result<u64, Malformed
     Ok(zeros)
 }
 
-fn product(so_far: u64, dims: Value<'_>) -> Result<u64, Malformed> {
+pub(super) fn product(so_far: u64, dims: Value<'_>) -> Result<u64, Malformed> {
     varints(dims).try_fold(so_far, |product, dim| {
         let dim = i64::try_from(dim?).map_err(|_| Malformed("a dimension below zero"))?;
         product.checked_mul(dim.unsigned_abs()).ok_or(Malformed("a tensor larger than can be addressed"))
@@ -128,7 +130,7 @@ const fn whole(name: &'static str, bits: u32) -> Element {
 }
 
 /// The element type of a `TensorProto.DataType`. Strings have no fixed size.
-fn element(code: u64) -> Option<Element> {
+pub(super) fn element(code: u64) -> Option<Element> {
     Some(match code {
         1 => FP32,
         2 => whole("UINT8", 8),

@@ -54,8 +54,9 @@ impl ModelVersion {
             text.map_err(|reason| problems.push(unreadable(name, &path, reason).to_string())).ok()
         });
         let labels = labels.map(Labels::new);
+        let named = (!found.path.is_dir()).then(|| found.path.clone());
         let Place { root, folder, version, .. } = place;
-        let version = ModelVersion { name: name.clone(), version, root, folder, card, card_text, labels };
+        let version = ModelVersion { name: name.clone(), version, root, folder, named, card, card_text, labels };
         LenientRead { version: Some(version), problems }
     }
 }

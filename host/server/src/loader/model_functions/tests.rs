@@ -21,8 +21,8 @@ const PICTURES: &str = "[preprocessing]\nsize = [8, 8]\ncrop = 1.0\nfilter = \"b
 
 const CLASSES: &str = "[postprocessing]\nlabels = \"labels.txt\"\nscores = \"logits\"\ntop_k = 1\n";
 
-/// The registry of models with these names and tables of their cards.
-fn registry(models: &[(&str, &str)]) -> Registry {
+/// The registry of models with these names and tables of their cards, and the folder that they are in.
+fn registry(models: &[(&str, &str)]) -> (Registry, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     for (name, tables) in models {
         let model = folder.path().join(name);
@@ -31,7 +31,7 @@ fn registry(models: &[(&str, &str)]) -> Registry {
         std::fs::write(model.join("graph"), GRAPH).unwrap();
         std::fs::write(model.join("labels.txt"), "label\n".repeat(8)).unwrap();
     }
-    load(folder.path())
+    (load(folder.path()), folder)
 }
 
 fn load(folder: &Path) -> Registry {
@@ -52,17 +52,19 @@ fn routes(registry: &Registry, classify: Option<&'static [u8]>) -> Vec<String> {
 #[test]
 fn classifiers_have_functions_where_the_program_carries_one() {
     let classifier = format!("{PICTURES}{CLASSES}");
-    let alone = registry(&[("m", &classifier)]);
+    let (alone, _folder) = registry(&[("m", &classifier)]);
     assert_eq!(routes(&alone, Some(b"")), ["/...", "/models/m/..."]);
     assert_eq!(routes(&alone, None), [""; 0]);
-    let beside = registry(&[("a b%:é", &classifier), ("pictures", PICTURES), ("scores", CLASSES), ("plain", "")]);
+    let (beside, _folder) =
+        registry(&[("a b%:é", &classifier), ("pictures", PICTURES), ("scores", CLASSES), ("plain", "")]);
     assert_eq!(beside.models().count(), 4);
     assert_eq!(routes(&beside, Some(b"")), ["/models/a%20b%25%3A%C3%A9/..."]);
 }
 
 #[test]
 fn a_function_may_load_its_own_model_and_answers_the_page_alone_without_a_key() {
-    let functions = ModelFunctions::of(&registry(&[("m", &format!("{PICTURES}{CLASSES}"))]), Some(b""));
+    let (registry, _folder) = registry(&[("m", &format!("{PICTURES}{CLASSES}"))]);
+    let functions = ModelFunctions::of(&registry, Some(b""));
     let component = &functions.components["classify(m)"];
     assert_eq!((component.models.as_slice(), component.allow_load), (&["m".to_owned()][..], false));
     assert_eq!(component.files.len(), 1);

@@ -1,7 +1,7 @@
 use super::*;
 
 fn input(shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: "x".to_owned(), dtype: DType::Fp32, shape: shape.to_vec() }
+    TensorSpec { name: "x".to_owned(), dtype: DType::Fp32, shape: shape.into() }
 }
 
 fn table(text: &str) -> PreprocessingTable {

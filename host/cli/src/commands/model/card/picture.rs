@@ -1,7 +1,7 @@
 //! What an image classifier's card says of pictures and classes.
 
 use anyhow::{Result, bail, ensure};
-use modelfn_card::image::{Color, Filter, Layout};
+use modelfn_card::image::{Filter, Layout};
 use modelfn_card::{DType, Signature, TensorSpec};
 
 use super::preset::{Numbers, Preset};
@@ -124,8 +124,8 @@ impl PictureTask {
             format!("size = [{width}, {height}]  # width and height of the network's picture{open}"),
             format!("crop = {crop:?}  # the centred box that is looked at, as a part of the largest one that fits"),
             format!("filter = \"{}\"  # or \"{}\"", filter_word(filter), filter_word(other(filter))),
-            format!("layout = \"{}\"  # order of the axes", layout_word(layout)),
-            format!("color = \"{}\"  # order of the channels", color_word(color)),
+            format!("layout = \"{}\"  # order of the axes", layout.name()),
+            format!("color = \"{}\"  # order of the channels", color.name()),
             "# The input is (value - mean) / std for each channel; values are 0 to 255.".to_owned(),
             format!("mean = {mean:?}"),
             format!("std = {std:?}"),
@@ -161,19 +161,5 @@ fn filter_word(filter: Filter) -> &'static str {
     match filter {
         Filter::Bicubic => "bicubic",
         Filter::Bilinear => "bilinear",
-    }
-}
-
-fn layout_word(layout: Layout) -> &'static str {
-    match layout {
-        Layout::Nchw => "NCHW",
-        Layout::Nhwc => "NHWC",
-    }
-}
-
-fn color_word(color: Color) -> &'static str {
-    match color {
-        Color::Rgb => "RGB",
-        Color::Bgr => "BGR",
     }
 }
