@@ -11,6 +11,7 @@ mod browser;
 mod collector;
 
 mod admin;
+mod any_model;
 mod metrics;
 mod model_command;
 mod dashboard;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A running program. Dropping it ends it, and shows its output if the test is failing.
 pub struct Program {
@@ -36,6 +36,18 @@ impl Program {
             panic!("the program did not say \"{listening}<port>\":\n{}", output.lock().unwrap().join("\n"));
         };
         Program { child, address: format!("127.0.0.1:{port}"), output }
+    }
+
+    /// Waits until a line of the output contains `text`.
+    pub fn wait_for_line(&self, text: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if let Some(line) = self.output.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no line has {text:?}");
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -34,9 +34,10 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<DescribedRequest> {
         }
         shape
     };
-    let (mut inputs, mut bytes) = (Vec::new(), 0_usize);
+    let (mut inputs, mut shapes, mut bytes) = (Vec::new(), Vec::new(), 0_usize);
     for spec in &card.inputs {
         let shape = shape(spec);
+        shapes.push(format!("{shape:?}"));
         let size = Tensor::zeros_len(spec.dtype, &shape)
             .filter(|size| *size <= 1 << 30)
             .context("a request would be larger than 1 GiB; use a smaller --batch")?;
@@ -50,7 +51,11 @@ pub(super) fn zeros(card: &Card, rows: usize) -> Result<DescribedRequest> {
     let body = [head.as_bytes(), &vec![0; bytes]].concat();
     let path = format!("/v2/models/{name}/infer");
     Ok(DescribedRequest {
-        description: format!("POST {path}, {rows} {} of zeros", if rows == 1 { "row" } else { "rows" }),
+        description: format!(
+            "POST {path}, {rows} {} of zeros {}",
+            if rows == 1 { "row" } else { "rows" },
+            shapes.join(", ")
+        ),
         body_bytes: body.len(),
         request: client::post_tensors(&path, body, head.len())?,
     })

@@ -61,7 +61,7 @@ fn binary(spec: &TensorSpec, shape: &[usize]) -> Value {
     json!({ "name": spec.name, "shape": shape, "datatype": spec.dtype.oip_name(), "parameters": parameters })
 }
 
-/// The bytes of zeros of that shape. Of texts each element is its length, which is zero.
+/// The bytes of zeros of that shape.
 fn bytes(spec: &TensorSpec, shape: &[usize]) -> usize {
     Tensor::zeros_len(spec.dtype, shape).unwrap_or(0)
 }

@@ -5,7 +5,7 @@ use super::super::preset::Preset;
 use super::*;
 
 fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec().into() }
+    TensorSpec { name: name.to_owned(), dtype, shape: shape.into() }
 }
 
 fn classifier(shape: &[i64]) -> Signature {
