@@ -1,9 +1,10 @@
 //! The documents are true: the README's commands give what it shows, and the paths that are named exist.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Setup, root, skip};
+use crate::harness::{Scratch, Server, Setup, place, root, skip};
+use crate::program::Program;
 
 /// The README and the pages of `docs/`.
 fn pages() -> Vec<PathBuf> {
@@ -44,6 +45,29 @@ fn rounded(text: &str) -> String {
     short
 }
 
+/// Runs a command of a document against `server` and compares what it prints with what is shown.
+fn expect_output(server: &Server, command: &str, shown: &str) {
+    let here = command.replace("127.0.0.1:8080", &server.address).replace("127.0.0.1:8081", &server.admin);
+    let here = here.replace("target/release/modelfn", env!("CARGO_BIN_EXE_modelfn")).replace("curl ", "curl -sS ");
+    let output = Command::new("bash").args(["-c", &here]).current_dir(root()).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    // The README shows JSON without a line feed, as the server sends it.
+    assert_eq!(rounded(printed.trim_end()), rounded(shown.trim_end()), "{command}\n{errors}");
+}
+
+/// Serves the model in `folder` as a person does, and expects the lines that are shown.
+fn expect_welcome(folder: &Path, shown: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
+    command.current_dir(folder).args(["serve", "model.onnx", "--log-format", "human"]);
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let program = Program::start(command, "serving on http://127.0.0.1:");
+    assert!(shown.lines().count() > 1, "{shown}");
+    for line in shown.replace("127.0.0.1:8080", &program.address).lines() {
+        program.wait_for_line(line);
+    }
+}
+
 #[test]
 fn documents_show_what_their_commands_print() {
     let text = pages().iter().map(|page| std::fs::read_to_string(page).unwrap()).collect::<String>();
@@ -52,15 +76,20 @@ fn documents_show_what_their_commands_print() {
     if skip(Command::new("curl").arg("--version").output().is_err(), "curl is not installed") {
         return;
     }
-    let server = Setup::example().start();
+    let example = Setup::example().start();
+    let scratch = Scratch::new();
+    place(&root().join("tests/fixtures/hostile/add/model.onnx"), &scratch.path().join("model.onnx"));
+    let mut of_model: Option<Server> = None;
     for (command, shown) in examples {
-        let here = command.replace("127.0.0.1:8080", &server.address).replace("127.0.0.1:8081", &server.admin);
-        let here = here.replace("target/release/modelfn", env!("CARGO_BIN_EXE_modelfn")).replace("curl ", "curl -sS ");
-        let output = Command::new("bash").args(["-c", &here]).current_dir(root()).output().unwrap();
-        let printed = String::from_utf8(output.stdout).unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(rounded(&printed), rounded(&shown), "{command}\n{errors}");
+        if command == "modelfn serve model.onnx" {
+            expect_welcome(scratch.path(), &shown);
+            of_model = Some(Setup::of_models(&[scratch.path().join("model.onnx")]).start());
+        } else {
+            let server = of_model.as_ref().filter(|_| command.contains("/v2/models/model/"));
+            expect_output(server.unwrap_or(&example), &command, &shown);
+        }
     }
+    assert!(of_model.is_some(), "the README shows how a model is served");
 }
 
 /// Words in backticks that look like paths of this repository. What is below `target/` comes and goes.

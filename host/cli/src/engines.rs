@@ -5,11 +5,12 @@ mod remedy;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use modelfn_nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use modelfn_nn::registry::EngineSettings;
 use modelfn_nn::worker::WorkerSettings;
 
+use crate::library::{self, Environment, Library};
 use crate::settings::ModelSettings;
 
 /// The subcommand of engine processes, which the help does not show.
@@ -48,7 +49,7 @@ pub(crate) fn backends(library: Result<PathBuf, String>) -> Vec<Box<dyn Backend>
     vec![Box::new(Onnx::new(library)), Box::new(Fake)]
 }
 
-/// The library of ONNX Runtime: the one that was named, else the newest in `lib` beside this program's folder.
+/// The library of ONNX Runtime: the one that was named, else the one that is [found](library::find).
 ///
 /// # Errors
 ///
@@ -59,15 +60,8 @@ pub(crate) fn onnxruntime(settings: &ModelSettings) -> Result<PathBuf> {
         return Ok(path.clone());
     }
     let program = std::env::current_exe().context("this program's own path")?;
-    let folder = program.parent().and_then(Path::parent).unwrap_or(Path::new("/")).join("lib");
-    let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_library =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"));
-    files.filter(is_library).max().with_context(|| {
-        let remedy = remedy::remedy(&program);
-        format!(
-            "no libonnxruntime.so in {}; {remedy}, or name it with --onnxruntime or MODELFN_ONNXRUNTIME",
-            folder.display()
-        )
-    })
+    let Library { path, place } = library::find(&program, &Environment::of_process())
+        .map_err(|reason| Error::msg(format!("{reason}; {}", remedy::remedy(&program))))?;
+    tracing::debug!(path = %path.display(), "the library of ONNX Runtime was found {place}");
+    Ok(path)
 }

@@ -6,6 +6,7 @@ mod commands;
 mod documents;
 mod embedded;
 mod engines;
+mod library;
 mod log;
 mod memory_limit;
 mod settings;

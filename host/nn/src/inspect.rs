@@ -1,33 +1,43 @@
-//! Inspects a model without serving it: its card, its graph, and where they disagree.
+//! Inspects a model without serving it: its card, its graph, and all that is wrong with them.
 
 mod graph_file;
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Instant;
 
 pub use self::graph_file::{GraphFacts, graph_facts};
-use super::registry::{EngineSettings, ModelVersion, RegistryError, Source};
+use super::registry::{EngineSettings, FoundModel, LenientRead, ModelVersion, RegistryError, Source};
 use super::tensor::{Signature, TensorSpec};
 use super::warm_up::WarmUpOutcome;
 use modelfn_card::image::{Preprocessing, Resize};
-use modelfn_card::{Card, Labels};
+use modelfn_card::{CARD_FILE, Card, Engine, Labels};
 
 /// What `modelfn model inspect` shows of one model.
 #[derive(serde::Serialize)]
 pub struct Inspection {
-    /// The number of the served version.
-    pub version: u32,
-    /// The model card.
+    /// The name by which clients and functions ask for it.
+    pub name: String,
+    /// Its folder, or its file.
+    pub path: PathBuf,
+    /// The number of the served version, where that is known.
+    pub version: Option<u32>,
+    /// The model card; what is wrong in it is left out, and without a card it is empty but for the graph's file.
     pub card: Card,
+    /// Whether there is a card.
+    pub has_card: bool,
     /// The size of the graph file in bytes.
-    pub graph_bytes: u64,
+    pub graph_bytes: Option<u64>,
     /// The graph's signature, as the engine reports it.
-    pub signature: Signature,
+    pub signature: Option<Signature>,
     /// A sentence for each output of the graph that is not served, with the remedy.
     pub omitted: Vec<String>,
     /// How the warm-up ended; `None` where there was none.
     pub warm_up: Option<WarmUpOutcome>,
-    /// A sentence for each disagreement; empty when card and graph agree.
-    pub disagreements: Vec<String>,
+    /// Milliseconds until the model would serve: the engine's start, loading the graph, and the warm-up.
+    pub load_ms: Option<f64>,
+    /// What is wrong: a sentence each. Empty where the model is served as it is.
+    pub problems: Vec<String>,
 }
 
 /// What is known of a model without its graph.
@@ -50,59 +60,134 @@ pub fn model_files(sources: &[Source], name: &str) -> Result<ModelFiles, Registr
     Ok(ModelFiles { version, card, labels })
 }
 
-/// Loads the model `name` of `sources` without serving it, computes a warm-up, and compares its card with its graph.
+/// What a model is known to compute.
+pub struct Trial {
+    /// The graph's signature, as the engine reports it.
+    pub signature: Signature,
+    /// How the warm-up ended; `None` where there was none.
+    pub warm_up: Option<WarmUpOutcome>,
+}
+
+/// Loads the model `name` of `sources` without serving it, and computes its warm-up.
 ///
 /// # Errors
 ///
-/// The card or the graph can't be read at all. Disagreements between them are part of the result.
-pub fn inspect(sources: &[Source], name: &str, engines: &EngineSettings) -> Result<Inspection, RegistryError> {
-    let model_version = ModelVersion::named(sources, name)?;
-    let graph_bytes = model_version.open_file()?.metadata().map_or(0, |file| file.len());
-    let loaded = model_version.load_graph(engines, "")?;
-    let (signature, omitted) = (loaded.graph.signature().clone(), loaded.graph.metadata().omitted);
-    let (actual, expected) = (loaded.digest.to_string(), &model_version.card.graph.sha256);
-    let ModelVersion { card, labels, version, .. } = &model_version;
-    let mut disagreements = card.disagreements(&signature, labels.as_ref());
-    if !expected.is_empty() && actual != *expected {
-        disagreements.push(format!("sha256: the card says {expected}, the file has {actual}"));
+/// Card or graph can't be read, or the graph can't be loaded. That they agree is not looked at.
+pub fn try_out(sources: &[Source], name: &str, engines: &EngineSettings) -> Result<Trial, RegistryError> {
+    let loaded = ModelVersion::named(sources, name)?.load_graph(engines, "")?;
+    Ok(Trial { signature: loaded.graph.signature().clone(), warm_up: loaded.warm_up })
+}
+
+/// Loads one model without serving it, computes a warm-up, and compares its card with its graph. What is wrong is part of
+/// the result, and keeps nothing from being found that does not depend on it.
+pub fn inspect(found: &FoundModel, engines: &EngineSettings) -> Inspection {
+    let LenientRead { version: read, problems } = ModelVersion::read_leniently(found);
+    let mut inspection = Inspection {
+        name: found.name.clone(),
+        path: found.path.clone(),
+        version: read.as_ref().map(|read| read.version),
+        card: read.as_ref().map(|read| read.card.clone()).unwrap_or_default(),
+        has_card: read.as_ref().is_some_and(ModelVersion::has_card),
+        graph_bytes: None,
+        signature: None,
+        omitted: Vec::new(),
+        warm_up: None,
+        load_ms: None,
+        problems: problems.into_iter().map(without_name).collect(),
+    };
+    if let Some(version) = read {
+        inspection.load(&version, engines);
     }
-    Ok(Inspection {
-        version: *version,
-        card: card.clone(),
-        graph_bytes,
-        signature,
-        omitted,
-        warm_up: loaded.warm_up,
-        disagreements,
-    })
+    inspection
+}
+
+impl Inspection {
+    fn load(&mut self, version: &ModelVersion, engines: &EngineSettings) {
+        match version.open_file() {
+            Ok(file) => self.graph_bytes = file.metadata().ok().map(|file| file.len()),
+            Err(e) => return self.problems.push(without_name(e.to_string())),
+        }
+        let started = Instant::now();
+        let digest = match version.load_graph(engines, "") {
+            Ok(loaded) => {
+                self.load_ms = Some(started.elapsed().as_secs_f64() * 1e3);
+                self.signature = Some(loaded.graph.signature().clone());
+                self.omitted = loaded.graph.metadata().omitted;
+                self.warm_up = loaded.warm_up;
+                loaded.digest.to_string()
+            }
+            Err(e) => {
+                self.problems.push(without_name(e.to_string()));
+                // A graph that fails to compute has inputs and outputs all the same.
+                let path = version.folder.join(&version.card.graph.file);
+                let facts = (version.card.graph.engine == Engine::Onnx).then(|| graph_facts(&path, engines));
+                let Some(Ok(GraphFacts { signature, omitted, sha256, .. })) = facts else { return };
+                (self.signature, self.omitted) = (Some(signature), omitted);
+                sha256
+            }
+        };
+        let (card, labels) = (&version.card, version.labels.as_ref());
+        self.problems.extend(self.signature.iter().flat_map(|signature| card.disagreements(signature, labels)));
+        let expected = &card.graph.sha256;
+        if !expected.is_empty() && digest != *expected {
+            self.problems.push(format!("sha256: the card says {expected}, the file has {digest}"));
+        }
+    }
+}
+
+/// A sentence without the model's name, which is shown anyway.
+fn without_name(sentence: String) -> String {
+    let rest =
+        sentence.strip_prefix("model '").and_then(|rest| rest.split_once("': ")).map(|(_, rest)| rest.to_owned());
+    rest.unwrap_or(sentence)
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { version, card, graph_bytes, signature, omitted, warm_up, disagreements } = self;
-        let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display| writeln!(f, "{key:<12} {value}");
-        row(f, "model", &format_args!("{} (version {version})", card.name))?;
+        let Inspection { name, path, card, .. } = self;
+        match self.version {
+            Some(version) => row(f, "model", &format_args!("{name} (version {version})"))?,
+            None => row(f, "model", &format_args!("{name} ({})", path.display()))?,
+        }
         for (key, text) in [("", &card.description), ("license", &card.license), ("source", &card.source)] {
             if !text.is_empty() {
                 row(f, key, text)?;
             }
         }
-        let megabytes = *graph_bytes as f64 / 1e6;
-        row(
-            f,
-            "graph",
-            &format_args!(
-                "{} ({megabytes:.1} MB), {} engine, {}",
-                card.graph.file.display(),
-                word(card.graph.engine),
-                word(card.graph.target)
-            ),
-        )?;
-        tensors(f, "inputs", &signature.inputs)?;
-        tensors(f, "outputs", &signature.outputs)?;
-        for sentence in omitted {
+        if let Some(bytes) = self.graph_bytes {
+            let (file, megabytes) = (card.graph.file.display(), bytes as f64 / 1e6);
+            let (engine, target) = (word(card.graph.engine), word(card.graph.target));
+            row(f, "graph", &format_args!("{file} ({megabytes:.1} MB), {engine} engine, {target}"))?;
+        }
+        if let Some(Signature { inputs, outputs }) = &self.signature {
+            tensors(f, "inputs", inputs)?;
+            tensors(f, "outputs", outputs)?;
+        }
+        for sentence in &self.omitted {
             row(f, "left out", sentence)?;
         }
+        self.task(f)?;
+        match &self.warm_up {
+            Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
+            Some(WarmUpOutcome::Unknown(reason)) => row(f, "warm-up", reason)?,
+            None => {}
+        }
+        if let Some(load_ms) = self.load_ms {
+            row(f, "start", &format_args!("{load_ms:.0} ms to load it and to warm it up"))?;
+        }
+        if self.problems.is_empty() {
+            let agree = "card and graph agree".to_owned();
+            let alone = format!("there is no {CARD_FILE}, and the graph is served as it is");
+            return row(f, "check", if self.has_card { &agree } else { &alone });
+        }
+        self.problems.iter().try_for_each(|sentence| row(f, "WRONG", sentence))
+    }
+}
+
+impl Inspection {
+    /// The rows of what a function makes of pictures and scores. What the card leaves out is the graph's.
+    fn task(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let card = self.signature.as_ref().map_or_else(|| self.card.clone(), |graph| self.card.completed("", graph));
         if let Ok(Some(preprocessing)) = card.image_preprocessing() {
             row(f, "picture", &picture(&preprocessing))?;
             let scale = u8::from(preprocessing.scale);
@@ -119,16 +204,13 @@ impl fmt::Display for Inspection {
                 None => row(f, "answer", &format_args!("the top {top_k} of {labels} by {}", word(table.scores)))?,
             }
         }
-        match warm_up {
-            Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
-            Some(WarmUpOutcome::Unknown(reason)) => row(f, "warm-up", reason)?,
-            None => {}
-        }
-        if disagreements.is_empty() {
-            return row(f, "check", &"card and graph agree");
-        }
-        disagreements.iter().try_for_each(|sentence| row(f, "DISAGREE", sentence))
+        Ok(())
     }
+}
+
+/// Writes a row: a key, and what it is.
+fn row(f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display) -> fmt::Result {
+    writeln!(f, "{key:<12} {value}")
 }
 
 /// How a picture becomes the network's, in words.

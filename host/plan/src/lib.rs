@@ -173,10 +173,10 @@ fn fleets(service: ReplicaQueue, demand: Demand) -> Result<(Fleet, Scaling), Unr
 /// those of its warm-up.
 fn with_shapes(settings: &PlanSettings, engines: &EngineSettings, files: ModelFiles) -> Result<ModelFiles> {
     let sources = [Source::Folder(settings.models.clone())];
-    let inspection = inspect::inspect(&sources, &settings.model, engines)?;
-    let mut card = files.card.completed(&settings.model, &inspection.signature);
+    let trial = inspect::try_out(&sources, &settings.model, engines)?;
+    let mut card = files.card.completed(&settings.model, &trial.signature);
     let names = card.inputs.iter().map(|spec| spec.name.clone());
-    match inspection.warm_up {
+    match trial.warm_up {
         Some(WarmUpOutcome::Computed(shapes)) => card.serving.warmup.extend(names.zip(shapes)),
         Some(WarmUpOutcome::Unknown(reason)) if settings.shapes.is_empty() => {
             anyhow::bail!("model '{}': {reason}; say a shape: --shape NAME=1x3x320x320", settings.model)

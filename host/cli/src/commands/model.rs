@@ -4,6 +4,7 @@ mod card;
 mod check;
 mod inspect;
 mod list;
+mod place;
 
 use std::process::ExitCode;
 
@@ -18,14 +19,14 @@ pub(crate) enum ModelCommand {
     /// Write a card from a graph, with a comment for each key.
     #[command(after_help = card::EXAMPLES, next_display_order = None)]
     Card(Box<card::CardArguments>),
-    /// Print a model's card, the graph's real inputs and outputs, and where they disagree.
+    /// Print a model's card, the graph's real inputs and outputs, and all that is wrong.
     #[command(after_help = inspect::EXAMPLES, next_display_order = None)]
     Inspect(inspect::InspectArguments),
     /// Count how many labelled pictures a classifier gets right, and whether another preprocessing would get more.
     #[command(after_help = check::EXAMPLES)]
     Check(Box<check::CheckArguments>),
-    /// List the models of the folder.
-    #[command(next_display_order = None)]
+    /// List models, with what is wrong where they are not served.
+    #[command(after_help = list::EXAMPLES, next_display_order = None)]
     List(list::ListArguments),
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct ModelSettings {
     /// The folder of models: folders with a card or an .onnx file, and .onnx files. Default: models.
     #[arg(long, env = "MODELFN_MODELS", value_name = "FOLDER")]
     models: Option<PathBuf>,
-    /// The ONNX Runtime library. Default: ../lib/libonnxruntime.so* beside this program's folder.
+    /// The ONNX Runtime library. Default: the one beside this program, or of an onnxruntime package
+    /// of Python.
     #[arg(long, env = "MODELFN_ONNXRUNTIME", value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
     /// Where engines run: in a process for each model, or on threads of the server. A card may say otherwise for its

@@ -9,6 +9,7 @@ mod check;
 mod external;
 mod outlets;
 mod protobuf;
+mod refusal;
 mod runs;
 mod session;
 mod signature;
@@ -37,6 +38,9 @@ use super::{Backend, Canceller, ComputeError, Engine, Graph, GraphMetadata, Load
 use crate::external::{ExternalFile, GraphBytes};
 use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
+
+/// The oldest library that can be used is ONNX Runtime 1.x of this x.
+pub const OLDEST_MINOR_VERSION: u32 = ort::MINOR_VERSION;
 
 /// Loads ONNX graphs with one ONNX Runtime library.
 pub struct Onnx {
@@ -95,7 +99,7 @@ impl Backend for Onnx {
             None => (graph, Vec::new()),
         };
         let session = open_session(environment, GraphBytes { graph, external }, options)
-            .map_err(|e| LoadError::Invalid(e.to_string()))?;
+            .map_err(|e| LoadError::Invalid(refusal::explain(&e.to_string(), graph, self.library.as_deref().ok())))?;
         let Description { signature, axis_names, omitted } = signature::describe(&session, graph, &options.outputs)?;
         let metadata = Arc::new(GraphMetadata { axis_names, classes, omitted });
         let session = SharedSession::new(session, &signature).map_err(|e| LoadError::Invalid(e.to_string()))?;
@@ -173,7 +177,10 @@ impl Graph for OnnxGraph {
 }
 
 fn open_library(path: &Path) -> Result<Environment, String> {
-    let remedy = "run `make runtime`, or name the library with --onnxruntime or MODELFN_ONNXRUNTIME";
+    let remedy = format!(
+        "name ONNX Runtime 1.{OLDEST_MINOR_VERSION} or newer with --onnxruntime or MODELFN_ONNXRUNTIME, or run \
+         `pip install 'onnxruntime>=1.{OLDEST_MINOR_VERSION}'`"
+    );
     ort::init_from(path)
         .map_err(|e| format!("ONNX Runtime could not be loaded from {}: {e}; {remedy}", path.display()))?
         .with_name("modelfn")

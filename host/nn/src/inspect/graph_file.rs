@@ -8,7 +8,7 @@ use std::path::Path;
 use modelfn_artifact::Digest;
 use modelfn_card::{Engine, GraphFile, Target};
 
-use crate::backend::{self, LoadOptions};
+use crate::backend::{self, Graph, GraphMetadata, LoadOptions};
 use crate::external::{Digests, ExternalFolder, GraphBytes, read_files};
 use crate::registry::{EngineSettings, RegistryError};
 use crate::tensor::{AxisNames, Signature};
@@ -20,6 +20,8 @@ pub struct GraphFacts {
     pub signature: Signature,
     /// The names of the inputs' axes.
     pub axis_names: AxisNames,
+    /// A sentence for each output that is not served, with the remedy.
+    pub omitted: Vec<String>,
     /// The digest of its file, in hexadecimal digits.
     pub sha256: String,
 }
@@ -47,18 +49,17 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
         let external = read_files(&names, &Digests::new(), |name| folder.open(name)).map_err(failed)?;
         let files = GraphBytes { graph: &bytes, external: &external.files };
         let graph = backend.load(files, &options).map_err(failed)?;
-        return Ok(GraphFacts {
-            signature: graph.signature().clone(),
-            axis_names: graph.metadata().axis_names,
-            sha256: Digest::of(&bytes).to_string(),
-        });
+        return Ok(GraphFacts::of(graph.as_ref(), Digest::of(&bytes)));
     };
     let graph = RemoteFiles { graph: opened, external: folder, expected: Expected::default() };
     let load = RemoteLoad { model: &name, graph, engine, options, warm_up: None };
     let loaded = worker::load(settings, load).map_err(failed)?;
-    Ok(GraphFacts {
-        signature: loaded.graph.signature().clone(),
-        axis_names: loaded.graph.metadata().axis_names,
-        sha256: loaded.digest.to_string(),
-    })
+    Ok(GraphFacts::of(loaded.graph.as_ref(), loaded.digest))
+}
+
+impl GraphFacts {
+    fn of(graph: &dyn Graph, digest: Digest) -> GraphFacts {
+        let GraphMetadata { axis_names, omitted, .. } = graph.metadata();
+        GraphFacts { signature: graph.signature().clone(), axis_names, omitted, sha256: digest.to_string() }
+    }
 }

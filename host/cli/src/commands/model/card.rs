@@ -41,7 +41,7 @@ pub(crate) struct CardArguments {
     /// The names of the classes, one a line, for an image classifier. Default: `labels.txt` beside the graph.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// The model's name. Default: the name of the card's folder.
+    /// The model's name, which must be that of its folder; a card may leave it out.
     #[arg(long)]
     name: Option<String>,
     /// Write the card to this file, or as `model.toml` to this folder, instead of printing it.
@@ -71,13 +71,14 @@ enum Task {
 /// The graph can't be loaded, does not suit the task, or lies outside of the card's folder.
 pub(super) fn card(arguments: &CardArguments) -> Result<ExitCode> {
     let place = Place::of(arguments)?;
-    let GraphFacts { signature, axis_names, sha256 } = graph_facts(&arguments.graph, &engines(&arguments.models)?)?;
+    let GraphFacts { signature, axis_names, omitted, sha256 } =
+        graph_facts(&arguments.graph, &engines(&arguments.models)?)?;
     let wants_pictures = arguments.task.is_some() || arguments.labels.is_some() || arguments.preset.is_some();
     let task = wants_pictures
         .then(|| PictureTask::of(&signature, arguments.preset, place.labels(arguments.labels.as_deref())?))
         .transpose()?;
-    let naming = Naming { name: place.model_name(arguments)?, file: place.within(&arguments.graph)?, sha256 };
-    let text = Draft { naming, signature: &signature, axis_names: &axis_names, task }.text();
+    let naming = Naming { name: arguments.name.clone(), file: place.within(&arguments.graph)?, sha256 };
+    let text = Draft { naming, signature: &signature, axis_names: &axis_names, omitted: &omitted, task }.text();
     let written = Card::parse(&text).context("the card that was made is not right, which is a fault of modelfn")?;
     let disagreements = written.disagreements(&signature, None);
     ensure!(disagreements.is_empty(), "the card that was made and the graph disagree: {}", disagreements.join("; "));
@@ -110,16 +111,6 @@ impl Place {
             Some(folder) if folder.is_dir() => Place { output: Some(folder.join(CARD_FILE)), folder: folder.clone() },
             Some(file) => Place { output: Some(file.clone()), folder: folder_of(file) },
         })
-    }
-
-    /// The model's name: the one that was asked for, else the folder's.
-    fn model_name(&self, arguments: &CardArguments) -> Result<String> {
-        if let Some(name) = &arguments.name {
-            return Ok(name.clone());
-        }
-        let folder = self.canonical_folder()?;
-        let name = folder.file_name().and_then(|name| name.to_str());
-        name.map(str::to_owned).context("the card's folder has no name that a model could have; say one with --name")
     }
 
     /// The path of `file` within the model's folder.

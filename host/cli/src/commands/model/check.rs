@@ -134,7 +134,7 @@ impl CheckedModel {
         };
         let mut files = inspect::model_files(&sources, &name)?;
         if files.card.inputs.is_empty() || files.card.outputs.is_empty() {
-            let graph = inspect::inspect(&sources, &name, &engines(settings)?)?.signature;
+            let graph = inspect::try_out(&sources, &name, &engines(settings)?)?.signature;
             files.card = files.card.completed(&name, &graph);
         }
         Ok(Self { paths, files })

@@ -1,29 +1,85 @@
-//! `modelfn model list`: the models of a folder.
+//! `modelfn model list`: models, and whether they would be served.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use modelfn_nn::registry;
+use modelfn_nn::inspect::{Inspection, inspect};
+use modelfn_nn::tensor::TensorSpec;
+use serde_json::json;
 
+use super::place;
+use crate::engines::engines;
 use crate::print_lines;
 use crate::settings::ModelSettings;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  modelfn model list
+  modelfn model list downloads/*.onnx
+
+Loads each model as a server would.";
 
 /// Which models to list.
 #[derive(Debug, Args)]
 pub(crate) struct ListArguments {
-    #[command(flatten)]
-    models: ModelSettings,
+    /// .onnx files, models' folders or folders of models, instead of --models.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    models: ModelSettings,
 }
 
 /// Prints the list.
 pub(super) fn list(arguments: &ListArguments) -> Result<ExitCode> {
-    let names = registry::model_names(&arguments.models.folder())?;
+    let engines = engines(&arguments.models)?;
+    let found = place::models(&arguments.paths, &arguments.models)?;
+    let inspections: Vec<_> = found.iter().map(|model| inspect(model, &engines)).collect();
     if arguments.json {
-        return print_lines(&[serde_json::to_string(&names)?]);
+        let rows: Vec<_> = inspections.iter().map(as_json).collect();
+        return print_lines(&[serde_json::to_string_pretty(&rows)?]);
     }
-    print_lines(&names)
+    let head = ["name", "version", "inputs", "outputs", "size", "state"].map(str::to_owned);
+    print_lines(&table([head].into_iter().chain(inspections.iter().map(row)).collect()))
+}
+
+fn as_json(inspection: &Inspection) -> serde_json::Value {
+    let Inspection { name, path, version, graph_bytes, signature, problems, .. } = inspection;
+    json!({
+        "name": name,
+        "path": path,
+        "version": version,
+        "graph_bytes": graph_bytes,
+        "signature": signature,
+        "state": if problems.is_empty() { "ok" } else { "broken" },
+        "problems": problems,
+    })
+}
+
+fn row(inspection: &Inspection) -> [String; 6] {
+    let Inspection { name, version, graph_bytes, signature, problems, .. } = inspection;
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let tensors = |specs: &[TensorSpec]| specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    [
+        name.clone(),
+        or_dash(version.map(|version| version.to_string())),
+        or_dash(signature.as_ref().map(|signature| tensors(&signature.inputs))),
+        or_dash(signature.as_ref().map(|signature| tensors(&signature.outputs))),
+        or_dash(graph_bytes.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6))),
+        if problems.is_empty() { "ok".to_owned() } else { format!("broken: {}", problems.join("; ")) },
+    ]
+}
+
+/// The rows as lines with aligned columns.
+fn table<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
+    let width = |n: usize| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or_default();
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }

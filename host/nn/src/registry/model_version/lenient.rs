@@ -18,6 +18,11 @@ pub(crate) struct LenientRead {
 }
 
 impl ModelVersion {
+    /// Whether the model has a card of its own.
+    pub(crate) fn has_card(&self) -> bool {
+        !self.card_text.is_empty()
+    }
+
     /// Reads what is right of card and labels. What is not is a problem and no error.
     pub(crate) fn read_leniently(found: &FoundModel) -> LenientRead {
         if let Ok(version) = ModelVersion::read(found) {

@@ -7,7 +7,8 @@ use super::picture::{PictureInput, PictureTask};
 
 /// What the card calls the model and its file.
 pub(super) struct Naming {
-    pub(super) name: String,
+    /// `None` where the folder's will do.
+    pub(super) name: Option<String>,
     /// The path of the graph within the model's folder.
     pub(super) file: String,
     /// The digest of the graph.
@@ -19,6 +20,8 @@ pub(super) struct Draft<'a> {
     pub(super) naming: Naming,
     pub(super) signature: &'a Signature,
     pub(super) axis_names: &'a AxisNames,
+    /// A sentence for each output that is not served.
+    pub(super) omitted: &'a [String],
     pub(super) task: Option<PictureTask>,
 }
 
@@ -27,7 +30,7 @@ impl Draft<'_> {
     pub(super) fn text(&self) -> String {
         let mut sections = vec![self.head(), self.graph()];
         let names = |n: usize| self.axis_names.0.get(n).map_or(&[][..], Vec::as_slice);
-        sections.push(self.inputs_head());
+        sections.push(self.tensors_head());
         sections.extend(self.signature.inputs.iter().enumerate().map(|(n, spec)| tensor("inputs", spec, names(n))));
         sections.extend(self.signature.outputs.iter().map(|spec| tensor("outputs", spec, &[])));
         sections.push(self.serving());
@@ -44,14 +47,18 @@ impl Draft<'_> {
     }
 
     fn head(&self) -> Vec<String> {
+        let name = match &self.naming.name {
+            Some(name) => format!("name = {}", quoted(name)),
+            None => "# name = \"...\"  # always the name of the folder, or of the file without `.onnx`".to_owned(),
+        };
         vec![
             "# The card of a model: what the server loads, and what functions must know of it.".to_owned(),
             "# Written from the graph by `modelfn model card`; `modelfn model inspect` checks it.".to_owned(),
-            "# What is commented out has the value that is shown, or is an example.".to_owned(),
-            format!("name = {}  # by which clients and functions ask for it", quoted(&self.naming.name)),
-            "description = \"\"  # one line for people, such as \"cats and dogs from a 224 x 224 picture\"".to_owned(),
-            "license = \"\"  # of the weights, as SPDX has it, such as \"Apache-2.0\"".to_owned(),
-            "source = \"\"  # where the weights come from, an address".to_owned(),
+            "# What is commented out is an example, or what holds without it.".to_owned(),
+            name,
+            "# description = \"cats and dogs from a 224 x 224 picture\"  # one line for people".to_owned(),
+            "# license = \"Apache-2.0\"  # of the weights, as SPDX has it".to_owned(),
+            "# source = \"https://example.org/weights\"  # where the weights come from".to_owned(),
         ]
     }
 
@@ -69,11 +76,11 @@ impl Draft<'_> {
         ]
     }
 
-    fn inputs_head(&self) -> Vec<String> {
-        vec![
-            "# What the graph takes and returns, in its order. They are compared with it. -1 is an axis of any size."
-                .to_owned(),
-        ]
+    fn tensors_head(&self) -> Vec<String> {
+        let omitted = self.omitted.iter().map(|sentence| format!("# Not served: {}", one_line(sentence)));
+        let head =
+            "# What the graph takes and returns, in its order. -1 is an axis of any size; a number instead fixes it.";
+        [head.to_owned()].into_iter().chain(omitted).collect()
     }
 
     fn serving(&self) -> Vec<String> {
@@ -82,7 +89,7 @@ impl Draft<'_> {
         } else {
             "# Requests can't be computed together: that needs an open first axis of each input and output."
         };
-        vec![
+        let mut lines = vec![
             "# How the server runs it.".to_owned(),
             "[serving]".to_owned(),
             "# instances = 2  # computations at the same time, which share the weights; by default one a core, at most 4"
@@ -93,7 +100,27 @@ impl Draft<'_> {
             "# dynamic_batching = false".to_owned(),
             "# max_batch_size = 8".to_owned(),
             "# max_queue_delay_ms = 0  # how long a computation may wait for others".to_owned(),
-        ]
+        ];
+        lines.extend(self.warm_up());
+        lines
+    }
+
+    /// The shapes of the first computation, where the graph leaves more open than the number of rows.
+    fn warm_up(&self) -> Option<String> {
+        let inputs = &self.signature.inputs;
+        let is_open = |spec: &TensorSpec| spec.shape.iter().skip(1).any(|&axis| axis < 0);
+        let size = |(n, &axis): (usize, &i64)| match axis {
+            axis if axis >= 0 => axis,
+            _ if n == 0 => 1,
+            _ => 16,
+        };
+        let shape = |spec: &TensorSpec| -> Vec<i64> {
+            let picture = PictureInput::of(spec).map(|picture| picture.shape());
+            picture.unwrap_or_else(|| spec.shape.iter().enumerate().map(size).collect())
+        };
+        let shapes: Vec<_> = inputs.iter().map(|spec| format!("{} = {:?}", quoted(&spec.name), shape(spec))).collect();
+        let comment = "# the first computation, before the model is ready";
+        inputs.iter().any(is_open).then(|| format!("# warmup = {{ {} }}  {comment}", shapes.join(", ")))
     }
 
     fn takes_pictures(&self) -> bool {
@@ -116,11 +143,14 @@ fn axes(names: &[String]) -> String {
     if names.iter().all(String::is_empty) {
         return String::new();
     }
-    let names: Vec<String> = names
-        .iter()
-        .map(|name| if name.is_empty() { "-".to_owned() } else { name.replace(char::is_control, " ") })
-        .collect();
+    let names: Vec<String> =
+        names.iter().map(|name| if name.is_empty() { "-".to_owned() } else { one_line(name) }).collect();
     format!("  # {}", names.join(", "))
+}
+
+/// A text of a graph within a comment.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// A TOML string of one line.

@@ -1,9 +1,9 @@
 //! How pictures are usually prepared for a network: the numbers that the exporters' own code has.
 
 use clap::ValueEnum;
-use modelfn_card::image::{Color, Filter};
+use modelfn_card::image::{Color, Filter, Resize, Scale};
 
-/// A usual preparation of pictures. Values are those of a channel, 0 to 255.
+/// A usual preparation of pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Preset {
     /// torchvision and timm: ImageNet's mean 0.485, 0.456, 0.406 and its standard deviation, centre crop of 0.875.
@@ -12,7 +12,7 @@ pub(super) enum Preset {
     Raw,
     /// Values 0 to 1, as `ToTensor` alone makes them.
     ZeroOne,
-    /// Keras' MobileNet, Inception and Xception: -1 to 1, from the whole picture.
+    /// Keras' MobileNet, Inception and Xception: -1 to 1, from the whole picture, squashed.
     Keras,
     /// Keras' ResNet50 and VGG, and Caffe: BGR minus ImageNet's mean.
     Caffe,
@@ -25,12 +25,16 @@ pub(super) enum Preset {
 /// The numbers of a preset, as a card has them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Numbers {
+    /// How a picture of another aspect ratio becomes one of the network's.
+    pub(super) resize: Resize,
     /// Side of the centred box, relative to the largest one.
     pub(super) crop: f64,
     /// How the box is scaled.
     pub(super) filter: Filter,
     /// Order of the channels, which is that of the other numbers, too.
     pub(super) color: Color,
+    /// The range of the values that the other numbers are meant for.
+    pub(super) scale: Scale,
     /// Subtracted from each channel.
     pub(super) mean: [f64; 3],
     /// What the difference is divided by.
@@ -41,27 +45,31 @@ impl Preset {
     /// The numbers.
     pub(super) fn numbers(self) -> Numbers {
         let torchvision = Numbers {
+            resize: Resize::Crop,
             crop: 0.875,
             filter: Filter::Bilinear,
             color: Color::Rgb,
-            mean: [123.675, 116.28, 103.53],
-            std: [58.395, 57.12, 57.375],
+            scale: Scale::Unit,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
         };
-        let signed = Numbers { mean: [127.5; 3], std: [127.5; 3], ..torchvision };
+        let plain = Numbers { mean: [0.0; 3], std: [1.0; 3], ..torchvision };
+        let signed = Numbers { mean: [0.5; 3], std: [0.5; 3], ..torchvision };
         match self {
             Self::Imagenet => torchvision,
-            Self::Raw => Numbers { mean: [0.0; 3], std: [1.0; 3], ..torchvision },
-            Self::ZeroOne => Numbers { mean: [0.0; 3], std: [255.0; 3], ..torchvision },
-            Self::Keras => Numbers { crop: 1.0, ..signed },
+            Self::Raw => Numbers { scale: Scale::Byte, ..plain },
+            Self::ZeroOne => plain,
+            Self::Keras => Numbers { resize: Resize::Squash, crop: 1.0, ..signed },
             Self::Caffe => {
-                Numbers { color: Color::Bgr, mean: [103.939, 116.779, 123.68], std: [1.0; 3], ..torchvision }
+                let mean = [103.939, 116.779, 123.68];
+                Numbers { color: Color::Bgr, scale: Scale::Byte, mean, ..plain }
             }
             Self::Inception => Numbers { filter: Filter::Bicubic, ..signed },
             Self::OpenaiClip => Numbers {
                 crop: 1.0,
                 filter: Filter::Bicubic,
-                mean: [122.7709383, 116.7460125, 104.09373615],
-                std: [68.5005327, 66.6321579, 70.32316305],
+                mean: [0.48145466, 0.4578275, 0.40821073],
+                std: [0.26862954, 0.26130258, 0.27577711],
                 ..torchvision
             },
         }

@@ -5,7 +5,7 @@ use super::super::preset::Preset;
 use super::*;
 
 fn spec(name: &str, dtype: DType, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.to_owned(), dtype, shape: shape.to_vec().into() }
+    TensorSpec { name: name.to_owned(), dtype, shape: shape.into() }
 }
 
 fn classifier(shape: &[i64]) -> Signature {
@@ -13,8 +13,8 @@ fn classifier(shape: &[i64]) -> Signature {
 }
 
 fn text(signature: &Signature, axis_names: AxisNames, task: Option<PictureTask>) -> String {
-    let naming = Naming { name: "m".to_owned(), file: "model.onnx".to_owned(), sha256: "00".repeat(32) };
-    Draft { naming, signature, axis_names: &axis_names, task }.text()
+    let naming = Naming { name: Some("m".to_owned()), file: "model.onnx".to_owned(), sha256: "00".repeat(32) };
+    Draft { naming, signature, axis_names: &axis_names, omitted: &["a\nname = \"d\"".to_owned()], task }.text()
 }
 
 fn labels() -> Option<LabelFile> {
@@ -35,10 +35,60 @@ fn the_card_of_each_preset_parses_and_agrees_with_the_graph() {
                 let table = card.image_preprocessing().unwrap().unwrap();
                 let size = if shape.contains(&32) { (48, 32) } else { (224, 224) };
                 assert_eq!(table.size, size, "{shape:?}");
-                assert_eq!(card.classification().unwrap().is_some(), has_labels);
+                assert_eq!(card.classification().unwrap().unwrap().labels.is_some(), has_labels);
             }
         }
     }
+}
+
+/// The same pixels by the numbers that the exporters document.
+#[test]
+fn presets_are_what_they_are_called() {
+    let signature = classifier(&[-1, 3, 8, 8]);
+    // A sample of 100 in the first channel becomes this.
+    for (preset, expected) in [
+        (Preset::Imagenet, (100.0 / 255.0 - 0.485) / 0.229),
+        (Preset::Raw, 100.0),
+        (Preset::ZeroOne, 100.0 / 255.0),
+        (Preset::Keras, 100.0 / 127.5 - 1.0),
+        (Preset::Caffe, 100.0 - 103.939),
+        (Preset::Inception, 100.0 / 127.5 - 1.0),
+        (Preset::OpenaiClip, (100.0 / 255.0 - 0.481_454_66) / 0.268_629_54),
+    ] {
+        let task = PictureTask::of(&signature, Some(preset), None).unwrap();
+        let card = Card::parse(&text(&signature, AxisNames::default(), Some(task))).unwrap();
+        let found = card.image_preprocessing().unwrap().unwrap().normalize(0, 100);
+        assert!((found - expected).abs() < 1e-4, "{preset:?}: {found} instead of {expected}");
+    }
+}
+
+#[test]
+fn gray_pictures_and_bytes_have_presets_of_their_own() {
+    let gray = classifier(&[-1, 1, 28, 28]);
+    let task = PictureTask::of(&gray, None, None).unwrap();
+    let card = Card::parse(&text(&gray, AxisNames::default(), Some(task))).unwrap();
+    assert_eq!(card.disagreements(&gray, None), Vec::<String>::new());
+    let refused =
+        |signature: &Signature, preset| PictureTask::of(signature, Some(preset), None).err().unwrap().to_string();
+    assert!(refused(&gray, Preset::Imagenet).contains("has numbers for three colors"));
+    let mut bytes = classifier(&[-1, 8, 8, 3]);
+    bytes.inputs[0].dtype = DType::U8;
+    assert!(refused(&bytes, Preset::Keras).contains("--preset raw"));
+    let task = PictureTask::of(&bytes, None, None).unwrap();
+    let card = Card::parse(&text(&bytes, AxisNames::default(), Some(task))).unwrap();
+    assert_eq!(card.disagreements(&bytes, None), Vec::<String>::new());
+}
+
+/// The example of a warm-up is one that the card may have.
+#[test]
+fn what_is_commented_out_is_right_as_well() {
+    let mut signature = classifier(&[-1, 3, -1, -1]);
+    signature.inputs.push(spec("ids", DType::I64, &[-1, -1]));
+    let text = text(&signature, AxisNames::default(), None);
+    let warm_up = text.lines().find(|line| line.starts_with("# warmup = ")).unwrap();
+    let card = Card::parse(&text.replace(warm_up, &warm_up[2..])).unwrap();
+    let shapes: Vec<_> = card.serving.warmup.into_iter().collect();
+    assert_eq!(shapes, [("ids".to_owned(), vec![1, 16]), ("input".to_owned(), vec![1, 3, 224, 224])]);
 }
 
 #[test]
