@@ -17,7 +17,7 @@ fn graph(name: &str) -> PathBuf {
 /// A folder `name` in `scratch`, with that graph and a card.
 fn model(scratch: &Scratch, name: &str, of: &str, card: &str) -> PathBuf {
     scratch.write(&format!("{name}/model.toml"), card);
-    place(&graph(of), &scratch.path().join(name).join("model.onnx"));
+    scratch.write(&format!("{name}/model.onnx"), std::fs::read(graph(of)).unwrap());
     scratch.path().join(name)
 }
 
@@ -92,7 +92,7 @@ fn a_folder_without_a_manifest_is_told_what_to_type() {
     assert!(refused(scratch.path(), &[]).contains("type `modelfn serve model.onnx`"));
     model(&scratch, "models/add", "add", "");
     assert!(refused(scratch.path(), &[]).contains("`modelfn serve models`"));
-    place(&graph("add"), &scratch.path().join("net.onnx"));
+    scratch.write("net.onnx", std::fs::read(graph("add")).unwrap());
     assert!(refused(scratch.path(), &[]).contains("`modelfn serve net.onnx`"));
 }
 
