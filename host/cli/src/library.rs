@@ -9,9 +9,6 @@ use std::path::{Path, PathBuf};
 
 use modelfn_nn::backend::onnx::OLDEST_MINOR_VERSION;
 
-/// What to do where no library is found, or none that is new enough.
-const REMEDY: &str = "name another with --onnxruntime or MODELFN_ONNXRUNTIME, or run";
-
 /// A place in which libraries are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
@@ -59,12 +56,12 @@ impl Environment {
     }
 }
 
-/// Finds the library for the program at `program`.
+/// Finds the library for the program at `program`. `remedy` says what to do where there is none.
 ///
 /// # Errors
 ///
 /// None was found, or only ones that are too old. The sentence has a remedy.
-pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library, String> {
+pub(crate) fn find(program: &Path, environment: &Environment, remedy: &str) -> Result<Library, String> {
     let places = places(program, environment);
     let mut too_old = None;
     for Place { name, folder } in &places {
@@ -76,18 +73,16 @@ pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library,
             None => {}
         }
     }
-    let wanted = format!("{REMEDY} `pip install 'onnxruntime>=1.{OLDEST_MINOR_VERSION}'`");
     Err(match too_old {
         Some(path) => format!(
-            "{} is too old: this program needs ONNX Runtime 1.{OLDEST_MINOR_VERSION} or newer; {wanted}",
+            "{} is too old: this program needs ONNX Runtime 1.{OLDEST_MINOR_VERSION} or newer; \
+             `pip install 'onnxruntime>=1.{OLDEST_MINOR_VERSION}'`, or name another with --onnxruntime or \
+             MODELFN_ONNXRUNTIME",
             path.display()
         ),
         None => {
             let folder = places.first().map_or(Path::new("lib"), |place| place.folder.path()).display();
-            format!(
-                "no libonnxruntime.so in {folder} or in a Python environment; {wanted}, or in a clone of this project \
-                 `make runtime`"
-            )
+            format!("no libonnxruntime.so in {folder} or in a Python environment; {remedy}")
         }
     })
 }
@@ -171,7 +166,7 @@ mod tests {
             let variable = |folder: &str| Some(self.0.join(folder).into_os_string());
             let environment =
                 Environment { virtual_env: variable("venv"), conda_prefix: variable("conda"), home: variable("home") };
-            let found = find(&self.0.join("app/bin/modelfn"), &environment)?;
+            let found = find(&self.0.join("app/bin/modelfn"), &environment, "install it")?;
             let path = found.path.strip_prefix(&self.0).unwrap_or(&found.path);
             Ok((path.to_string_lossy().into_owned(), found.place))
         }
