@@ -56,12 +56,12 @@ impl Environment {
     }
 }
 
-/// Finds the library for the program at `program`. `remedy` says what to do where there is none.
+/// Finds the library for the program at `program`.
 ///
 /// # Errors
 ///
-/// None was found, or only ones that are too old. The sentence has a remedy.
-pub(crate) fn find(program: &Path, environment: &Environment, remedy: &str) -> Result<Library, String> {
+/// None was found, or only ones that are too old.
+pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library, String> {
     let places = places(program, environment);
     let mut too_old = None;
     for Place { name, folder } in &places {
@@ -82,7 +82,7 @@ pub(crate) fn find(program: &Path, environment: &Environment, remedy: &str) -> R
         ),
         None => {
             let folder = places.first().map_or(Path::new("lib"), |place| place.folder.path()).display();
-            format!("no libonnxruntime.so in {folder} or in a Python environment; {remedy}")
+            format!("no libonnxruntime.so in {folder} or in a Python environment")
         }
     })
 }
@@ -166,7 +166,7 @@ mod tests {
             let variable = |folder: &str| Some(self.0.join(folder).into_os_string());
             let environment =
                 Environment { virtual_env: variable("venv"), conda_prefix: variable("conda"), home: variable("home") };
-            let found = find(&self.0.join("app/bin/modelfn"), &environment, "install it")?;
+            let found = find(&self.0.join("app/bin/modelfn"), &environment)?;
             let path = found.path.strip_prefix(&self.0).unwrap_or(&found.path);
             Ok((path.to_string_lossy().into_owned(), found.place))
         }
