@@ -84,6 +84,8 @@ fn place(entries: &[&[u8]], length: u64) -> Result<(String, u64), Malformed> {
     if said_length.map(number).transpose()?.is_some_and(|said| said != length) {
         return Err(Malformed("a tensor whose external data does not fit its shape"));
     }
+    // The engine knows a file by this form of its path.
+    let location = location.strip_prefix("./").unwrap_or(location);
     Ok((location.to_owned(), offset.map_or(Ok(0), number)?))
 }
 
