@@ -169,7 +169,7 @@ async fn graphs_that_can_not_be_loaded_are_left_out() {
     ] {
         let line = server.wait_for_log(&format!("left out: model '{model}'"));
         assert!(line.contains(says), "{model}: {line}");
-        assert_eq!(server.get(&format!("/v2/models/{model}/ready")).await.status, 404, "{model}");
+        assert_eq!(server.get(&format!("/v2/models/{model}/ready")).await.status, 503, "{model}");
     }
     assert_eq!(server.get("/v2/models/add/ready").await.status, 200);
 }

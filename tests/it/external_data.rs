@@ -194,7 +194,8 @@ async fn a_card_pins_files_of_weights() {
 #[test]
 fn inspect_knows_weights_in_other_files() {
     let setup = with(Setup::models_only(), "plain", &["model.onnx.data"]);
-    let inspected = modelfn().args(["model", "inspect"]).arg(setup.path("models/plain/model.onnx")).output().unwrap();
+    let inspected =
+        modelfn().args(["model", "inspect", "plain", "--models"]).arg(setup.path("models")).output().unwrap();
     let shown = String::from_utf8_lossy(&inspected.stdout).into_owned();
     assert!(inspected.status.success() && shown.contains("FP32"), "{shown}{inspected:?}");
 }

@@ -17,7 +17,7 @@ import onnxruntime
 import tritonclient.http as triton
 
 # What a refusal must say one of: each is a remedy.
-REMEDIES = ["--onnxruntime", "zipmap", "export", "save the model", "copy", "card"]
+REMEDIES = ["--onnxruntime", "zipmap", "export", "save the model", "copy", "card", "end the graph"]
 
 
 def start(program, library, folder):
@@ -58,6 +58,14 @@ def expected(session, inputs):
         is_maps = isinstance(got, list) and got and isinstance(got[0], dict)
         outputs[output.name] = np.array([list(row.values()) for row in got], np.float32) if is_maps else got
     return outputs
+
+
+def runs_in_python(folder):
+    try:
+        onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    except Exception:
+        return False
+    return True
 
 
 def differs(name, output, got, want):
@@ -108,7 +116,7 @@ def main():
             line = next((line for line in log if f"left out: model '{model.name}'" in line), "")
             reason = json.loads(line)["message"] if line else "nothing is said of it"
             print(f"{model.name:28} refused: {reason}")
-            if not any(remedy in reason for remedy in REMEDIES):
+            if not any(remedy in reason for remedy in REMEDIES) and runs_in_python(model):
                 problems.append(f"{model.name}: refused without a remedy: {reason}")
     finally:
         process.terminate()

@@ -9,9 +9,6 @@ use std::path::{Path, PathBuf};
 
 use modelfn_nn::backend::onnx::OLDEST_MINOR_VERSION;
 
-/// What to do where no library is found, or none that is new enough.
-const REMEDY: &str = "name another with --onnxruntime or MODELFN_ONNXRUNTIME, or run";
-
 /// A place in which libraries are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
@@ -63,7 +60,7 @@ impl Environment {
 ///
 /// # Errors
 ///
-/// None was found, or only ones that are too old. The sentence has a remedy.
+/// None was found, or only ones that are too old.
 pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library, String> {
     let places = places(program, environment);
     let mut too_old = None;
@@ -76,18 +73,16 @@ pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library,
             None => {}
         }
     }
-    let wanted = format!("{REMEDY} `pip install 'onnxruntime>=1.{OLDEST_MINOR_VERSION}'`");
     Err(match too_old {
         Some(path) => format!(
-            "{} is too old: this program needs ONNX Runtime 1.{OLDEST_MINOR_VERSION} or newer; {wanted}",
+            "{} is too old: this program needs ONNX Runtime 1.{OLDEST_MINOR_VERSION} or newer; \
+             `pip install 'onnxruntime>=1.{OLDEST_MINOR_VERSION}'`, or name another with --onnxruntime or \
+             MODELFN_ONNXRUNTIME",
             path.display()
         ),
         None => {
             let folder = places.first().map_or(Path::new("lib"), |place| place.folder.path()).display();
-            format!(
-                "no libonnxruntime.so in {folder} or in a Python environment; {wanted}, or in a clone of this project \
-                 `make runtime`"
-            )
+            format!("no libonnxruntime.so in {folder} or in a Python environment")
         }
     })
 }

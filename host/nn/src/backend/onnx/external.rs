@@ -170,7 +170,19 @@ mod tests {
     fn files_stay_below_the_folder_and_are_few() {
         let of = |location: &str| external_tensor(&tensor(&[("location", location)])).unwrap().unwrap();
         assert_eq!(files(&[of("b"), of("inner/a"), of("b")]), Ok(vec!["b".to_owned(), "inner/a".to_owned()]));
-        for location in ["", "/etc/passwd", "..", "../d", "inner/../../d", "*/_ORT_MEM_ADDR_/*", "a\0b"] {
+        for location in [
+            "",
+            "/etc/passwd",
+            "..",
+            "./d",
+            "a//d",
+            "a/./d",
+            "a/",
+            "../d",
+            "inner/../../d",
+            "*/_ORT_MEM_ADDR_/*",
+            "a\0b",
+        ] {
             assert!(
                 files(&[of(location)]).unwrap_err().contains("not a file below the model's own folder"),
                 "{location}"
