@@ -160,7 +160,7 @@ async fn graphs_that_can_not_be_loaded_are_left_out() {
     let server = setup.args(&["--model-load-timeout", "1s"]).start();
     for (model, says) in [
         ("division-at-start", "SIGFPE"),
-        ("external", "'w' is external"),
+        ("external", "not a file below the model's own folder"),
         ("external-sparse", "'w' is external"),
         ("huge-input", "is larger than"),
         ("recursive", "calls itself"),

@@ -39,6 +39,7 @@ mod tensors;
 mod statistics;
 mod reload;
 mod engine_process;
+mod external_data;
 mod faults;
 mod graph_ends;
 mod wasi_nn;

@@ -8,7 +8,7 @@ mod shapes;
 
 use std::collections::BTreeMap;
 
-use modelfn_card::{Card, Signature, TensorSpec};
+use modelfn_card::{Card, DType, Signature, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 use self::shapes::Shapes;
@@ -57,7 +57,7 @@ impl WarmUp {
     }
 }
 
-/// Computes once on zeros. `on_step` is told what comes next.
+/// Computes once on zeros, and on empty strings. `on_step` is told what comes next.
 ///
 /// # Errors
 ///
@@ -68,7 +68,10 @@ pub(crate) fn warm_up(
     on_step: &mut dyn FnMut(Step),
 ) -> Result<WarmUpOutcome, String> {
     let inputs = modelfn_card::refine(&stated.inputs, &graph.signature().inputs);
+    let takes_strings = inputs.iter().any(|spec| spec.dtype == DType::String);
     let shapes = match Shapes::of(&inputs, &graph.metadata().axis_names, &stated.shapes)? {
+        // Whatever the shape, a string is made up: some graphs take only numbers as text, or words that they know.
+        Shapes::Stated(shapes) if takes_strings => vec![shapes],
         Shapes::Stated(shapes) => return compute(graph, &inputs, &shapes).map(|()| WarmUpOutcome::Computed(shapes)),
         Shapes::MadeUp(shapes) => shapes,
     };
@@ -79,6 +82,9 @@ pub(crate) fn warm_up(
             Ok(()) => return Ok(WarmUpOutcome::Computed(shapes.clone())),
             Err(reason) => last = reason,
         }
+    }
+    if takes_strings {
+        return Ok(WarmUpOutcome::Unknown(format!("it computed no empty strings: {last}")));
     }
     let tried: Vec<_> = shapes.iter().map(|shapes| format!("{shapes:?}")).collect();
     Ok(WarmUpOutcome::Unknown(format!("it computed none of the shapes {}: {last}", tried.join(", "))))

@@ -110,7 +110,7 @@ fn size(f: &mut fmt::Formatter<'_>, size: &ModelSize) -> fmt::Result {
     }
     if size.weights.external_tensors > 0 {
         let external = size.weights.external_tensors;
-        row(f, "", format_args!("{external} tensors lie in other files, which this host does not load"))?;
+        row(f, "", format_args!("{external} tensors lie in other files, whose zeros are not counted"))?;
     }
     if size.parameters == 0 {
         return row(f, "weights", format_args!("none were found"));

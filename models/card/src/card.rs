@@ -1,7 +1,7 @@
 //! The card itself, and what is checked in it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub struct GraphFile {
     pub external: BTreeMap<String, String>,
 }
 
-fn is_empty_path(path: &PathBuf) -> bool {
+fn is_empty_path(path: &Path) -> bool {
     path.as_os_str().is_empty()
 }
 

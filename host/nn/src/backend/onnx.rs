@@ -9,6 +9,7 @@ mod check;
 mod external;
 mod outlets;
 mod protobuf;
+mod refusal;
 mod runs;
 mod session;
 mod signature;
@@ -98,7 +99,7 @@ impl Backend for Onnx {
             None => (graph, Vec::new()),
         };
         let session = open_session(environment, GraphBytes { graph, external }, options)
-            .map_err(|e| LoadError::Invalid(e.to_string()))?;
+            .map_err(|e| LoadError::Invalid(refusal::explain(&e.to_string(), graph, self.library.as_deref().ok())))?;
         let Description { signature, axis_names, omitted } = signature::describe(&session, graph, &options.outputs)?;
         let metadata = Arc::new(GraphMetadata { axis_names, classes, omitted });
         let session = SharedSession::new(session, &signature).map_err(|e| LoadError::Invalid(e.to_string()))?;
