@@ -106,7 +106,7 @@ fn a_list_says_which_models_are_broken_and_why() {
     let row =
         |name: &str| out.lines().find(|line| line.split(' ').next() == Some(name)).unwrap_or_else(|| panic!("{out}"));
     assert!(out.starts_with("name ") && row("add").ends_with("  ok"), "{out}");
-    assert!(row("add").contains("'a' FP32 [-1, 2], 'b' FP32 [-1, 2]  'sum' FP32 [-1, 2]  0.0 MB"), "{out}");
+    assert!(row("add").contains("'a' FP32 [-1, 2], 'b' FP32 [-1, 2]  'sum' FP32 [-1, 2]  "), "{out}");
     assert!(row("recursive").contains("  broken: ") && row("recursive").contains("calls itself"), "{out}");
     assert!(row("division-at-start").contains("SIGFPE") && row("division-at-start").contains("I32 [-1]"), "{out}");
 
@@ -129,7 +129,7 @@ fn all_that_is_wrong_with_a_model_is_said_at_once() {
         "name = \"sum\"\nlicence = \"MIT\"\ngraph = { file = \"model.onnx\", sha256 = \"00\" }\n\
          serving = { threads = \"two\" }\n\
          inputs = [{ name = \"a\", dtype = \"FP32\", shape = [-1, 3] }, { name = \"b\", dtype = \"FP32\", shape = [-1, 2] }]\n\
-         postprocessing = { labels = \"no.txt\", scores = \"logits\", top_k = 3 }\n",
+         postprocessing = { labels = \"no.txt\", scores = \"logits\", top_k = 2 }\n",
     );
     let (code, out, _) = run(&["model", "inspect", text(&scratch.path().join("add"))]);
     assert_eq!(code, 1, "{out}");
@@ -158,7 +158,7 @@ fn a_model_is_found_by_its_path_too() {
     for model in [text(&graph), text(&folder)] {
         let (code, out, error) = run(&["model", "inspect", model]);
         assert_eq!(code, 0, "{error}");
-        assert!(out.contains("'sum' FP32 [-1, 2]") && out.contains("computed a warm-up, in "), "{out}");
+        assert!(out.contains("'sum' FP32 [-1, 2]") && out.contains("ms to load it and to warm it up"), "{out}");
     }
     let (code, _, error) = run(&["model", "inspect", text(&hostile)]);
     assert!(code == 1 && error.contains("has several models; name one of them: "), "{error}");

@@ -97,7 +97,9 @@ fn paths(text: &str) -> Vec<&str> {
     let words = text.split('`').skip(1).step_by(2);
     words
         .filter(|word| {
-            word.contains('/') && !word.contains([' ', ':', '<', '*', '@', '~', '+']) && !word.starts_with("target/")
+            word.contains('/')
+                && !word.contains([' ', ':', '<', '*', '@', '~', '+', '('])
+                && !word.starts_with("target/")
         })
         .collect()
 }

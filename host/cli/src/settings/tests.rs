@@ -14,7 +14,8 @@ fn flags() -> Vec<Arg> {
     let mut program = Arguments::command();
     program.build();
     let serve = program.find_subcommand("serve").expect("there is a subcommand `serve`");
-    let mut flags: Vec<_> = serve.get_arguments().filter(|flag| flag.get_long() != Some("help")).cloned().collect();
+    let mut flags: Vec<_> =
+        serve.get_arguments().filter(|flag| flag.get_long().is_some_and(|long| long != "help")).cloned().collect();
     let headings: Vec<_> = flags.iter().map(|flag| heading(flag).to_owned()).collect();
     let place = |flag: &Arg| headings.iter().position(|other| other == heading(flag));
     flags.sort_by_key(|flag| (place(flag), name(flag)));
