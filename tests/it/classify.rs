@@ -278,7 +278,8 @@ async fn a_function_can_be_mounted_anywhere() {
 
 #[tokio::test]
 async fn two_hundred_requests_at_once_are_answered_like_single_ones() {
-    let server = example();
+    // A slow machine must not refuse any of them.
+    let server = Setup::example().args(&["--target-latency", "60s", "--request-timeout", "60s"]).start();
     let names = ["coffee.png", "rocket.jpg", "chelsea.png", "imagenet_00_243.jpg", "imagenet_05_853.jpg"];
     let mut alone = Vec::new();
     for name in names {

@@ -10,7 +10,10 @@ use std::io;
 
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter,
+};
 
 /// Descriptors of an engine process: two for each handle, and a few of its own.
 const MAX_DESCRIPTORS: u64 = 1024;
@@ -128,20 +131,26 @@ fn landlock() -> Result<(), landlock::RulesetError> {
 /// Answers `clone3` as a kernel does that does not know it: its flags can't be looked at, and the C library then takes
 /// `clone`.
 fn unknown_calls() -> Result<SeccompFilter, seccompiler::Error> {
-    filter(&[libc::SYS_clone3], SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))
+    filter(always([libc::SYS_clone3]), SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))
 }
 
+/// A process may end itself, which is how it ends without the engine's destructors.
 fn allowed_calls() -> Result<SeccompFilter, seccompiler::Error> {
-    let calls: Vec<_> = ALLOWED.iter().copied().chain([libc::SYS_clone3]).collect();
-    filter(&calls, SeccompAction::Errno(libc::EACCES.unsigned_abs()), SeccompAction::Allow)
+    let own = u64::from(std::process::id());
+    let itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
+    let mut rules = always(ALLOWED.iter().copied().chain([libc::SYS_clone3]));
+    rules.insert(libc::SYS_kill, vec![SeccompRule::new(vec![itself])?]);
+    filter(rules, SeccompAction::Errno(libc::EACCES.unsigned_abs()), SeccompAction::Allow)
 }
 
-/// A filter that does `listed` for the system calls of a list, and `others` for all others.
-fn filter(
-    calls: &[libc::c_long],
-    others: SeccompAction,
-    listed: SeccompAction,
-) -> Result<SeccompFilter, seccompiler::Error> {
-    let rules: BTreeMap<_, _> = calls.iter().map(|&call| (call, Vec::new())).collect();
-    Ok(SeccompFilter::new(rules, others, listed, std::env::consts::ARCH.try_into()?)?)
+/// System calls with the arguments to which a filter applies; without rules it applies to all.
+type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
+
+fn always(calls: impl IntoIterator<Item = libc::c_long>) -> Calls {
+    calls.into_iter().map(|call| (call, Vec::new())).collect()
+}
+
+/// A filter that does `listed` for some system calls, and `others` for all others.
+fn filter(calls: Calls, others: SeccompAction, listed: SeccompAction) -> Result<SeccompFilter, seccompiler::Error> {
+    Ok(SeccompFilter::new(calls, others, listed, std::env::consts::ARCH.try_into()?)?)
 }

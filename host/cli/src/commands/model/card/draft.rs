@@ -3,7 +3,7 @@
 use modelfn_card::{Signature, TensorSpec};
 use modelfn_nn::tensor::AxisNames;
 
-use super::picture::{PictureInput, PictureTask};
+use super::picture::{PictureInput, PictureTask, quoted};
 
 /// What the card calls the model and its file.
 pub(super) struct Naming {
@@ -151,19 +151,6 @@ fn axes(names: &[String]) -> String {
 /// A text of a graph within a comment.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
-}
-
-/// A TOML string of one line.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted + "\""
 }
 
 #[cfg(test)]

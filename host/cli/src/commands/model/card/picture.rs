@@ -177,7 +177,7 @@ impl PictureTask {
     pub(super) fn postprocessing(&self) -> Vec<String> {
         let scores = if self.probabilities { "probabilities" } else { "logits" };
         let labels = match &self.labels {
-            Some(LabelFile { path, .. }) => format!("labels = {}", super::draft::quoted(path)),
+            Some(LabelFile { path, .. }) => format!("labels = {}", quoted(path)),
             None => "# labels = \"labels.txt\"".to_owned(),
         };
         vec![
@@ -212,4 +212,17 @@ fn filter_word(filter: Filter) -> &'static str {
         Filter::Bicubic => "bicubic",
         Filter::Bilinear => "bilinear",
     }
+}
+
+/// A TOML string of one line.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
 }
