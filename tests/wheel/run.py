@@ -99,7 +99,7 @@ def test_a_model_of_an_empty_folder_is_served(installation, folder):
         metadata = ask(f"http://{address}/v2/models/model")
         rows = [[1, 2], [3, 4]]
         inputs = [
-            {"name": spec["name"], "datatype": spec["datatype"], "shape": [len(row)], "data": row}
+            {"name": spec["name"], "datatype": spec["datatype"], "shape": [1, len(row)], "data": row}
             for spec, row in zip(metadata["inputs"], rows, strict=True)
         ]
         answer = ask(f"http://{address}/v2/models/model/infer", json.dumps({"inputs": inputs}).encode())
