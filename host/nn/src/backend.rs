@@ -3,15 +3,16 @@
 //! Everything above works with tensors and signatures. What is specific to an engine stays in its own file below
 //! `backend/`. A target that an engine doesn't support is an error, and never replaced by another target.
 
+pub mod external;
 pub mod fake;
 pub mod onnx;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+pub use self::external::{ExternalFile, GraphBytes};
 pub use modelfn_card::{Engine, Isolation, Target};
 
-use super::external::GraphBytes;
 use super::tensor::{AxisNames, ClassNames, Signature, Tensors};
 use super::weights::Weights;
 

@@ -27,9 +27,10 @@ pub use self::error::RegistryError;
 pub(super) use self::model_version::{LenientRead, ModelVersion};
 pub use self::report::ModelReport;
 pub use self::sources::{FoundModel, Source, find_models, model_names};
+use super::backend::GraphBytes;
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
-use super::external::{ExternalFolder, GraphBytes};
+use super::external::ExternalFolder;
 use super::model::Model;
 use super::worker::{self, Expected, RemoteFiles, RemoteLoad};
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Backend, Canceller, ComputeError, Engine, Graph, Isolation, LoadError, LoadOptions, Target};
-use crate::external::GraphBytes;
+use crate::backend::GraphBytes;
 use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 

@@ -35,7 +35,7 @@ use self::session::SharedSession;
 use self::signature::Description;
 use self::zipmap::WithoutZipMaps;
 use super::{Backend, Canceller, ComputeError, Engine, Graph, GraphMetadata, LoadError, LoadOptions, Target};
-use crate::external::{ExternalFile, GraphBytes};
+use crate::backend::{ExternalFile, GraphBytes};
 use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 

@@ -1,7 +1,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::backend::{Backend, Canceller, ComputeError, LoadOptions, fake::Fake};
+use crate::backend::{Backend, Canceller, ComputeError, GraphBytes, LoadOptions, fake::Fake};
 use crate::tensor::{DType, Signature, Tensor};
 
 /// A graph in which something else happens before each run, which may fail.
@@ -30,7 +30,8 @@ fn fake(compute: &str) -> Box<dyn Graph> {
     let spec = r#"[{ name = "x", dtype = "U8", shape = [-1] }]"#;
     let file = format!("compute = \"{compute}\"\ninputs = {spec}\noutputs = {spec}");
     let threads = std::num::NonZeroUsize::MIN;
-    Fake.load(file.as_bytes(), &LoadOptions { target: Default::default(), threads, outputs: Vec::new() }).unwrap()
+    let files = GraphBytes { graph: file.as_bytes(), external: &[] };
+    Fake.load(files, &LoadOptions { target: Default::default(), threads, outputs: Vec::new() }).unwrap()
 }
 
 fn start(graphs: Vec<Box<dyn Graph>>, queue_size: usize) -> Batcher {

@@ -8,8 +8,9 @@ use std::path::Path;
 use modelfn_artifact::Digest;
 use modelfn_card::{Engine, GraphFile, Target};
 
+use crate::backend::GraphBytes;
 use crate::backend::{self, Graph, GraphMetadata, LoadOptions};
-use crate::external::{Digests, ExternalFolder, GraphBytes, read_files};
+use crate::external::{Digests, ExternalFolder, read_files};
 use crate::registry::{EngineSettings, RegistryError};
 use crate::tensor::{AxisNames, Signature};
 use crate::worker::{self, Expected, RemoteFiles, RemoteLoad};

@@ -14,8 +14,9 @@ use super::channel::{Channel, Received};
 use super::confine;
 use super::memory::{Mapping, SharedMemory, view};
 use super::message::{Command, Computation, Event, GraphDescription, LoadCommand, Outcome, TensorHeader};
+use crate::backend::GraphBytes;
 use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
-use crate::external::{Digests, GraphBytes, ReadFiles, read_files};
+use crate::external::{Digests, ReadFiles, read_files};
 use crate::warm_up::{Step, WarmUpOutcome, warm_up};
 
 /// The longest message of an engine that is sent on, in bytes.

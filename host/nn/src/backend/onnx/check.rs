@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::external::{ExternalTensor, external_tensor};
 use super::protobuf::{Fields, Malformed, Value};
 use super::walk::{self, Found, TensorUse};
-use crate::external::EMBED;
+use crate::backend::external::EMBED;
 
 /// An operator or a function: its domain and its name.
 type OperatorId = (Vec<u8>, Vec<u8>);

@@ -4,7 +4,7 @@
 
 use super::protobuf::{Fields, Malformed, Value};
 use super::weights::{element, product};
-use crate::external::{EMBED, ExternalFile, check_count, check_name};
+use crate::backend::external::{EMBED, ExternalFile, check_count, check_name};
 use crate::weights::bytes_of;
 
 /// A tensor whose data is in another file.
