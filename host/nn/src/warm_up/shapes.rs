@@ -50,8 +50,8 @@ impl Shapes {
                 return Err(format!("serving.warmup says {shape:?}, but the input is {spec}"));
             }
         }
-        let is_open =
-            |spec: &TensorSpec| !stated.contains_key(&spec.name) && spec.shape.iter().skip(1).any(|&axis| axis < 0);
+        let leaves_sizes = |spec: &TensorSpec| spec.shape.is_any() || spec.shape.iter().skip(1).any(|&axis| axis < 0);
+        let is_open = |spec: &TensorSpec| !stated.contains_key(&spec.name) && leaves_sizes(spec);
         let shapes_of_try = |n: usize| {
             let mut sizes = stated_sizes(inputs, names, stated);
             let named = |input: usize| names.0.get(input).map_or(&[][..], Vec::as_slice);

@@ -8,7 +8,7 @@ const CARD: &str = r#"
     inputs = [
         { name = "x", dtype = "FP32", shape = [-1, 3, 8, 8] },
         { name = "y", dtype = "FP33", shape = [-1] },
-        { name = "z", dtype = "FP32" },
+        { name = "z", shape = [1] },
     ]
     outputs = [{ name = "y", dtype = "FP32", shape = [-1, 2], axes = 2 }]
     serving = { threads = "two", queue_size = 0, max_queue_delay_ms = 1e9, instances = 3 }
@@ -25,7 +25,7 @@ fn all_that_is_wrong_is_said_at_once_with_its_key() {
         ("graph.file", "must be a path inside"),
         ("graph.engine", "unknown variant `torch`"),
         ("inputs[1].dtype", "FP33"),
-        ("inputs[2]:", "missing field `shape`"),
+        ("inputs[2]:", "missing field `dtype`"),
         ("outputs[0].axes", "unknown field `axes`"),
         ("serving.threads", "invalid type"),
         ("serving.queue_size", "zero"),
@@ -51,9 +51,9 @@ fn a_right_card_is_itself_and_no_toml_is_one_problem() {
 #[test]
 fn a_table_that_lacks_a_key_is_named() {
     let text = "graph = 1\npostprocessing = { scores = \"logits\", labels = \"l\", top_k = \"five\" }\n\
-        inputs = [{ name = \"x\", dtype = \"FP32\" }]";
+        inputs = [{ name = \"x\", shape = [1] }]";
     let problems = Card::salvage(text).problems;
-    for key in ["graph: ", "postprocessing.top_k: ", "inputs[0]: missing field `shape`"] {
+    for key in ["graph: ", "postprocessing.top_k: ", "inputs[0]: missing field `dtype`"] {
         assert!(problems.iter().any(|problem| problem.starts_with(key)), "{key} {problems:?}");
     }
 }

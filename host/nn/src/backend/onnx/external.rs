@@ -33,11 +33,8 @@ pub(super) fn external_tensor(tensor: &[u8]) -> Result<Option<ExternalTensor>, M
             (2, Value::Varint(number)) => code = number,
             (8, Value::Bytes(bytes)) => name = bytes,
             (13, Value::Bytes(entry)) => entries.push(entry),
-            (14, Value::Varint(location)) => {
-                if is_external.replace(location == 1).is_some() {
-                    return Err(Malformed("a tensor says twice where its data is"));
-                }
-            }
+            (14, Value::Varint(location)) if is_external.is_none() => is_external = Some(location == 1),
+            (14, _) => return Err(Malformed("a tensor says twice where its data is")),
             _ => {}
         }
     }

@@ -29,7 +29,7 @@ fn registry(models: &[(&str, &str)]) -> (Registry, TempDir) {
         std::fs::create_dir(&model).unwrap();
         std::fs::write(model.join("model.toml"), format!("{CARD}{tables}")).unwrap();
         std::fs::write(model.join("graph"), GRAPH).unwrap();
-        std::fs::write(model.join("labels.txt"), "label\n".repeat(8)).unwrap();
+        std::fs::write(model.join("labels.txt"), "label\n".repeat(3 * 8 * 8)).unwrap();
     }
     (load(folder.path()), folder)
 }

@@ -45,7 +45,8 @@ impl ClassNames {
             Some(None) => return Err(format!("'{name}' is the name of several classes: use the index of one of them")),
             None => {}
         }
-        let index = key.strip_prefix("class ").unwrap_or(&key).parse().ok();
+        let is_number = !name.trim_start().starts_with('-');
+        let index = key.strip_prefix("class ").unwrap_or(&key).parse().ok().filter(|_| is_number);
         index.filter(|index| self.count.is_none_or(|count| *index < count)).ok_or_else(|| self.unknown(name))
     }
 
