@@ -61,7 +61,7 @@ fn a_broken_card_is_a_500_that_names_the_key() {
         ("\"FP32\"", "\"FP64\"", "'x' FP64"),
         ("std = [1.0", "std = [0.0", ".std"),
         ("mean = [0.0", "mean = [inf", ".mean"),
-        ("[[outputs]]", "[[inputs]]", "outputs"),
+        ("[[outputs]]", "[[inputs]]", "[[inputs]] must be one"),
         ("top_k = 2", "top_k = 0", "top_k"),
         ("top_k = 2", "top_k = 4", "postprocessing.top_k"),
         ("scores = \"logits\"", "scores = 3", "scores"),
