@@ -202,7 +202,11 @@ impl Signature {
 /// The tensors of a graph, each with the sizes that a card fixes for it. Where a card says something else of a tensor, or
 /// nothing, it is the graph's.
 pub fn refine(card: &[TensorSpec], graph: &[TensorSpec]) -> Vec<TensorSpec> {
-    let says_more = |card: &TensorSpec, graph: &TensorSpec| card.refines(graph) && !card.shape.is_any();
+    // A scalar says nothing of a graph that says nothing of axes: that is how its inspection used to be written down.
+    let says_something = |card: &TensorSpec, graph: &TensorSpec| !(graph.shape.is_any() && card.shape.is_empty());
+    let says_more = |card: &TensorSpec, graph: &TensorSpec| {
+        card.refines(graph) && !card.shape.is_any() && says_something(card, graph)
+    };
     let of_card = |n: usize, graph: &TensorSpec| card.get(n).filter(|card| says_more(card, graph)).cloned();
     graph.iter().enumerate().map(|(n, graph)| of_card(n, graph).unwrap_or_else(|| graph.clone())).collect()
 }
@@ -243,5 +247,20 @@ mod tests {
         assert!(any.admits(DType::Fp32, &[]) && any.admits(DType::Fp32, &[1, 4]) && !any.admits(DType::U8, &[]));
         assert_eq!((spec.smallest_shape(), any.smallest_shape()), (vec![1, 3], vec![1]));
         assert!(spec.takes_batches() && !any.takes_batches());
+    }
+
+    #[test]
+    fn what_a_card_says_refines_the_graph() {
+        let spec = |shape: Shape| TensorSpec { name: "x".into(), dtype: DType::Fp32, shape };
+        let fixed = |axes: &[i64]| spec(axes.into());
+        for (card, graph, served) in [
+            (fixed(&[1, 3]), fixed(&[-1, 3]), fixed(&[1, 3])),
+            (fixed(&[-1, 3]), fixed(&[2, 3]), fixed(&[2, 3])),
+            (fixed(&[2]), spec(Shape::ANY), fixed(&[2])),
+            (fixed(&[]), spec(Shape::ANY), spec(Shape::ANY)),
+            (spec(Shape::ANY), fixed(&[-1]), fixed(&[-1])),
+        ] {
+            assert_eq!(refine(&[card.clone()], &[graph.clone()]), [served], "{card} {graph}");
+        }
     }
 }
