@@ -49,14 +49,14 @@ async fn input_shape(server: &Server, model: &str) -> Value {
 #[tokio::test]
 async fn files_and_folders_without_cards_are_served_as_their_graphs_say() {
     let scratch = Scratch::new();
-    for file in ["plain/net.onnx", "versioned/1/model.onnx", "versioned/2/model.onnx", "many/one.onnx", "many/two.onnx"]
-    {
+    let versions = ["versioned/1/model.onnx", "versioned/2/model.onnx"];
+    for file in ["plain/net.onnx", "many/one.onnx", "many/three/net.onnx", "many/two.onnx"].iter().chain(&versions) {
         scratch.write(file, std::fs::read(graph("add")).unwrap());
     }
     let folder = |name: &str| scratch.path().join(name);
     let server = Setup::of_models(&[graph("picture"), folder("plain"), folder("versioned"), folder("many")]).start();
     let models = server.get("/v2/models").await.json();
-    assert_eq!(models["models"], json!(["one", "picture", "plain", "two", "versioned"]));
+    assert_eq!(models["models"], json!(["one", "picture", "plain", "three", "two", "versioned"]));
     assert_eq!(input_shape(&server, "picture").await, json!([-1, 3, -1, -1]));
     assert_eq!(server.get("/v2/models/versioned").await.json()["versions"], json!(["2"]));
     for side in [5, 9] {
@@ -65,6 +65,18 @@ async fn files_and_folders_without_cards_are_served_as_their_graphs_say() {
     }
     assert_eq!(server.admin_post("/reload").await.status, 200);
     assert_eq!(input_shape(&server, "plain").await, json!([-1, 2]));
+
+    // A graph that is missing is a mistake, a folder that is gone is none.
+    std::fs::remove_file(folder("many/one.onnx")).unwrap();
+    std::fs::remove_file(folder("many/three/net.onnx")).unwrap();
+    let refused = server.admin_post("/reload").await;
+    assert!(refused.status == 400 && refused.text().contains("has no model any more"), "{}", refused.text());
+    for name in ["one", "three"] {
+        assert_eq!(input_shape(&server, name).await, json!([-1, 2]));
+    }
+    std::fs::remove_dir(folder("many/three")).unwrap();
+    assert_eq!(server.admin_post("/reload").await.status, 200);
+    assert_eq!(server.get("/v2/models").await.json()["models"], json!(["picture", "plain", "two", "versioned"]));
 }
 
 #[test]

@@ -281,6 +281,34 @@ async fn no_engine_process_outlives_its_server() {
     }
 }
 
+/// An engine that still loads, and listens to nobody, ends with its server, too.
+#[tokio::test]
+async fn no_engine_process_outlives_a_server_that_ends_while_it_loads() {
+    for signal in ["TERM", "KILL"] {
+        let setup = fake(Setup::models_only(), "m", "hang-at-start");
+        let mut command = crate::harness::modelfn();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.arg("--app").arg(setup.path("spin.toml")).arg("--models").arg(setup.path("models"));
+        let mut server = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let started = Instant::now();
+        let engine = loop {
+            if let [engine] = children_of(server.id())[..] {
+                break engine;
+            }
+            assert!(started.elapsed() < SOON, "there is no engine");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let kill = std::process::Command::new("kill").args(["-s", signal, &server.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        server.wait().unwrap();
+        let ended = Instant::now();
+        while std::fs::read_to_string(format!("/proc/{engine}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(ended.elapsed() < SOON, "{signal}: the engine is still there");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
 /// Inputs whose axes have one name in the graph must have one size: the engine is not asked.
 #[tokio::test]
 async fn inputs_whose_axes_disagree_are_refused() {

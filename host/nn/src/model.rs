@@ -234,7 +234,7 @@ impl Model {
         }
         match (spec.shape.first(), tensor.shape().first()) {
             (Some(-1), Some(&batch)) if batch > self.max_batch_size => Err(ModelError::TooLarge(format!(
-                "input '{}' has a batch of {batch}; the largest that model '{}' takes at once is {}",
+                "input '{}' has a batch of {batch}; the largest that model '{}' takes at once is {} (max_batch_size of its card)",
                 spec.name, self.name, self.max_batch_size
             ))),
             _ => Ok(()),

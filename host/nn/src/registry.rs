@@ -112,8 +112,21 @@ impl Registry {
                 Err(e) => return Err(e),
             }
         }
+        self.check_vanished(&present)?;
         let empty = if options.only.is_empty() { sources::folders_without_model(options.sources) } else { Vec::new() };
         Ok(Registry { models, broken, left_out, empty, found: present, engines: self.engines.clone() })
+    }
+
+    /// A model that serves and whose folder is still there has not been removed: its graph is missing.
+    fn check_vanished(&self, present: &[FoundModel]) -> Result<(), RegistryError> {
+        let is_present = |model: &FoundModel| present.iter().any(|other| other.name == model.name);
+        let vanished =
+            |model: &&FoundModel| self.models.contains_key(&model.name) && !is_present(model) && model.path.is_dir();
+        self.found.iter().find(vanished).map_or(Ok(()), |model| {
+            let path = model.path.display();
+            let reason = format!("{path} has no model any more; put one there, or remove the folder");
+            Err(RegistryError::Versions { name: model.name.clone(), reason })
+        })
     }
 
     /// Creates a registry with the models of this one, except that one model is loaded again.

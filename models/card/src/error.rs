@@ -19,6 +19,16 @@ pub enum CardError {
     /// `serving.max_queue_delay_ms` is negative, too long or not a number.
     #[error("serving.max_queue_delay_ms = {0} must be 0 to 60000")]
     QueueDelay(f64),
+    /// A number of threads that no machine has use for.
+    #[error("serving.{key} = {value} must be at most {most}")]
+    TooMany {
+        /// The key in `[serving]`.
+        key: &'static str,
+        /// The number, as written.
+        value: usize,
+        /// The largest that is accepted.
+        most: usize,
+    },
     /// A path that leads out of the model's folder.
     #[error("{key} = \"{path}\" must be a path inside of the model's folder", path = path.display())]
     Path {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::CardError;
 
+/// The most instances of a model, and the most threads of one of them: more than the cores of large machines.
+const MAX_THREADS: usize = 512;
+
 /// Longest `max_queue_delay_ms`: one minute.
 const MAX_QUEUE_DELAY_MS: f64 = 60_000.0;
 
@@ -14,9 +17,9 @@ const MAX_QUEUE_DELAY_MS: f64 = 60_000.0;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serving {
-    /// Computations at the same time, which share the weights. When absent, the host decides (`--model-instances`).
+    /// Computations at the same time, which share the weights; at most 512. When absent, the host decides (`--model-instances`).
     pub instances: Option<NonZeroUsize>,
-    /// Threads that one computation uses; 1 by default.
+    /// Threads that one computation uses, 1 to 512; 1 by default.
     pub threads: NonZeroUsize,
     /// Computations that may wait; requests beyond them are shed. 256 by default.
     pub queue_size: NonZeroUsize,
@@ -51,6 +54,12 @@ impl Default for Serving {
 
 impl Serving {
     pub(crate) fn check(&self) -> Result<(), CardError> {
+        let instances = self.instances.map_or(0, NonZeroUsize::get);
+        for (key, value) in [("instances", instances), ("threads", self.threads.get())] {
+            if value > MAX_THREADS {
+                return Err(CardError::TooMany { key, value, most: MAX_THREADS });
+            }
+        }
         let delay = self.max_queue_delay_ms;
         if (0.0..=MAX_QUEUE_DELAY_MS).contains(&delay) { Ok(()) } else { Err(CardError::QueueDelay(delay)) }
     }

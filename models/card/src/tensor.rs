@@ -151,7 +151,9 @@ impl TensorSpec {
 
     /// Name, type and shape, for people: `'input' FP32 [-1, 3]`, with the type's name taken from `names`.
     pub fn describe(&self, names: TypeNames) -> String {
-        format!("'{}' {} {}", self.name, names(self.dtype), self.shape)
+        // Names come from graphs: they must not write to a terminal as they like.
+        let name = self.name.replace(char::is_control, "\u{FFFD}");
+        format!("'{name}' {} {}", names(self.dtype), self.shape)
     }
 
     /// The sizes of the axes as protocols tell them, which have no word for any shape: one axis of any size.

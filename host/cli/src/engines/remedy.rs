@@ -12,9 +12,9 @@ pub(super) fn remedy(program: &Path) -> &'static str {
         return "run `pip install onnxruntime` with the pip of this program's environment";
     }
     if Path::new("/.dockerenv").exists() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
-        return "take the image of modelfn with its engine, or mount the library there";
+        return "take the image of modelfn with its engine, or mount the library and name it with --onnxruntime";
     }
-    "run `pip download --no-deps onnxruntime` and unpack the library, or `pip install onnxruntime`"
+    "run `pip install onnxruntime`, or name the library of another place with --onnxruntime or MODELFN_ONNXRUNTIME"
 }
 
 #[cfg(test)]

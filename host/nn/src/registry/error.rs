@@ -22,11 +22,11 @@ pub enum RegistryError {
     Versions { name: String, reason: String },
     #[error("model '{name}': {} can't be read: {reason}", path.display())]
     Unreadable { name: String, path: PathBuf, reason: io::Error },
-    #[error("model '{name}': {} is missing; weights are produced, not committed: run `make models` or see the card's source", path.display())]
+    #[error("model '{name}': {} is missing; put the graph there, or name another file in the card (graph.file). In a clone, `make models` makes those of the example", path.display())]
     NoGraph { name: String, path: PathBuf },
     #[error("model '{name}': {CARD_FILE}: {reason}")]
     Card { name: String, reason: Box<CardError> },
-    #[error("model '{name}': {} has sha256 {actual}, the card says {expected}; delete the file and run `make models` again", path.display())]
+    #[error("model '{name}': {} has sha256 {actual}, the card says {expected}; take the right file, or correct graph.sha256 in the card", path.display())]
     Digest { name: String, path: PathBuf, expected: String, actual: String },
     #[error("model '{name}': card and graph disagree: {reason}; `modelfn model inspect {name}` shows both")]
     Disagree { name: String, reason: String },

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use modelfn_artifact::Digest;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpid, kill_process};
 
 use super::channel::{Channel, Received};
 use super::confine;
@@ -32,6 +34,7 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
     // Not the program's name, by which people send signals to the server.
     rustix::thread::set_name(c"engine")?;
     confine::limit_memory(memory)?;
+    end_with_server(control.as_fd().try_clone_to_owned()?)?;
     let Some(received) = control.receive::<Command>()? else { return Ok(()) };
     let mut descriptors = received.descriptors.into_iter();
     let (Command::Load(command), Some(file)) = (received.message, descriptors.next()) else {
@@ -84,6 +87,19 @@ pub fn serve(control: OwnedFd, backends: &[Box<dyn Backend>], memory: u64) -> io
         }
     }
     Ok(())
+}
+
+/// Ends this process as soon as the server is gone, whatever it computes or loads.
+fn end_with_server(control: OwnedFd) -> io::Result<()> {
+    let watch = move || {
+        // Nothing is asked for but the end of the other side, which is always told.
+        let mut polled = [PollFd::new(&control, PollFlags::empty())];
+        while !polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            let _ = poll(&mut polled, None);
+        }
+        let _ = kill_process(getpid(), Signal::KILL);
+    };
+    std::thread::Builder::new().name("engine-watch".to_owned()).spawn(watch).map(drop)
 }
 
 /// A graph that was loaded.

@@ -126,6 +126,8 @@ fn a_card_is_refused_by_the_key_that_is_wrong() {
         (CARD.replace("license", "licence"), "licence"),
         (CARD.replace("FP32", "FP33"), "FP33"),
         (format!("{CARD}\n[serving]\nmax_queue_delay_ms = 60001.0"), "serving.max_queue_delay_ms"),
+        (format!("{CARD}\n[serving]\ninstances = 513"), "serving.instances = 513 must be at most 512"),
+        (format!("{CARD}\n[serving]\nthreads = 100000"), "serving.threads = 100000 must be at most 512"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("logits", "odds")), "odds"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("\"l\"", "\"../l\"")), "postprocessing.labels"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("top_k", "top")), "`top`"),
@@ -137,6 +139,7 @@ fn a_card_is_refused_by_the_key_that_is_wrong() {
         let error = Card::parse_in_folder(&wrong, "m").unwrap_err().to_string();
         assert!(error.contains(says), "{error} does not say {says}");
     }
+    assert!(Card::parse(&format!("{CARD}\n[serving]\ninstances = 512\nthreads = 512")).is_ok());
 }
 
 #[test]
