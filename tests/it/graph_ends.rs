@@ -188,3 +188,26 @@ fn inspect_names_the_outputs_that_are_left_out() {
     let (succeeds, [out, error]) = inspect("sequence-alone", &[]);
     assert!(!succeeds && out.contains("ConcatFromSequence"), "{out}{error}");
 }
+
+/// Cards of the time when maps were refused call them as the graph does: one for each row.
+#[tokio::test]
+async fn a_card_may_call_a_map_one_for_each_row() {
+    if no_engine() {
+        return;
+    }
+    let outputs = |names: [(&str, &str, &str); 2]| {
+        let table =
+            |(name, dtype, shape)| format!("[[outputs]]\nname = \"{name}\"\ndtype = \"{dtype}\"\nshape = {shape}\n");
+        names.map(table).concat()
+    };
+    let label = ("output_label", "STRING", "[-1]");
+    let right = outputs([label, ("output_probability", "FP32", "[-1]")]);
+    let models = with_cards(&[("skl-zipmap", &right)]);
+    let server = serve(models.path());
+    let signature = server.get("/v2/models/skl-zipmap").await.json();
+    assert_eq!(signature["outputs"][1]["shape"].as_array().map(Vec::len), Some(2), "{signature}");
+    let wrong = outputs([label, ("output_probability", "FP32", "[-1, 7]")]);
+    models.write("skl-zipmap/model.toml", &wrong);
+    let refused = server.admin_post("/reload").await;
+    assert!(refused.status == 400 && refused.text().contains("disagree"), "{}", refused.text());
+}

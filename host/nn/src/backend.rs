@@ -13,7 +13,9 @@ use std::sync::Arc;
 pub use self::external::{ExternalFile, GraphBytes};
 pub use modelfn_card::{Engine, Isolation, Target};
 
-use super::tensor::{AxisNames, ClassNames, Signature, Tensors};
+use modelfn_card::{Card, Shape};
+
+use super::tensor::{AxisNames, ClassNames, Signature, TensorSpec, Tensors};
 use super::weights::Weights;
 
 /// An inference engine that can load graphs.
@@ -103,6 +105,19 @@ pub struct GraphMetadata {
     pub classes: Vec<ClassNames>,
     /// A sentence for each output that is not served, with the remedy.
     pub omitted: Vec<String>,
+}
+
+impl GraphMetadata {
+    /// `card` as it is meant for this graph: where it calls an output a map for each row, as graphs with ZipMap do, it says
+    /// nothing of the columns that the output has here.
+    pub(crate) fn reading(&self, card: &Card) -> Card {
+        let mut card = card.clone();
+        let is_map = |spec: &TensorSpec| self.classes.iter().any(|classes| classes.output == spec.name);
+        for spec in card.outputs.iter_mut().filter(|spec| is_map(spec) && spec.shape[..] == [-1]) {
+            spec.shape = Shape::ANY;
+        }
+        card
+    }
 }
 
 /// Cancels the computation of one handle.

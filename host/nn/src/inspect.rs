@@ -107,12 +107,15 @@ impl Inspection {
             Ok(file) => self.graph_bytes = file.metadata().ok().map(|file| file.len()),
             Err(e) => return self.problems.push(without_name(e.to_string())),
         }
+        let mut card = version.card.clone();
         let started = Instant::now();
         let digest = match version.load_graph(engines, "") {
             Ok(loaded) => {
                 self.load_ms = Some(started.elapsed().as_secs_f64() * 1e3);
                 self.signature = Some(loaded.graph.signature().clone());
-                self.omitted = loaded.graph.metadata().omitted;
+                let metadata = loaded.graph.metadata();
+                card = metadata.reading(&version.card);
+                self.omitted = metadata.omitted;
                 self.warm_up = loaded.warm_up;
                 loaded.digest.to_string()
             }
@@ -126,7 +129,7 @@ impl Inspection {
                 sha256
             }
         };
-        let (card, labels) = (&version.card, version.labels.as_ref());
+        let labels = version.labels.as_ref();
         self.problems.extend(self.signature.iter().flat_map(|signature| card.disagreements(signature, labels)));
         let expected = &card.graph.sha256;
         if !expected.is_empty() && digest != *expected {

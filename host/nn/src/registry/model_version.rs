@@ -183,7 +183,8 @@ impl ModelVersion {
         }
         let started = Instant::now();
         let loaded = self.load_graph(&engines.settings, &self.card.graph.sha256)?;
-        let disagreements = self.card.disagreements(loaded.graph.signature(), self.labels.as_ref());
+        let card = loaded.graph.metadata().reading(&self.card);
+        let disagreements = card.disagreements(loaded.graph.signature(), self.labels.as_ref());
         if !disagreements.is_empty() {
             return Err(RegistryError::Disagree { name: self.name.clone(), reason: disagreements.join("; ") });
         }
