@@ -262,7 +262,7 @@ mod tests {
             (fixed(&[]), spec(Shape::ANY), spec(Shape::ANY)),
             (spec(Shape::ANY), fixed(&[-1]), fixed(&[-1])),
         ] {
-            assert_eq!(refine(&[card.clone()], &[graph.clone()]), [served], "{card} {graph}");
+            assert_eq!(refine(std::slice::from_ref(&card), std::slice::from_ref(&graph)), [served], "{card} {graph}");
         }
     }
 }
