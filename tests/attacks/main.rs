@@ -26,29 +26,21 @@ use self::trial::{Bounds, Trial};
 pub struct Attack {
     /// For people.
     pub name: &'static str,
-    /// How long 99 of 100 probes may take during it, on an otherwise idle machine.
-    pub probes: Duration,
-    /// Starts the attack on the current runtime. It lasts until the tasks are dropped.
+    /// Starts the attack, which lasts until the tasks are dropped.
     pub start: fn(&target::Target) -> tokio::task::JoinSet<()>,
 }
 
-/// Sandboxes leave the processors to probes in time.
-const PROMPT: Duration = Duration::from_millis(20);
-
-/// Copying bodies keeps the kernel, and the processors' memory, as busy as can be.
-const BUSY: Duration = Duration::from_millis(60);
-
 const ATTACKS: &[Attack] = &[
-    Attack { name: "a function's guests spin", probes: PROMPT, start: neighbours::spin },
-    Attack { name: "a function's guests wait for ever", probes: PROMPT, start: neighbours::wait },
-    Attack { name: "a function is asked far more than it can do", probes: PROMPT, start: neighbours::overload },
-    Attack { name: "HTTP/2 streams with window 0", probes: PROMPT, start: unread::closed_windows },
-    Attack { name: "HTTP/1.1 clients that do not read", probes: PROMPT, start: unread::deaf_clients },
-    Attack { name: "inferences whose outputs nobody reads", probes: PROMPT, start: unread::deaf_inferences },
-    Attack { name: "large bodies", probes: BUSY, start: memory::bodies },
-    Attack { name: "guests that grow", probes: PROMPT, start: memory::guests },
-    Attack { name: "guests that fill the host with fields", probes: PROMPT, start: memory::fields },
-    Attack { name: "guests that fill the host with bodies", probes: PROMPT, start: memory::unsent_bodies },
+    Attack { name: "a function's guests spin", start: neighbours::spin },
+    Attack { name: "a function's guests wait for ever", start: neighbours::wait },
+    Attack { name: "a function is asked far more than it can do", start: neighbours::overload },
+    Attack { name: "HTTP/2 streams with window 0", start: unread::closed_windows },
+    Attack { name: "HTTP/1.1 clients that do not read", start: unread::deaf_clients },
+    Attack { name: "inferences whose outputs nobody reads", start: unread::deaf_inferences },
+    Attack { name: "large bodies", start: memory::bodies },
+    Attack { name: "guests that grow", start: memory::guests },
+    Attack { name: "guests that fill the host with fields", start: memory::fields },
+    Attack { name: "guests that fill the host with bodies", start: memory::unsent_bodies },
 ];
 
 /// A number of the environment, for `make attacks`.
@@ -56,7 +48,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_victim_of_an_attack_does_not_notice_it() {
     let seconds = number("ATTACK_SECONDS").unwrap_or(1);
     let until = number("ATTACK_MINUTES").map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
