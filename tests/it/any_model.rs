@@ -192,6 +192,16 @@ async fn what_is_left_out_is_told_apart_from_what_is_unknown() {
     assert_eq!(server.admin("/readyz").await.text(), "ready\n");
 }
 
+/// Routes of a manifest are something to serve, whatever its pages have to show.
+#[tokio::test]
+async fn routes_are_served_beside_pages_without_a_model() {
+    let manifest = "spin_manifest_version = 2\n[application]\nname = \"test\"\ntool.modelfn.model_pages = true\n\
+        [[trigger.http]]\nroute = \"/hello\"\ncomponent = { static_response = { body = \"hello\" } }\n";
+    let server = Setup::app(manifest).start();
+    assert_eq!(server.get("/hello").await.text(), "hello");
+    assert_eq!(server.get("/").await.status, 200);
+}
+
 #[test]
 fn a_server_with_nothing_to_serve_does_not_start() {
     let scratch = Scratch::new();

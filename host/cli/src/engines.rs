@@ -10,7 +10,7 @@ use modelfn_nn::backend::{Backend, fake::Fake, onnx::Onnx};
 use modelfn_nn::registry::EngineSettings;
 use modelfn_nn::worker::WorkerSettings;
 
-use crate::library::{self, Environment, Library};
+use crate::library::{self, Environment, Library, NotFound};
 use crate::settings::ModelSettings;
 
 /// The subcommand of engine processes, which the help does not show.
@@ -60,8 +60,11 @@ pub(crate) fn onnxruntime(settings: &ModelSettings) -> Result<PathBuf> {
         return Ok(path.clone());
     }
     let program = std::env::current_exe().context("this program's own path")?;
-    let Library { path, place } = library::find(&program, &Environment::of_process())
-        .map_err(|reason| Error::msg(format!("{reason}; {}", remedy::remedy(&program))))?;
+    let found = library::find(&program, &Environment::of_process());
+    let Library { path, place } = found.map_err(|reason| match reason {
+        NotFound::TooOld(sentence) => Error::msg(sentence),
+        NotFound::Nowhere(sentence) => Error::msg(format!("{sentence}; {}", remedy::remedy(&program))),
+    })?;
     tracing::debug!(path = %path.display(), "the library of ONNX Runtime was found {place}");
     Ok(path)
 }

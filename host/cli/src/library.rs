@@ -61,7 +61,7 @@ impl Environment {
 /// # Errors
 ///
 /// None was found, or only ones that are too old.
-pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library, String> {
+pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library, NotFound> {
     let places = places(program, environment);
     let mut too_old = None;
     for Place { name, folder } in &places {
@@ -74,17 +74,26 @@ pub(crate) fn find(program: &Path, environment: &Environment) -> Result<Library,
         }
     }
     Err(match too_old {
-        Some(path) => format!(
+        Some(path) => NotFound::TooOld(format!(
             "{} is too old: this program needs ONNX Runtime 1.{OLDEST_MINOR_VERSION} or newer; \
              `pip install 'onnxruntime>=1.{OLDEST_MINOR_VERSION}'`, or name another with --onnxruntime or \
              MODELFN_ONNXRUNTIME",
             path.display()
-        ),
+        )),
         None => {
             let folder = places.first().map_or(Path::new("lib"), |place| place.folder.path()).display();
-            format!("no libonnxruntime.so in {folder} or in a Python environment")
+            NotFound::Nowhere(format!("no libonnxruntime.so in {folder} or in a Python environment"))
         }
     })
+}
+
+/// Why there is no library, as a sentence.
+#[derive(Debug)]
+pub(crate) enum NotFound {
+    /// There are older ones only. Says what to do.
+    TooOld(String),
+    /// There is none at all.
+    Nowhere(String),
 }
 
 /// All places, the first ones first.
@@ -166,7 +175,8 @@ mod tests {
             let variable = |folder: &str| Some(self.0.join(folder).into_os_string());
             let environment =
                 Environment { virtual_env: variable("venv"), conda_prefix: variable("conda"), home: variable("home") };
-            let found = find(&self.0.join("app/bin/modelfn"), &environment)?;
+            let found = find(&self.0.join("app/bin/modelfn"), &environment);
+            let found = found.map_err(|(NotFound::TooOld(sentence) | NotFound::Nowhere(sentence))| sentence)?;
             let path = found.path.strip_prefix(&self.0).unwrap_or(&found.path);
             Ok((path.to_string_lossy().into_owned(), found.place))
         }

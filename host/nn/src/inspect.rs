@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 pub use self::graph_file::{GraphFacts, graph_facts};
-use super::registry::{EngineSettings, FoundModel, LenientRead, ModelVersion, RegistryError, Source};
+use super::registry::{EngineSettings, FoundModel, LenientRead, ModelVersion, RegistryError, Source, without_name};
 use super::tensor::{Signature, TensorSpec};
 use super::warm_up::WarmUpOutcome;
 use modelfn_card::image::{Preprocessing, Resize};
@@ -93,7 +93,7 @@ pub fn inspect(found: &FoundModel, engines: &EngineSettings) -> Inspection {
         omitted: Vec::new(),
         warm_up: None,
         load_ms: None,
-        problems: problems.into_iter().map(without_name).collect(),
+        problems: problems.iter().map(|problem| without_name(problem).to_owned()).collect(),
     };
     if let Some(version) = read {
         inspection.load(&version, engines);
@@ -105,7 +105,7 @@ impl Inspection {
     fn load(&mut self, version: &ModelVersion, engines: &EngineSettings) {
         match version.open_file() {
             Ok(file) => self.graph_bytes = file.metadata().ok().map(|file| file.len()),
-            Err(e) => return self.problems.push(without_name(e.to_string())),
+            Err(e) => return self.problems.push(without_name(&e.to_string()).to_owned()),
         }
         let mut card = version.card.clone();
         let started = Instant::now();
@@ -120,7 +120,7 @@ impl Inspection {
                 loaded.digest.to_string()
             }
             Err(e) => {
-                self.problems.push(without_name(e.to_string()));
+                self.problems.push(without_name(&e.to_string()).to_owned());
                 // A graph that fails to compute has inputs and outputs all the same.
                 let path = version.folder.join(&version.card.graph.file);
                 let facts = (version.card.graph.engine == Engine::Onnx).then(|| graph_facts(&path, engines));
@@ -136,13 +136,6 @@ impl Inspection {
             self.problems.push(format!("sha256: the card says {expected}, the file has {digest}"));
         }
     }
-}
-
-/// A sentence without the model's name, which is shown anyway.
-fn without_name(sentence: String) -> String {
-    let rest =
-        sentence.strip_prefix("model '").and_then(|rest| rest.split_once("': ")).map(|(_, rest)| rest.to_owned());
-    rest.unwrap_or(sentence)
 }
 
 impl fmt::Display for Inspection {

@@ -16,7 +16,7 @@ pub mod weights;
 
 pub mod batcher;
 
-pub mod external;
+mod external;
 
 mod stack;
 

@@ -145,11 +145,6 @@ impl Model {
         of_card.or_else(|| of_graph().map(|classes| &classes.names))?.get(index).map(String::as_str)
     }
 
-    /// A sentence for each output of the graph that is not served, with the remedy.
-    pub fn omitted_outputs(&self) -> &[String] {
-        &self.metadata.omitted
-    }
-
     /// The names of the elements of the first output, in their order; empty where the card has no labels.
     pub fn labels(&self) -> &[String] {
         &self.labels

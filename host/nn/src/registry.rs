@@ -24,9 +24,10 @@ use modelfn_telemetry::metrics::Metrics;
 pub use self::engines::EngineSettings;
 use self::engines::{Engines, MAX_GUEST_GRAPHS};
 pub use self::error::RegistryError;
+pub(crate) use self::error::without_name;
 pub(super) use self::model_version::{LenientRead, ModelVersion};
 pub use self::report::ModelReport;
-pub use self::sources::{FoundModel, Source, find_models, model_names};
+pub use self::sources::{FoundModel, Source, find_models};
 use super::backend::GraphBytes;
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
@@ -173,8 +174,7 @@ impl Registry {
 
     /// The model whose folder is `folder`, as it was found.
     pub fn in_folder(&self, folder: &Path) -> Option<&FoundModel> {
-        let real = folder.canonicalize().ok()?;
-        self.found.iter().find(|model| model.path.canonicalize().is_ok_and(|path| path == real))
+        self.found.iter().find(|model| sources::is_same(&model.path, folder))
     }
 
     /// Whether the model `name` has a folder of its own, and is no file beside others.

@@ -36,13 +36,6 @@ pub enum WarmUpOutcome {
     Unknown(String),
 }
 
-/// A step of a warm-up.
-pub(crate) enum Step {
-    /// A computation on shapes that nobody stated is about to begin: if it ends the process, that says nothing of the
-    /// graph.
-    MadeUp,
-}
-
 impl WarmUp {
     /// What `card` says.
     pub(crate) fn of(card: &Card) -> WarmUp {
@@ -57,7 +50,8 @@ impl WarmUp {
     }
 }
 
-/// Computes once on zeros, and on empty strings. `on_step` is told what comes next.
+/// Computes once on zeros, and on empty strings. `on_made_up` is called before shapes that nobody stated are tried: if they
+/// end the process, that says nothing of the graph.
 ///
 /// # Errors
 ///
@@ -65,7 +59,7 @@ impl WarmUp {
 pub(crate) fn warm_up(
     graph: &mut dyn Graph,
     stated: &WarmUp,
-    on_step: &mut dyn FnMut(Step),
+    on_made_up: impl FnOnce(),
 ) -> Result<WarmUpOutcome, String> {
     let inputs = modelfn_card::refine(&stated.inputs, &graph.signature().inputs);
     let takes_strings = inputs.iter().any(|spec| spec.dtype == DType::String);
@@ -75,9 +69,9 @@ pub(crate) fn warm_up(
         Shapes::Stated(shapes) => return compute(graph, &inputs, &shapes).map(|()| WarmUpOutcome::Computed(shapes)),
         Shapes::MadeUp(shapes) => shapes,
     };
+    on_made_up();
     let mut last = String::new();
     for shapes in &shapes {
-        on_step(Step::MadeUp);
         match compute(graph, &inputs, shapes) {
             Ok(()) => return Ok(WarmUpOutcome::Computed(shapes.clone())),
             Err(reason) => last = reason,

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::{Accepted, Acceptor, ConnectionLimits, TimeoutStream, WithoutDescriptors};
 use crate::oip::rest::endpoint::decode;
-use crate::readiness::Readiness;
+use crate::readiness::{Condition, Readiness};
 use crate::tracked_body::TrackedBody;
 use modelfn_telemetry::metrics::Metrics;
 use modelfn_telemetry::metrics::admission::Traffic;
@@ -121,9 +121,9 @@ impl Admin {
         let model = path.strip_prefix("/v2/repository/models/").and_then(|rest| rest.strip_suffix("/load"));
         match (method, path) {
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "alive\n"),
-            (&Method::GET | &Method::HEAD, "/readyz") => match self.readiness.unready() {
-                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-                None => text(StatusCode::OK, ready(&self.readiness.left_out())),
+            (&Method::GET | &Method::HEAD, "/readyz") => match self.readiness.condition() {
+                Condition { unready: Some(why), .. } => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+                Condition { left_out, .. } => text(StatusCode::OK, ready(&left_out)),
             },
             (&Method::GET | &Method::HEAD, "/metrics") => openmetrics(self.metrics.text()),
             (_, "/livez" | "/readyz" | "/metrics") => not_allowed("GET, HEAD"),

@@ -179,7 +179,7 @@ impl AppLoader {
             let components = components.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, anyhow::Error>((Arc::new(registry?), components?))
         })?;
-        if app.model_pages && registry.models().next().is_none() {
+        if app.model_pages && app.routes.is_empty() && registry.models().next().is_none() {
             bail!("nothing to serve: {}", nothing(&registry, &self.settings.sources));
         }
         let own = if app.model_pages {

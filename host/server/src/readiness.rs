@@ -43,20 +43,16 @@ impl Readiness {
 
     /// Whether the server wants requests.
     pub(crate) fn is_ready(&self) -> bool {
-        self.unready().is_none()
+        self.condition().unready.is_none()
     }
 
-    /// Why the server wants no requests, if so: a sentence.
-    pub(crate) fn unready(&self) -> Option<String> {
-        match self.phase.load(Ordering::Acquire) {
-            STARTING => Some("starting".to_owned()),
-            READY => self.check.get().and_then(|check| check().unready),
-            _ => Some("draining".to_owned()),
+    /// Whether the server wants requests, and what it does without.
+    pub(crate) fn condition(&self) -> Condition {
+        let unready = |phase: &str| Condition { unready: Some(phase.to_owned()), left_out: Vec::new() };
+        match (self.phase.load(Ordering::Acquire), self.check.get()) {
+            (READY, Some(check)) => check(),
+            (STARTING, _) => unready("starting"),
+            _ => unready("draining"),
         }
-    }
-
-    /// The models that a running server does without.
-    pub(crate) fn left_out(&self) -> Vec<String> {
-        self.check.get().map(|check| check().left_out).unwrap_or_default()
     }
 }

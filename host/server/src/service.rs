@@ -232,7 +232,12 @@ impl Service {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(Problem::Method("GET, HEAD"));
         }
-        self.unread.hold(page.respond(inference)?)
+        let response = page.respond(inference)?;
+        match page {
+            // The document is a part of the program, which takes no memory of its own.
+            PageRequest::Page => Ok(response.map(|bytes| full(bytes.into()))),
+            PageRequest::Card(_) => self.unread.hold(response),
+        }
     }
 
     /// A request below `/v2`: an inference passes admission, everything else is a look at what is loaded.

@@ -41,8 +41,8 @@ impl UnreadResponses {
         response.map(|bytes| if bytes.len() <= MAX_LINGERING { whole(bytes) } else { self.in_frames(bytes) })
     }
 
-    /// A body of several frames, so that what was not read yet can be taken back. A frame, and a whole body that is not
-    /// cut into frames, is a small reservation.
+    /// A body of several frames, so that what was not read yet can be taken back. Neither a frame nor a body that is sent
+    /// whole is larger than [`MAX_LINGERING`].
     fn in_frames(&self, mut bytes: Bytes) -> ResponseBody {
         let (sender, receiver) = body_channel::channel();
         while !bytes.is_empty() {

@@ -9,8 +9,11 @@ use toml::{Table, Value};
 
 use crate::{Card, CardError};
 
-/// The most keys of a card whose mistakes are looked for one by one; the time for it grows with the square.
-const MAX_KEYS: usize = 1000;
+/// The most keys of a card whose mistakes are looked for one by one: each mistake may parse the card once for each key.
+const MAX_KEYS: usize = 200;
+
+/// The longest card, in bytes, whose mistakes are looked for one by one.
+const MAX_TEXT: usize = 64 << 10;
 
 /// What is right in the text of a card, and what is not.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ impl Card {
         };
         let only_first = || Salvaged { card: Card::default(), problems: vec![first.to_string().trim_end().to_owned()] };
         let Ok(mut table) = text.parse::<Table>() else { return only_first() };
-        if Place::all(&table).len() > MAX_KEYS {
+        if text.len() > MAX_TEXT || Place::all(&table).len() > MAX_KEYS {
             return only_first();
         }
         let (mut problems, mut gone) = (Vec::new(), Vec::new());

@@ -163,7 +163,8 @@ impl Graph for OnnxGraph {
             .map(|(name, tensor)| Ok((name.as_str(), borrow(tensor)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(failed)?;
-        let trim = self.trimmer().before_run(self.memory.bytes());
+        let memory = self.memory.bytes();
+        let trim = self.trimmer().before_run(memory);
         let options = if trim == Trim::Arena { self.runs.shrinking() } else { self.runs.ordinary() };
         let computed = self.session.run(&values, options).map_err(failed).and_then(|outputs| {
             let tensors = self.signature.outputs.iter().zip(&outputs);

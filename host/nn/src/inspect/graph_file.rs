@@ -1,11 +1,10 @@
 //! What the engine says of a graph that has no card yet.
 
-use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use modelfn_artifact::Digest;
+use modelfn_artifact::{Digest, open_regular};
 use modelfn_card::{Engine, GraphFile, Target};
 
 use crate::backend::GraphBytes;
@@ -36,7 +35,7 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let failed = |reason| RegistryError::Load { name: name.clone(), reason };
     let unreadable = |reason| RegistryError::Unreadable { name: name.clone(), path: file.to_owned(), reason };
-    let mut opened = File::open(file).map_err(unreadable)?;
+    let mut opened = open_regular(file).map_err(unreadable)?;
     let (engine, target) = (Engine::Onnx, Target::Cpu);
     let folder = ExternalFolder::of_file(file);
     let options = LoadOptions { target, threads: NonZeroUsize::MIN, outputs: Vec::new() };

@@ -39,12 +39,7 @@ pub enum RegistryError {
 impl RegistryError {
     /// The message without the model's name, and of several lines the first.
     pub(super) fn without_name(&self) -> String {
-        let text = self.to_string();
-        let reason = match text.split_once("': ") {
-            Some((name, reason)) if name.starts_with("model '") => reason,
-            _ => &text,
-        };
-        reason.lines().next().unwrap_or_default().to_owned()
+        without_name(&self.to_string()).lines().next().unwrap_or_default().to_owned()
     }
 
     /// Whether the model's engine is not there at all.
@@ -60,4 +55,10 @@ impl RegistryError {
             _ => false,
         }
     }
+}
+
+/// An error's message without the model's name, where that is shown anyway.
+pub(crate) fn without_name(message: &str) -> &str {
+    let rest = message.strip_prefix("model '").and_then(|rest| rest.split_once("': "));
+    rest.map_or(message, |(_, reason)| reason)
 }

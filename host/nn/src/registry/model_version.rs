@@ -226,7 +226,7 @@ impl ModelVersion {
         let external = read_files(&names, &self.card.graph.external, |name| folder.open(name)).map_err(failed)?;
         let files = GraphBytes { graph: &bytes, external: &external.files };
         let mut graph = backend.load(files, &options).map_err(failed)?;
-        let warm_up = warm_up(graph.as_mut(), &WarmUp::of(&self.card), &mut |_| {});
+        let warm_up = warm_up(graph.as_mut(), &WarmUp::of(&self.card), || {});
         let warm_up = warm_up.map_err(|reason| failed(LoadError::WarmUp(reason)))?;
         Ok(LoadedGraph { graph, digest, external: external.digests, worker: None, warm_up: Some(warm_up) })
     }
@@ -340,7 +340,7 @@ impl ModelVersion {
 
 /// The line of a card that states the shapes of a warm-up, with an example.
 fn warm_up_remedy(signature: &Signature) -> String {
-    let shapes = signature.inputs.iter().map(|spec| format!("\"{}\" = {:?}", spec.name, spec.smallest_shape()));
+    let shapes = signature.inputs.iter().map(|spec| format!("{:?} = {:?}", spec.name, spec.smallest_shape()));
     format!("[serving] warmup = {{ {} }}, with sizes that it computes", shapes.collect::<Vec<_>>().join(", "))
 }
 

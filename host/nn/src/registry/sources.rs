@@ -92,16 +92,6 @@ pub fn find_models(sources: &[Source]) -> Result<Vec<FoundModel>, RegistryError>
     Ok(found.into_values().collect())
 }
 
-/// The names of the models in `folder`, sorted.
-///
-/// # Errors
-///
-/// As [`find_models`].
-pub fn model_names(folder: &Path) -> Result<Vec<String>, RegistryError> {
-    let found = find_models(&[Source::Folder(folder.to_owned())])?;
-    Ok(found.into_iter().map(|model| model.name).collect())
-}
-
 /// The names of the folders in the sources' folders that hold no model.
 pub(super) fn folders_without_model(sources: &[Source]) -> Vec<String> {
     let folders = sources.iter().filter_map(|source| match source {
@@ -158,6 +148,6 @@ fn has_model_folders(folder: &Path) -> bool {
     entries.map(|entry| entry.path()).any(|path| path.is_dir() && is_model(&path))
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     one.canonicalize().ok().is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }

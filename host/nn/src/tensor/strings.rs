@@ -64,7 +64,10 @@ impl<'a> Strings<'a> {
     /// The bytes that the next `count` elements take in the data.
     pub(crate) fn skip_bytes(&mut self, count: usize) -> usize {
         let before = self.rest.len();
-        self.by_ref().take(count).for_each(drop);
+        for _ in 0..count {
+            let Some((_, rest)) = split(self.rest) else { break };
+            self.rest = rest;
+        }
         before - self.rest.len()
     }
 }

@@ -16,6 +16,7 @@ use super::channel::{Channel, wait_readable};
 use super::log_lines::LogLines;
 use super::message::{Command, Event, GraphDescription, LoadCommand};
 use crate::backend::LoadError;
+use crate::backend::external::check_count;
 use crate::external::ExternalFolder;
 
 /// Variables of the environment that an engine process gets: how libraries are found, and the allocator's settings.
@@ -59,6 +60,8 @@ struct LoadProgress {
     deadline: Instant,
     /// Whether a computation began on shapes that nobody stated.
     warm_up_is_made_up: bool,
+    /// How often the process has asked for an external file.
+    wanted: usize,
 }
 
 /// What the threads of a process do.
@@ -111,7 +114,7 @@ impl Process {
         let broken = AtomicBool::new(false);
         let mut process = Process { control, pid, broken, exit: Mutex::default(), exited: Condvar::new() };
         let sent = process.control.send(&Command::Load(load), &[files.graph.as_fd()]);
-        let mut progress = LoadProgress { deadline, warm_up_is_made_up: false };
+        let mut progress = LoadProgress { deadline, warm_up_is_made_up: false, wanted: 0 };
         let loaded = sent.and_then(|()| process.await_loaded(&files.external, &mut log, &mut progress));
         let LoadProgress { warm_up_is_made_up, .. } = progress;
         match loaded {
@@ -119,6 +122,7 @@ impl Process {
                 Ok((Running { process: Arc::new(process), log, child }, description))
             }
             Ok(Some(Event::NotLoaded(error))) => {
+                process.kill();
                 let _ = child.wait();
                 Err(error)
             }
@@ -159,13 +163,15 @@ impl Process {
             if event {
                 match self.control.receive::<Event>()?.map(|received| received.message) {
                     Some(Event::MadeUpWarmUp) => progress.warm_up_is_made_up = true,
-                    Some(Event::Wants(name)) => match external.open(&name) {
-                        Ok(file) => self.control.send(&Command::External, &[file.as_fd()])?,
-                        Err(error) => {
-                            self.kill();
-                            return Ok(Some(Event::NotLoaded(error)));
+                    Some(Event::Wants(name)) => {
+                        // A process that asks for ever and does not read would block this thread.
+                        progress.wanted += 1;
+                        let counted = check_count(progress.wanted).map_err(LoadError::Invalid);
+                        match counted.and_then(|()| external.open(&name)) {
+                            Ok(file) => self.control.send(&Command::External, &[file.as_fd()])?,
+                            Err(error) => return Ok(Some(Event::NotLoaded(error))),
                         }
-                    },
+                    }
                     event => return Ok(event),
                 }
             }

@@ -19,7 +19,7 @@ use super::message::{Command, Computation, Event, GraphDescription, LoadCommand,
 use crate::backend::GraphBytes;
 use crate::backend::{self, Backend, Canceller, ComputeError, Graph, LoadError, LoadOptions};
 use crate::external::{Digests, ReadFiles, read_files};
-use crate::warm_up::{Step, WarmUpOutcome, warm_up};
+use crate::warm_up::{WarmUpOutcome, warm_up};
 
 /// The longest message of an engine that is sent on, in bytes.
 const MAX_ENGINE_MESSAGE: usize = 4096;
@@ -139,12 +139,14 @@ fn load(
     let options = LoadOptions { target: *target, threads: *threads, outputs: outputs.clone() };
     let mut graph = backend.load(GraphBytes { graph: &bytes, external: &files }, &options)?;
     drop((bytes, files));
-    let mut tell = |step| match step {
-        // If the server is gone, the next message fails as well.
-        Step::MadeUp => drop(control.send(&Event::MadeUpWarmUp, &[])),
-    };
-    let warm_up = stated.as_ref().map(|stated| warm_up(graph.as_mut(), stated, &mut tell)).transpose();
-    Ok(Loaded { graph, sha256, external: digests, warm_up: warm_up.map_err(LoadError::WarmUp)? })
+    // If the server is gone, the next message fails as well.
+    let on_made_up = || drop(control.send(&Event::MadeUpWarmUp, &[]));
+    let warm_up = stated.as_ref().map(|stated| warm_up(graph.as_mut(), stated, on_made_up)).transpose();
+    let warm_up = warm_up.map_err(|reason| LoadError::WarmUp(shortened(reason)))?.map(|outcome| match outcome {
+        WarmUpOutcome::Unknown(reason) => WarmUpOutcome::Unknown(shortened(reason)),
+        computed @ WarmUpOutcome::Computed(_) => computed,
+    });
+    Ok(Loaded { graph, sha256, external: digests, warm_up })
 }
 
 /// Asks the server for an external file.

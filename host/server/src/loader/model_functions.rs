@@ -9,24 +9,16 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use modelfn_nn::model::Model;
 use modelfn_nn::registry::Registry;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use tempfile::TempDir;
 
 use crate::functions::manifest::{CodeSource, Component};
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::Route;
+use crate::oip::example::UNRESERVED;
 
 /// What JavaScript's `encodeURIComponent` encodes, so that links of pages lead here.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'!')
-    .remove(b'~')
-    .remove(b'*')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')');
+const SEGMENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
 
 /// The folder of the guest in which functions look for their model.
 const MODEL_FOLDER: &str = "/model";
@@ -96,7 +88,7 @@ impl ModelFunctions {
         if let Some(labels) = card.classification()?.and_then(|table| table.labels) {
             let labels = folder.path().join(labels);
             std::fs::create_dir_all(labels.parent().unwrap_or(folder.path()))?;
-            std::fs::write(labels, model.labels().join("\n"))?;
+            std::fs::write(labels, model.labels().join("\n") + "\n")?;
         }
         let path = folder.path().to_owned();
         self.folders.push(folder);

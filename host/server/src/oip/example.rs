@@ -2,11 +2,14 @@
 
 use modelfn_nn::model::Model;
 use modelfn_nn::tensor::{DType, Tensor, TensorSpec};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 /// The most elements that are written as JSON. More are sent as bytes, which the line makes.
 const MAX_JSON_ELEMENTS: usize = 32;
+
+/// All that is encoded in a path but the characters that neither URLs (RFC 3986, 2.3) nor shells give a meaning.
+pub(crate) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Whether a client has to show an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +20,12 @@ pub enum Access {
     Key,
 }
 
-/// A command that sends `model` zeros, to the server at `address` (host and port).
+/// A command that sends `model` zeros, in the shapes that it computed at its warm-up or else usual ones, to the server at
+/// `address` (host and port, which go into the command as they are).
 pub fn curl(model: &Model, address: &str, access: Access) -> String {
     let shapes = model.example_shapes();
     let specs = &model.signature().inputs;
-    let path = utf8_percent_encode(model.name(), NON_ALPHANUMERIC);
+    let path = utf8_percent_encode(model.name(), UNRESERVED);
     let key = if access == Access::Key { "-H \"X-API-Key: $KEY\" " } else { "" };
     let url = format!("http://{address}/v2/models/{path}/infer");
     let elements: usize = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();

@@ -100,9 +100,8 @@ impl PreprocessingTable {
         if self.pad_color.is_some() && !is_padded {
             found.push("preprocessing.pad_color has no meaning without resize = \"pad\"".to_owned());
         }
-        let numbers = |values: &Option<Vec<f32>>| values.clone().unwrap_or_default();
-        let (mean, std) = (numbers(&self.mean), numbers(&self.std));
-        if std.contains(&0.0) || !mean.iter().chain(&std).all(|value| value.is_finite()) {
+        let (mean, std) = (self.mean.as_deref().unwrap_or_default(), self.std.as_deref().unwrap_or_default());
+        if std.contains(&0.0) || !mean.iter().chain(std).all(|value| value.is_finite()) {
             found.push("preprocessing.mean and .std must be finite, and .std not 0".to_owned());
         }
         if self.scale == Some(Scale::Unit) && input.is_some_and(|input| input.dtype == DType::U8) {
@@ -137,7 +136,7 @@ impl PreprocessingTable {
 impl From<&Preprocessing> for PreprocessingTable {
     fn from(preprocessing: &Preprocessing) -> Self {
         let Preprocessing { size, resize, crop, pad_color, filter, layout, color, scale, mean, std } = preprocessing;
-        let channels = if *color == Color::Gray { 1 } else { 3 };
+        let channels = color.channels() as usize;
         Self {
             size: Some(*size),
             resize: Some(*resize),

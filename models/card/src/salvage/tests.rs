@@ -58,9 +58,12 @@ fn a_table_that_lacks_a_key_is_named() {
     }
 }
 
-/// Cards are not trusted: the time for one with many keys is bounded.
+/// Cards are not trusted: the time for one with many keys, or with a large value, is bounded.
 #[test]
-fn only_the_first_problem_of_a_card_with_very_many_keys_is_said() {
-    let text: String = (0..=MAX_KEYS).map(|n| format!("key{n} = 1\n")).collect();
-    assert_eq!(Card::salvage(&text).problems.len(), 1);
+fn only_the_first_problem_of_a_very_large_card_is_said() {
+    let keys = |count: usize| (0..count).map(|n| format!("key{n} = 1\n")).collect::<String>();
+    assert_eq!(Card::salvage(&keys(20)).problems.len(), 20);
+    assert_eq!(Card::salvage(&keys(MAX_KEYS + 1)).problems.len(), 1);
+    let large = format!("{}[tokenizer]\nwords = [{}]\n", keys(2), "1, ".repeat(MAX_TEXT / 3));
+    assert_eq!(Card::salvage(&large).problems.len(), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::protobuf::{Fields, Malformed, Value};
+use super::protobuf::{Fields, Malformed, Value, last};
 
 /// The names of the inputs and outputs of which the file does not say how many axes they have: their type has no shape.
 /// A scalar's type has a shape without axes.
@@ -42,17 +42,4 @@ fn has_shape(outlet: &[u8]) -> Result<bool, Malformed> {
     let Some(kind) = last(outlet, 2)? else { return Ok(false) };
     let Some(tensor) = last(kind, 1)? else { return Ok(false) };
     Ok(last(tensor, 2)?.is_some())
-}
-
-/// The last field of this number that holds bytes.
-fn last(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
-    let mut found = None;
-    for field in Fields::new(message) {
-        if let (field, Value::Bytes(bytes)) = field?
-            && field == number
-        {
-            found = Some(bytes);
-        }
-    }
-    Ok(found)
 }

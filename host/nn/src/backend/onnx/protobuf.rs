@@ -117,6 +117,19 @@ fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), Malformed> {
     Err(Malformed("a number without an end"))
 }
 
+/// The last field of this number that holds bytes.
+pub(super) fn last(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
+    let mut found = None;
+    for field in Fields::new(message) {
+        if let (field, Value::Bytes(bytes)) = field?
+            && field == number
+        {
+            found = Some(bytes);
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

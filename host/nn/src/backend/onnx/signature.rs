@@ -74,6 +74,8 @@ fn spec(end: End, outlet: &Outlet, of_any_shape: &HashSet<&[u8]>) -> Result<Tens
         End::Input => ("input", input_remedy(outlet.dtype())),
         End::Output => ("output", output_remedy(outlet.dtype())),
     };
+    // Names come from graphs: they must not write to a terminal as they like.
+    let name = name.escape_debug();
     Err(format!("the {kind} '{name}' is {described}, which modelfn can't carry; {remedy}"))
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use super::protobuf::{Fields, Malformed, Value, put, varints};
+use super::protobuf::{Fields, Malformed, Value, last, put, varints};
 use super::walk::{self, Found};
 use crate::tensor::ClassNames;
 
@@ -133,15 +133,9 @@ fn read_keys(attribute: &[u8], keys: &mut Vec<String>) -> Result<(), Malformed> 
     Ok(())
 }
 
-/// The first field of an attribute, or of an input or output, which is its name.
+/// The name of an attribute, or of an input or output.
 fn name_of(message: &[u8]) -> Result<&[u8], Malformed> {
-    let mut name = &b""[..];
-    for field in Fields::new(message) {
-        if let (1, Value::Bytes(bytes)) = field? {
-            name = bytes;
-        }
-    }
-    Ok(name)
+    Ok(last(message, 1)?.unwrap_or_default())
 }
 
 fn class_names(maps: &[ZipMap<'_>]) -> Vec<ClassNames> {
