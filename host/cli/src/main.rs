@@ -54,3 +54,14 @@ fn print_lines(lines: &[String]) -> Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// The rows as lines with aligned columns.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let width = |n: usize| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or_default();
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}

@@ -158,6 +158,36 @@ impl Preprocessing {
     }
 }
 
+impl Resize {
+    /// The name in cards.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crop => "crop",
+            Self::Squash => "squash",
+            Self::Pad => "pad",
+        }
+    }
+}
+
+impl Filter {
+    /// The name in cards.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bicubic => "bicubic",
+            Self::Bilinear => "bilinear",
+        }
+    }
+
+    /// The one that this is not.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Bicubic => Self::Bilinear,
+            Self::Bilinear => Self::Bicubic,
+        }
+    }
+}
+
 impl Layout {
     /// The name in cards.
     pub fn name(self) -> &'static str {

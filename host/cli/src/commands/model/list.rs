@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::place;
 use crate::engines::engines;
-use crate::print_lines;
 use crate::settings::ModelSettings;
+use crate::{aligned, print_lines};
 
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn model list
@@ -43,7 +43,8 @@ pub(super) fn list(arguments: &ListArguments) -> Result<ExitCode> {
         return print_lines(&[serde_json::to_string_pretty(&rows)?]);
     }
     let head = ["name", "version", "inputs", "outputs", "size", "state"].map(str::to_owned);
-    print_lines(&table([head].into_iter().chain(inspections.iter().map(row)).collect()))
+    let rows: Vec<_> = [head].into_iter().chain(inspections.iter().map(row)).collect();
+    print_lines(&aligned(&rows))
 }
 
 fn as_json(inspection: &Inspection) -> serde_json::Value {
@@ -71,15 +72,4 @@ fn row(inspection: &Inspection) -> [String; 6] {
         or_dash(graph_bytes.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6))),
         if problems.is_empty() { "ok".to_owned() } else { format!("broken: {}", problems.join("; ")) },
     ]
-}
-
-/// The rows as lines with aligned columns.
-fn table<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
-    let width = |n: usize| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..N).map(width).collect();
-    let line = |row: &[String; N]| {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
 }

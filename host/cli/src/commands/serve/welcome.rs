@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use modelfn_nn::registry::ModelReport;
 use modelfn_server::loader::Entrance;
 
+use crate::aligned;
 use crate::log::{self, LogFormat};
 
 /// The widest column of inputs or outputs, in characters; longer texts are cut.
@@ -55,13 +56,7 @@ fn table(reports: &[ModelReport]) -> Vec<String> {
         ]
     });
     let rows: Vec<[String; 6]> = [head].into_iter().chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+    aligned(&rows)
 }
 
 fn shortened(text: &str) -> String {

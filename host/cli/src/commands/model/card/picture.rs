@@ -1,7 +1,7 @@
 //! What an image classifier's card says of pictures and classes.
 
 use anyhow::{Result, bail, ensure};
-use modelfn_card::image::{Color, Filter, Layout, Resize, Scale};
+use modelfn_card::image::{Color, Layout, Scale};
 use modelfn_card::{DType, Signature, TensorSpec};
 
 use super::preset::{Numbers, Preset};
@@ -158,12 +158,9 @@ impl PictureTask {
             "# A model with wrong ones still answers, and mostly well.".to_owned(),
             "[preprocessing]".to_owned(),
             format!("size = [{width}, {height}]  # width and height of the network's picture{open}"),
-            format!(
-                "resize = \"{}\"  # a picture of another shape: \"crop\", \"squash\" or \"pad\"",
-                resize_word(resize)
-            ),
+            format!("resize = \"{}\"  # a picture of another shape: \"crop\", \"squash\" or \"pad\"", resize.name()),
             format!("crop = {crop:?}  # the centred box that is looked at, as a part of the largest one that fits"),
-            format!("filter = \"{}\"  # or \"{}\"", filter_word(filter), filter_word(other(filter))),
+            format!("filter = \"{}\"  # or \"{}\"", filter.name(), filter.other().name()),
             format!("layout = \"{}\"  # order of the axes", layout.name()),
             format!("color = \"{}\"  # the channels and their order: \"RGB\", \"BGR\" or \"GRAY\"", color.name()),
             "# The input is (value - mean) / std for each channel.".to_owned(),
@@ -189,28 +186,6 @@ impl PictureTask {
             format!("scores = \"{scores}\""),
             "# top_k = 5  # classes in a response when the request does not say".to_owned(),
         ]
-    }
-}
-
-fn resize_word(resize: Resize) -> &'static str {
-    match resize {
-        Resize::Crop => "crop",
-        Resize::Squash => "squash",
-        Resize::Pad => "pad",
-    }
-}
-
-fn other(filter: Filter) -> Filter {
-    match filter {
-        Filter::Bicubic => Filter::Bilinear,
-        Filter::Bilinear => Filter::Bicubic,
-    }
-}
-
-fn filter_word(filter: Filter) -> &'static str {
-    match filter {
-        Filter::Bicubic => "bicubic",
-        Filter::Bilinear => "bilinear",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Usual ways to preprocess pictures that differ from a card in one point, and the lines that make a card say so.
 
 use modelfn_card::DType;
-use modelfn_card::image::{Color, Filter, Preprocessing, PreprocessingTable, Resize, Scale};
+use modelfn_card::image::{Color, Preprocessing, PreprocessingTable, Resize, Scale};
 
 /// Normalisations that differ by less than this part of their range are the same one.
 const ALIKE: f32 = 0.02;
@@ -61,10 +61,7 @@ pub(super) fn usual(base: &Preprocessing, dtype: DType) -> Vec<Variant> {
     let mut variants = if dtype == DType::U8 { Vec::new() } else { normalizations(base) };
     variants.extend(colors(base));
     variants.extend(boxes(base));
-    let (what, filter) = match base.filter {
-        Filter::Bicubic => ("bilinear", Filter::Bilinear),
-        Filter::Bilinear => ("bicubic", Filter::Bicubic),
-    };
+    let (what, filter) = (base.filter.other().name(), base.filter.other());
     variants.push(Variant { what: format!("{what} filter"), preprocessing: Preprocessing { filter, ..base.clone() } });
     let mut distinct: Vec<Variant> = Vec::new();
     for variant in variants {
@@ -149,19 +146,13 @@ pub(super) fn card_lines(from: &Preprocessing, to: &Preprocessing) -> Vec<String
     };
     let mut lines = Vec::new();
     if from.resize != to.resize || from.crop != to.crop {
-        let resize = match to.resize {
-            Resize::Crop => "crop",
-            Resize::Squash => "squash",
-            Resize::Pad => "pad",
-        };
-        lines.extend([line("resize", format!("\"{resize}\"")), line("crop", format!("{:?}", to.crop))]);
+        lines.extend([line("resize", format!("\"{}\"", to.resize.name())), line("crop", format!("{:?}", to.crop))]);
     }
     if from.pad_color != to.pad_color && to.resize == Resize::Pad {
         lines.push(line("pad_color", format!("{:?}", to.pad_color)));
     }
     if from.filter != to.filter {
-        let filter = if to.filter == Filter::Bicubic { "bicubic" } else { "bilinear" };
-        lines.push(line("filter", format!("\"{filter}\"")));
+        lines.push(line("filter", format!("\"{}\"", to.filter.name())));
     }
     if from.color != to.color {
         lines.push(line("color", format!("\"{}\"", to.color.name())));
