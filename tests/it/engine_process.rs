@@ -155,7 +155,7 @@ async fn an_endless_loop_of_a_graph_is_ended() {
 /// Graphs that would end or hang the engine, or read other files, are left out with a sentence; others serve.
 #[tokio::test]
 async fn graphs_that_can_not_be_loaded_are_left_out() {
-    let names = ["add", "division-at-start", "external", "external-sparse", "huge-input", "recursive"];
+    let names = ["add", "division-at-start", "external", "external-sparse", "huge-input", "recursive", "twice"];
     let setup = fake(fake(hostile(&names), "hangs", "hang-at-start"), "crashes", "crash-at-start");
     let server = setup.args(&["--model-load-timeout", "1s"]).start();
     for (model, says) in [
@@ -164,6 +164,7 @@ async fn graphs_that_can_not_be_loaded_are_left_out() {
         ("external-sparse", "'w' is external"),
         ("huge-input", "is larger than"),
         ("recursive", "calls itself"),
+        ("twice", "are called 'y'"),
         ("hangs", "was not loaded after 1s"),
         ("crashes", "SIGABRT"),
     ] {
@@ -218,6 +219,47 @@ async fn an_engine_process_has_bounded_memory() {
     let small = fake(Setup::models_only(), "m", "allocate").args(&["--max-model-memory", "192MiB"]).start();
     assert_eq!(bytes(&small, "m", [255, 1, 1, 1]).await.status, 500);
     until_served(&small, "m").await;
+}
+
+/// What does not stay in the memory between server and engine is read whole before it goes back to the system, whoever is
+/// faster.
+#[tokio::test]
+async fn outputs_are_whole_however_large_they_are() {
+    const BYTES: usize = 12 << 20;
+    let model = ("compute = \"echo\"", "max_batch_size = 100000000");
+    let setup = Setup::models_only().fake_model("m", "dtype = \"U8\", shape = [-1]", model);
+    let card = setup.path("models/m/model.toml");
+    let text = std::fs::read_to_string(&card).unwrap();
+    std::fs::write(&card, text.replace("engine = \"fake\"", "engine = \"fake\", isolation = \"process\"")).unwrap();
+    let server = setup.start();
+    let json = json!({
+        "inputs": [{ "name": "x", "shape": [BYTES], "datatype": "UINT8", "parameters": { "binary_data_size": BYTES } }],
+        "parameters": { "binary_data_output": true },
+    });
+    let json = json.to_string();
+    let clients = (0..4).map(|client| {
+        let (server, json) = (&server, &json);
+        async move {
+            for round in 0..4 {
+                let data: Vec<u8> = (0..BYTES).map(|n| (n / 4096 + client * 7 + round) as u8 | 1).collect();
+                let body = [json.as_bytes(), &data].concat();
+                let request = server.client.post(server.url("/v2/models/m/infer")).body(body);
+                let answer = server.send(request.header("inference-header-content-length", json.len())).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let head: usize = answer.header("inference-header-content-length").parse().unwrap();
+                let wrong = answer.body[head..].iter().zip(&data).filter(|(got, sent)| got != sent).count();
+                assert_eq!((answer.body.len() - head, wrong), (BYTES, 0), "client {client}, round {round}");
+            }
+        }
+    });
+    futures::future::join_all(clients).await;
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().flatten();
+    let shared = files.filter(|file| {
+        std::fs::read_link(file.path()).is_ok_and(|to| to.to_string_lossy().contains("modelfn-tensors"))
+    });
+    let kept: u64 =
+        shared.map(|file| std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(file.path()).unwrap()) * 512).sum();
+    assert!(kept > 0 && kept <= 2 * 2 * (4 << 20), "{kept} bytes stay");
 }
 
 /// What a large computation needed goes back to the system once only small ones come.

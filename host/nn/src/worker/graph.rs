@@ -123,11 +123,18 @@ impl Connection {
             Ok(()) => {}
         }
         let outcome = self.outcome(cancelled)?;
-        self.inputs.trim();
-        match outcome {
+        let result = match outcome {
             Outcome::Computed(headers) => self.outputs.read(headers).map_err(|e| self.misbehaved(&e)),
             Outcome::Failed(message) => Err(ComputeError::Failed(message)),
-        }
+        };
+        self.trim();
+        result
+    }
+
+    /// Gives back what a computation needed that is over.
+    fn trim(&self) {
+        self.inputs.trim();
+        self.outputs.trim();
     }
 
     /// Waits for the outcome. A cancelled computation is stopped by the engine, and else with its process.
@@ -153,6 +160,7 @@ impl Connection {
             tracing::warn!("a computation that nobody waits for does not stop: its process is ended");
             self.process.kill();
         }
+        self.trim();
         ComputeError::Cancelled
     }
 

@@ -100,11 +100,13 @@ impl SharedMemory {
         })
     }
 
-    /// Gives memory that a large computation needed back to the system. The size stays.
+    /// Gives memory that a large computation needed back to the system, whichever process has written it. The size stays.
+    /// Only who knows that nobody reads the memory any more may do so: the server, once it has the outcome and its data.
     pub(super) fn trim(&self) {
-        if self.size > KEPT {
+        let size = self.file.metadata().map_or(0, |file| file.len());
+        if size > KEPT {
             let beyond = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            if let Err(e) = fallocate(&self.file, beyond, KEPT, self.size - KEPT) {
+            if let Err(e) = fallocate(&self.file, beyond, KEPT, size - KEPT) {
                 tracing::debug!("memory of a large computation stays: {e}");
             }
         }

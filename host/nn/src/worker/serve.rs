@@ -227,7 +227,6 @@ impl Handle {
                 tracing::warn!("a result can't be sent: {e}");
                 return;
             }
-            self.outputs.trim();
         }
     }
 

@@ -34,7 +34,7 @@ enum End {
 pub(super) fn describe(session: &Session, file: &[u8], wanted: &[String]) -> Result<Description, LoadError> {
     let of_any_shape = outlets::of_any_shape(file).map_err(LoadError::Invalid)?;
     let input = |outlet: &Outlet| spec(End::Input, outlet, &of_any_shape);
-    let inputs = session.inputs().iter().map(input).collect::<Result<_, _>>().map_err(LoadError::Invalid)?;
+    let inputs = session.inputs().iter().map(input).collect::<Result<Vec<_>, _>>().map_err(LoadError::Invalid)?;
     let axis_names = AxisNames(session.inputs().iter().map(|input| axis_names(input.dtype())).collect());
     let (mut outputs, mut omitted) = (Vec::new(), Vec::new());
     for outlet in session.outputs() {
@@ -51,6 +51,13 @@ pub(super) fn describe(session: &Session, file: &[u8], wanted: &[String]) -> Res
         omitted.clear();
         if wanted.iter().all(|name| outputs.iter().any(|spec| spec.name == *name)) {
             outputs.retain(|spec| wanted.contains(&spec.name));
+        }
+    }
+    for specs in [&inputs, &outputs] {
+        let twice = |n: &usize| specs[..*n].iter().any(|spec: &TensorSpec| spec.name == specs[*n].name);
+        if let Some(n) = (0..specs.len()).find(twice) {
+            let name = specs[n].name.escape_debug();
+            return Err(LoadError::Invalid(format!("two of its inputs or outputs are called '{name}'; rename one")));
         }
     }
     Ok(Description { signature: Signature { inputs, outputs }, axis_names, omitted })
