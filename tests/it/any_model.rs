@@ -53,6 +53,9 @@ async fn files_and_folders_without_cards_are_served_as_their_graphs_say() {
     for file in ["plain/net.onnx", "many/one.onnx", "many/three/net.onnx", "many/two.onnx"].iter().chain(&versions) {
         scratch.write(file, std::fs::read(graph("add")).unwrap());
     }
+    for hidden in ["many/..data/model.onnx", "many/.one.onnx"] {
+        scratch.write(hidden, std::fs::read(graph("add")).unwrap());
+    }
     let folder = |name: &str| scratch.path().join(name);
     let server = Setup::of_models(&[graph("picture"), folder("plain"), folder("versioned"), folder("many")]).start();
     let models = server.get("/v2/models").await.json();

@@ -111,6 +111,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_empty_folder_of_code_keeps_none() {
+        assert!(Arguments::try_parse_from(["modelfn", "serve", "--code-cache", ""]).is_ok());
+    }
+
     /// The headings of a help text, each with its flags, in the order in which they are printed.
     fn groups(help: &str) -> Vec<(&str, Vec<&str>)> {
         let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();

@@ -61,7 +61,8 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     let widths: Vec<_> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
         let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
+        // Names of files and graphs must not write to a terminal as they like.
+        cells.join("  ").trim_end().replace(char::is_control, "\u{FFFD}")
     };
     rows.iter().map(line).collect()
 }

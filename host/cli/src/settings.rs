@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::builder::Resettable;
+use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
 use clap::{Args, Command, FromArgMatches};
 use modelfn_plan::settings::ServerDefaults;
 use modelfn_server::admission::RequestLimits;
@@ -48,7 +48,13 @@ pub(crate) struct ApplicationSettings {
     #[arg(long, env = "MODELFN_MODEL_INSTANCES", value_name = "N", help_heading = "Models")]
     model_instances: Option<NonZeroUsize>,
     /// Where compiled components are kept; an empty string keeps none. Default: ~/.cache/modelfn/code.
-    #[arg(long, env = "MODELFN_CODE_CACHE", value_name = "FOLDER", help_heading = "Application")]
+    #[arg(
+        long,
+        env = "MODELFN_CODE_CACHE",
+        value_name = "FOLDER",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
+        help_heading = "Application"
+    )]
     code_cache: Option<PathBuf>,
     /// Components whose code stays in memory from the start. With more components than this, code is loaded from the
     /// cache when it is first needed.

@@ -206,7 +206,8 @@ impl Inspection {
 
 /// Writes a row: a key, and what it is.
 fn row(f: &mut fmt::Formatter<'_>, key: &str, value: &dyn fmt::Display) -> fmt::Result {
-    writeln!(f, "{key:<12} {value}")
+    // Descriptions and names come from files: they must not write to a terminal as they like.
+    writeln!(f, "{key:<12} {}", value.to_string().replace(char::is_control, "\u{FFFD}"))
 }
 
 /// How a picture becomes the network's, in words.

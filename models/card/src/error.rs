@@ -19,7 +19,7 @@ pub enum CardError {
     /// `serving.max_queue_delay_ms` is negative, too long or not a number.
     #[error("serving.max_queue_delay_ms = {0} must be 0 to 60000")]
     QueueDelay(f64),
-    /// A number of threads that no machine has use for.
+    /// A number that no machine has use for.
     #[error("serving.{key} = {value} must be at most {most}")]
     TooMany {
         /// The key in `[serving]`.

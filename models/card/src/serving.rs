@@ -10,6 +10,9 @@ use crate::error::CardError;
 /// The most instances of a model, and the most threads of one of them: more than the cores of large machines.
 const MAX_THREADS: usize = 512;
 
+/// The most computations that wait and the most rows of one of them. Functions, whose numbers have 32 bits, read them too.
+const MAX_ROWS: usize = i32::MAX as usize;
+
 /// Longest `max_queue_delay_ms`: one minute.
 const MAX_QUEUE_DELAY_MS: f64 = 60_000.0;
 
@@ -55,9 +58,14 @@ impl Default for Serving {
 impl Serving {
     pub(crate) fn check(&self) -> Result<(), CardError> {
         let instances = self.instances.map_or(0, NonZeroUsize::get);
-        for (key, value) in [("instances", instances), ("threads", self.threads.get())] {
-            if value > MAX_THREADS {
-                return Err(CardError::TooMany { key, value, most: MAX_THREADS });
+        for (key, value, most) in [
+            ("instances", instances, MAX_THREADS),
+            ("threads", self.threads.get(), MAX_THREADS),
+            ("queue_size", self.queue_size.get(), MAX_ROWS),
+            ("max_batch_size", self.max_batch_size.get(), MAX_ROWS),
+        ] {
+            if value > most {
+                return Err(CardError::TooMany { key, value, most });
             }
         }
         let delay = self.max_queue_delay_ms;

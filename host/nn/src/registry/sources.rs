@@ -99,8 +99,8 @@ pub(super) fn folders_without_model(sources: &[Source]) -> Vec<String> {
         Source::Model(_) => None,
     });
     let paths = folders.flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !is_model(path));
-    let names = paths.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
-    names.filter(|name| !name.starts_with('.')).collect()
+    let names = paths.filter(|path| !is_hidden(path));
+    names.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect()
 }
 
 /// The error that `sources` have no model `name`, but those that are `present`.
@@ -116,8 +116,10 @@ fn models_in(folder: &Path) -> Result<Vec<FoundModel>, RegistryError> {
     let mut models = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        // A name that is no text can't be asked for.
-        if is_model(&path)
+        // Hidden folders are not for people, such as those behind a mounted ConfigMap. A name that is no text can't be
+        // asked for.
+        if !is_hidden(&path)
+            && is_model(&path)
             && let Ok(name) = name_of(&path)
         {
             models.push(FoundModel { name, path, demanded: false });
@@ -145,7 +147,11 @@ fn name_of(path: &Path) -> Result<String, RegistryError> {
 
 fn has_model_folders(folder: &Path) -> bool {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).any(|path| path.is_dir() && is_model(&path))
+    entries.map(|entry| entry.path()).any(|path| path.is_dir() && !is_hidden(&path) && is_model(&path))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {

@@ -52,8 +52,9 @@ pub(super) fn graph_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let graph = |entry: std::fs::DirEntry| {
         let path = entry.path();
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let is_graph = path.extension().is_some_and(|extension| extension == GRAPH_EXTENSION) && path.is_file();
-        is_graph.then(|| PathBuf::from(entry.file_name()))
+        (is_graph && !is_hidden).then(|| PathBuf::from(entry.file_name()))
     };
     let mut files: Vec<_> = entries.filter_map(graph).collect();
     files.sort();

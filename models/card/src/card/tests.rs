@@ -128,6 +128,8 @@ fn a_card_is_refused_by_the_key_that_is_wrong() {
         (format!("{CARD}\n[serving]\nmax_queue_delay_ms = 60001.0"), "serving.max_queue_delay_ms"),
         (format!("{CARD}\n[serving]\ninstances = 513"), "serving.instances = 513 must be at most 512"),
         (format!("{CARD}\n[serving]\nthreads = 100000"), "serving.threads = 100000 must be at most 512"),
+        (format!("{CARD}\n[serving]\nqueue_size = 2147483648"), "serving.queue_size = 2147483648 must be at most"),
+        (format!("{CARD}\n[serving]\nmax_batch_size = {}", i64::MAX), "serving.max_batch_size = 9223372036854775807"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("logits", "odds")), "odds"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("\"l\"", "\"../l\"")), "postprocessing.labels"),
         (format!("{CARD}\n{}", POSTPROCESSING.replace("top_k", "top")), "`top`"),
@@ -139,7 +141,9 @@ fn a_card_is_refused_by_the_key_that_is_wrong() {
         let error = Card::parse_in_folder(&wrong, "m").unwrap_err().to_string();
         assert!(error.contains(says), "{error} does not say {says}");
     }
-    assert!(Card::parse(&format!("{CARD}\n[serving]\ninstances = 512\nthreads = 512")).is_ok());
+    assert!(
+        Card::parse(&format!("{CARD}\n[serving]\ninstances = 512\nthreads = 512\nqueue_size = 2147483647")).is_ok()
+    );
 }
 
 #[test]

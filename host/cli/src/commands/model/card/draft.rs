@@ -130,12 +130,12 @@ impl Draft<'_> {
 
 fn tensor(table: &str, spec: &TensorSpec, axis_names: &[String]) -> Vec<String> {
     let TensorSpec { name, dtype, shape } = spec;
-    vec![
-        format!("[[{table}]]"),
-        format!("name = {}", quoted(name)),
-        format!("dtype = \"{dtype}\""),
-        format!("shape = {shape:?}{}", axes(axis_names)),
-    ]
+    let shape = if shape.is_any() {
+        "# shape = [-1]  # the graph takes any number of axes".to_owned()
+    } else {
+        format!("shape = {shape:?}{}", axes(axis_names))
+    };
+    vec![format!("[[{table}]]"), format!("name = {}", quoted(name)), format!("dtype = \"{dtype}\""), shape]
 }
 
 /// The names of the axes as a comment: names come from the graph, so that nothing of them may end the line.
