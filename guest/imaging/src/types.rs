@@ -16,6 +16,13 @@ pub struct Picture {
     pub orientation: Orientation,
 }
 
+impl Picture {
+    /// Width and height of the picture as it is seen.
+    pub fn upright_size(&self) -> (u32, u32) {
+        if is_turned(self.orientation) { (self.size.1, self.size.0) } else { self.size }
+    }
+}
+
 /// One component of a picture, of which only what the window needs was decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane {
@@ -106,11 +113,7 @@ impl Window {
     /// The same window in a picture of `picture` pixels that is still to be turned. Of a padded one it is the part that
     /// shows the picture.
     pub(crate) fn as_stored(self, picture: (u32, u32), orientation: Orientation) -> Self {
-        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-        let size = match orientation {
-            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (self.size.1, self.size.0),
-            _ => self.size,
-        };
+        let size = if is_turned(orientation) { (self.size.1, self.size.0) } else { self.size };
         match self.resize {
             Resize::Pad => Self { size: contained(picture, size), resize: Resize::Squash, crop: 1.0 },
             Resize::Crop | Resize::Squash => Self { size, ..self },
@@ -155,6 +158,12 @@ impl Window {
         let reach = |from: f64, to: u32| 2.0 * (from / f64::from(to)).max(1.0) + 1.0;
         (reach(crop.width, self.size.0), reach(crop.height, self.size.1))
     }
+}
+
+/// Whether a picture lies on its side.
+fn is_turned(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
 /// The largest width and height of the aspect ratio of `picture` that fit into `size`, rounded as `ImageOps.contain` of
