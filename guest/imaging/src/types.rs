@@ -16,13 +16,6 @@ pub struct Picture {
     pub orientation: Orientation,
 }
 
-impl Picture {
-    /// Width and height of the picture as it is seen.
-    pub fn upright_size(&self) -> (u32, u32) {
-        if is_turned(self.orientation) { (self.size.1, self.size.0) } else { self.size }
-    }
-}
-
 /// One component of a picture, of which only what the window needs was decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane {
@@ -113,7 +106,7 @@ impl Window {
     /// The same window in a picture of `picture` pixels that is still to be turned. Of a padded one it is the part that
     /// shows the picture.
     pub(crate) fn as_stored(self, picture: (u32, u32), orientation: Orientation) -> Self {
-        let size = if is_turned(orientation) { (self.size.1, self.size.0) } else { self.size };
+        let size = turned(self.size, orientation);
         match self.resize {
             Resize::Pad => Self { size: contained(picture, size), resize: Resize::Squash, crop: 1.0 },
             Resize::Crop | Resize::Squash => Self { size, ..self },
@@ -160,10 +153,20 @@ impl Window {
     }
 }
 
-/// Whether a picture lies on its side.
-fn is_turned(orientation: Orientation) -> bool {
+impl Picture {
+    /// Width and height of the picture once it is upright.
+    pub fn upright_size(&self) -> (u32, u32) {
+        turned(self.size, self.orientation)
+    }
+}
+
+/// Width and height, swapped where the orientation turns the picture on its side.
+pub(crate) fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+    match orientation {
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (height, width),
+        _ => (width, height),
+    }
 }
 
 /// The largest width and height of the aspect ratio of `picture` that fit into `size`, rounded as `ImageOps.contain` of
