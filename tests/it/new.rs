@@ -76,7 +76,7 @@ fn columns_of_a_pipeline_are_keys_of_rows_and_its_probabilities_are_scikit_learn
         row
     };
     for wrong in
-        [changed("Age", None), changed("other", Some(json!(1))), changed("Age", Some(json!("x"))), changed("last visits", Some(json!([1])))]
+        [changed("Age", None), changed("other", Some(json!(1))), changed("Age", Some(json!("x"))), changed("last_visits", Some(json!([1])))]
     {
         fs::write(function.folder.join("body.json"), json!([wrong]).to_string()).unwrap();
         let printed = function.run(&["invoke", "/", "body.json"]);
