@@ -40,8 +40,13 @@ impl Project {
 
     fn build(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
-        command.current_dir(self.scratch.path()).env_clear().env("PATH", self.path("bin")).env("HOME", self.path("home"));
-        let Output { status, stdout, stderr } = command.arg("build").args(arguments).args(["--log-format", "human"]).output().unwrap();
+        command
+            .current_dir(self.scratch.path())
+            .env_clear()
+            .env("PATH", self.path("bin"))
+            .env("HOME", self.path("home"));
+        let Output { status, stdout, stderr } =
+            command.arg("build").args(arguments).args(["--log-format", "human"]).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (status.code().unwrap(), text(stdout), text(stderr))
     }
@@ -112,10 +117,15 @@ fn without_rustup_debians_packages_are_named_and_used() {
     let project = without_target(Project::of_command(RUST));
     fs::remove_file(project.path("bin/rustup")).unwrap();
     let error = project.fails(&[]);
-    assert!(error.contains("https://rustup.rs") && error.contains("apt-get install --no-install-recommends rustc-web"), "{error}");
+    assert!(
+        error.contains("https://rustup.rs") && error.contains("apt-get install --no-install-recommends rustc-web"),
+        "{error}"
+    );
     // Debian's compiler is told all that it needs; the command shows what that is.
-    let project = Project::of_command(&format!("echo $RUSTC $RUSTC_BOOTSTRAP $CARGO_UNSTABLE_BUILD_STD $RUSTFLAGS > f.wasm # {RUST}"))
-        .program("dpkg", "true");
+    let project = Project::of_command(&format!(
+        "echo $RUSTC $RUSTC_BOOTSTRAP $CARGO_UNSTABLE_BUILD_STD $RUSTFLAGS > f.wasm # {RUST}"
+    ))
+    .program("dpkg", "true");
     let error = project.fails(&[]);
     assert!(error.contains("run: cargo install --locked wasm-component-ld@"), "{error}");
     let (code, out, error) = project.program("wasm-component-ld", "true").build_and_read();

@@ -101,7 +101,11 @@ async fn a_change_is_built_and_served_and_a_failure_is_shown_until_it_is_mended(
     let page = dev.wait_for(("/hello", BROWSER), |answer| answer.status == 500).await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert!(page.text().contains("error: &lt;b&gt;no such thing&lt;/b&gt;"), "{}", page.text());
-    assert!(page.text().contains("the build of &quot;f&quot; failed: `sh src/build.sh` (exit status: 1)"), "{}", page.text());
+    assert!(
+        page.text().contains("the build of &quot;f&quot; failed: `sh src/build.sh` (exit status: 1)"),
+        "{}",
+        page.text()
+    );
     assert_eq!(dev.get("/hello", "*/*").await.text(), hello.text(), "others are served by the last build");
     dev.program.wait_for_line("no such thing");
 
@@ -136,7 +140,10 @@ async fn a_model_that_is_replaced_is_loaded() {
     let metadata = "/v2/models/m";
     assert!(dev.get(metadata, "*/*").await.text().contains("\"label\""));
     app.model("zipmap-ints");
-    dev.wait_for((metadata, "*/*"), |answer| answer.text().contains("\"probabilities\"") && !answer.text().contains("\"X\"")).await;
+    dev.wait_for((metadata, "*/*"), |answer| {
+        answer.text().contains("\"probabilities\"") && !answer.text().contains("\"X\"")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -189,25 +196,28 @@ async fn a_function_in_rust_is_built_again_when_it_is_saved() {
     if no_rust_for_wasm() {
         return;
     }
-    let function = NewFunction::new("saved", &["--template", "tabular"]);
+    let function = NewFunction::new("saved", &[]);
+    function.succeed(&["build"]);
     let dev = Dev::start(&function.folder, &[]);
+    // The model computes 2 x + 1.
     let ask = async || {
-        let request = dev.client.post(dev.program.url("/")).body("[[5.1, 3.5, 1.4, 0.2]]");
-        Answer::read(request.send().await.unwrap()).await.unwrap()
+        let request = dev.client.post(dev.program.url("/")).body("{\"x\":{\"shape\":[1,2],\"data\":[1,2]}}");
+        let answer = Answer::read(request.send().await.unwrap()).await.unwrap().json();
+        answer["y"]["data"][0].as_f64().unwrap() as i64
     };
-    assert_eq!(ask().await.json()[0]["label"], 0);
+    assert_eq!(ask().await, 3);
     let until = Instant::now() + PATIENCE;
-    function.edit("src/lib.rs", "label: label[0]", "label: label[0] + 40");
-    while ask().await.json()[0]["label"] != 40 {
+    function.edit("src/lib.rs", "&outputs.y, |value| value", "&outputs.y, |value| value + 40.0");
+    while ask().await != 43 {
         assert!(Instant::now() < until);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    function.edit("src/lib.rs", "label: label[0] + 40", "label: labels[0]");
+    function.edit("src/lib.rs", "value + 40.0", "values");
     let page = dev.wait_for(("/", BROWSER), |answer| answer.status == 500).await;
-    assert!(page.text().contains("cannot find value `labels` in this scope"), "{}", page.text());
+    assert!(page.text().contains("cannot find value `values` in this scope"), "{}", page.text());
     assert!(!page.text().contains('\u{1b}'), "the page has no colors of terminals");
-    assert_eq!(ask().await.json()[0]["label"], 40);
-    function.edit("src/lib.rs", "label: labels[0]", "label: label[0] + 2");
+    assert_eq!(ask().await, 43, "programs are served by the last build");
+    function.edit("src/lib.rs", "|value| values", "|value| -value");
     dev.wait_for(("/", BROWSER), |answer| answer.status == 405).await;
-    assert_eq!(ask().await.json()[0]["label"], 2);
+    assert_eq!(ask().await, -3);
 }

@@ -53,7 +53,10 @@ fn columns_of_a_pipeline_are_keys_of_rows_and_its_probabilities_are_scikit_learn
     }
     let function = NewFunction::new("columns", &["--model", &fixture("tabular/columns.onnx")]);
     let card = function.read("models/columns/model.toml");
-    assert!(!card.contains("output_label") && card.contains("output_probability"), "text can't reach functions:\n{card}");
+    assert!(
+        !card.contains("output_label") && card.contains("output_probability"),
+        "text can't reach functions:\n{card}"
+    );
     function.succeed(&["build"]);
     function.succeed(&["test"]);
     let golden = &golden()["columns"];
@@ -75,9 +78,12 @@ fn columns_of_a_pipeline_are_keys_of_rows_and_its_probabilities_are_scikit_learn
         }
         row
     };
-    for wrong in
-        [changed("Age", None), changed("other", Some(json!(1))), changed("Age", Some(json!("x"))), changed("last_visits", Some(json!([1])))]
-    {
+    for wrong in [
+        changed("Age", None),
+        changed("other", Some(json!(1))),
+        changed("Age", Some(json!("x"))),
+        changed("last_visits", Some(json!([1]))),
+    ] {
         fs::write(function.folder.join("body.json"), json!([wrong]).to_string()).unwrap();
         let printed = function.run(&["invoke", "/", "body.json"]);
         assert!(printed.code == 1 && printed.out.contains("\"status\":400"), "{wrong}: {printed:?}");

@@ -33,7 +33,13 @@ fn a_response_that_is_not_expected_fails_with_the_difference() {
     let app = app(&format!("{GOOD}[[request]]\npath = \"/hello\"\nexpect.status = 201\nexpect.json = {{ a = 1 }}\n"));
     let printed = run(app.path(), &["test", "app"]);
     assert_eq!(printed.code, 1, "{printed:?}");
-    for part in ["FAILED  tests/a.toml: GET /hello", "status: expected 201, got 200", "json: the body is no JSON", "body: hello", "2 passed, 1 failed"] {
+    for part in [
+        "FAILED  tests/a.toml: GET /hello",
+        "status: expected 201, got 200",
+        "json: the body is no JSON",
+        "body: hello",
+        "2 passed, 1 failed",
+    ] {
         assert!(printed.out.contains(part), "{part}: {}", printed.out);
     }
     let printed = run(&app.path().join("app"), &["test", "--json"]);

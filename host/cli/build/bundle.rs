@@ -26,7 +26,7 @@ const LEFT_OUT: [&str; 5] = ["target", "__pycache__", "fixtures", "tests", "test
 const TABLES_LEFT_OUT: [&str; 5] = ["dev-dependencies", "bench", "example", "test", "lints"];
 
 /// Writes the archive, and tells cargo when it has to be made again.
-pub fn write(root: &Path, file: &Path) -> io::Result<()> {
+pub(crate) fn write(root: &Path, file: &Path) -> io::Result<()> {
     let mut archive = Archive(tar::Builder::new(GzEncoder::new(fs::File::create(file)?, Compression::best())));
     for folder in CRATES.into_iter().chain(FOLDERS) {
         archive.folder(root, Path::new(folder), "sdk")?;
@@ -103,7 +103,8 @@ fn workspace(root: &Path) -> io::Result<String> {
         return Err(io::Error::other("the root's Cargo.toml has no [workspace]"));
     };
     let members = workspace.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_packed = |member: &Value| member.as_str().is_some_and(|member| CRATES.iter().any(|packed| member.starts_with(packed)));
+    let is_packed =
+        |member: &Value| member.as_str().is_some_and(|member| CRATES.iter().any(|packed| member.starts_with(packed)));
     let members: Vec<Value> = members.into_iter().filter(is_packed).collect();
     let mut used = BTreeSet::new();
     for member in members.iter().filter_map(Value::as_str) {
@@ -134,7 +135,5 @@ fn dependencies(table: &Table, names: &mut BTreeSet<String>) {
 
 fn read(manifest: &Path) -> io::Result<Table> {
     let shown = PathBuf::from(manifest);
-    fs::read_to_string(manifest)?
-        .parse()
-        .map_err(|error| io::Error::other(format!("{}: {error}", shown.display())))
+    fs::read_to_string(manifest)?.parse().map_err(|error| io::Error::other(format!("{}: {error}", shown.display())))
 }

@@ -84,7 +84,9 @@ impl Command {
     pub(crate) fn start_log(&self, settings: &LogSettings) -> Result<()> {
         match self {
             Command::EngineWorker(_) => Ok(()),
-            Command::Model { command: model::ModelCommand::Check(_) } | Command::Test(_) => log::start(settings, RequestLines::Hidden),
+            Command::Model { command: model::ModelCommand::Check(_) } | Command::Test(_) => {
+                log::start(settings, RequestLines::Hidden)
+            }
             _ => log::start(settings, RequestLines::Logged),
         }
     }

@@ -239,6 +239,11 @@ impl ApplicationSettings {
         application::manifest(self.app.as_deref(), paths, &self.models)
     }
 
+    /// Keeps compiled components in `folder`, where nobody says another.
+    pub(crate) fn keep_code_in(&mut self, folder: PathBuf) {
+        self.code_cache.get_or_insert(folder);
+    }
+
     /// What the loader needs: this application, with sandboxes of these limits.
     pub(crate) fn app_settings(&self, paths: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
         Ok(AppSettings {

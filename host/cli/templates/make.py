@@ -53,11 +53,8 @@ def tabular():
     """Which iris it is, by scikit-learn."""
     iris = load_iris()
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-    model.fit(iris.data.astype(np.float32), iris.target)
-    made = to_onnx(
-        model, iris.data[:1].astype(np.float32), target_opset=17, options={id(model): {"zipmap": False}}
-    )
-    save("tabular", made)
+    model.fit(iris.data.astype(np.float32), iris.target_names[iris.target])
+    save("tabular", to_onnx(model, iris.data[:1].astype(np.float32), target_opset=17))
 
 
 def classify():

@@ -52,11 +52,9 @@ impl BuildFailure {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut response = Response::new(state.page.clone().filter(|_| accepts_html(headers))?);
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        for (name, value) in [
-            (CONTENT_TYPE, "text/html; charset=utf-8"),
-            (CONTENT_SECURITY_POLICY, POLICY),
-            (CACHE_CONTROL, "no-store"),
-        ] {
+        for (name, value) in
+            [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-store")]
+        {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response.headers_mut().insert(FAILURE.clone(), state.number.into());
@@ -73,7 +71,12 @@ fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['&', '<', '>', '"', '\'']) {
         return text.into();
     }
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;").into()
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+        .into()
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! It is the server of `modelfn serve`, with a thread beside it that watches, builds, and asks for reloads. So no request
 //! is lost: one that runs ends with the function that it began with, and a build that fails changes nothing.
 
+mod code_folder;
 mod workshop;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +15,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use self::code_folder::CodeFolder;
 use self::workshop::Workshop;
 use super::serve::{self, ServeArguments};
 use crate::exit_now;
@@ -37,15 +40,21 @@ pub(crate) struct DevArguments {
 
 /// Builds, then serves until SIGTERM or SIGINT.
 pub(super) async fn dev(arguments: DevArguments) -> Result<ExitCode> {
-    let DevArguments { serve } = arguments;
+    let DevArguments { mut serve } = arguments;
+    let manifest = serve.manifest()?;
+    let code = manifest.as_deref().and_then(Path::parent).map(CodeFolder::of);
+    if let Some(code) = &code {
+        // Not where the code of finished functions is kept: each save makes another.
+        serve.keep_code_in(code.path());
+    }
     let is_ending = Arc::new(AtomicBool::new(false));
-    let workshop = Workshop::open(serve.manifest()?, serve.model_paths(), is_ending.clone())?;
+    let workshop = Workshop::open(manifest, serve.model_paths(), is_ending.clone())?;
     let workshop = first_build(workshop, &is_ending).await?;
     let (started, running) = mpsc::channel();
     let beside = move || {
         // Without a server there is nothing to reload.
         if let Ok(running) = running.recv() {
-            workshop.run(&running);
+            workshop.run(&running, code.as_ref());
         }
     };
     let thread = std::thread::Builder::new().name("dev".to_owned()).spawn(beside).context("no thread for builds")?;

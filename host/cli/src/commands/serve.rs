@@ -92,6 +92,11 @@ impl ServeArguments {
         self.application.manifest(&self.paths)
     }
 
+    /// Keeps compiled components in `folder`, where nobody says another.
+    pub(super) fn keep_code_in(&mut self, folder: PathBuf) {
+        self.application.keep_code_in(folder);
+    }
+
     /// Where the models are.
     pub(super) fn model_paths(&self) -> Vec<PathBuf> {
         if self.paths.is_empty() { vec![self.application.models.folder()] } else { self.paths.clone() }

@@ -140,8 +140,8 @@ impl fmt::Display for TestResult {
         let word = if differences.is_empty() { "ok    " } else { "FAILED" };
         let shown = name.replace(char::is_control, "\u{FFFD}");
         write!(f, "{word}  {}: {shown} ({:.1} ms)", file.display(), took.as_secs_f64() * 1e3)?;
-        differences.iter().try_for_each(|difference| {
-            write!(f, "\n          {}", difference.replace(char::is_control, "\u{FFFD}"))
-        })
+        differences
+            .iter()
+            .try_for_each(|difference| write!(f, "\n          {}", difference.replace(char::is_control, "\u{FFFD}")))
     }
 }

@@ -20,7 +20,8 @@ const REQUIREMENTS: &str = "sdk/guest/python/requirements.txt";
 /// It is missing, and is not to be installed or can't be.
 pub(super) fn componentize_py(environment: &mut Environment, install: Install) -> Result<()> {
     let requirements = String::from_utf8(bundle::file(REQUIREMENTS)?)?;
-    let version = version(&requirements).context("this program names no version of componentize-py; install another")?;
+    let version =
+        version(&requirements).context("this program names no version of componentize-py; install another")?;
     let folder = tools::folder()?.join(format!("{PACKAGE}-{version}"));
     if !folder.join("bin").join(PACKAGE).is_file() {
         if install == Install::Never {
@@ -65,7 +66,10 @@ fn python() -> Result<PathBuf> {
     )?;
     let has_pip = Command::new(&python).args(["-m", "pip", "--version"]).output().is_ok_and(|pip| pip.status.success());
     if !has_pip {
-        bail!("{} has no pip; run: python3 -m ensurepip, or on Debian, as root: apt-get install python3-pip", python.display());
+        bail!(
+            "{} has no pip; run: python3 -m ensurepip, or on Debian, as root: apt-get install python3-pip",
+            python.display()
+        );
     }
     Ok(python)
 }

@@ -77,7 +77,9 @@ fn without_rustup(environment: &mut Environment, install: Install) -> Result<()>
     let packages = DEBIAN_PACKAGES.join(" ");
     if install == Install::Missing && rustix::process::geteuid().is_root() && tools::program("apt-get").is_some() {
         let arguments = ["install", "-q", "-y", "--no-install-recommends"];
-        tools::run(Command::new("apt-get").args(arguments).args(DEBIAN_PACKAGES).env("DEBIAN_FRONTEND", "noninteractive"))?;
+        tools::run(
+            Command::new("apt-get").args(arguments).args(DEBIAN_PACKAGES).env("DEBIAN_FRONTEND", "noninteractive"),
+        )?;
         return with_debian(environment, install);
     }
     bail!(

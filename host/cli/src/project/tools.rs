@@ -85,12 +85,15 @@ fn tools(command: &str) -> Vec<Tool> {
     let mut words = command.split(|c: char| c.is_whitespace() || ";&|()'\"".contains(c));
     let names = |word: &str, tool: &str| Path::new(word).file_name().is_some_and(|name| name == tool);
     let is_for_wasm = command.contains(rust_tools::TARGET);
-    words.by_ref().filter_map(|word| match word {
-        word if names(word, "cargo") && is_for_wasm => Some(Tool::CargoForWasm),
-        word if names(word, "cargo") => Some(Tool::Cargo),
-        word if names(word, "componentize-py") => Some(Tool::ComponentizePy),
-        _ => None,
-    }).collect()
+    words
+        .by_ref()
+        .filter_map(|word| match word {
+            word if names(word, "cargo") && is_for_wasm => Some(Tool::CargoForWasm),
+            word if names(word, "cargo") => Some(Tool::Cargo),
+            word if names(word, "componentize-py") => Some(Tool::ComponentizePy),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The program `name` of the folders of `PATH`.
@@ -148,7 +151,8 @@ mod tests {
         environment.set("A", "2");
         environment.prepend("MODELFN_NO_SUCH_LIST", Path::new("/b")).unwrap();
         environment.prepend("MODELFN_NO_SUCH_LIST", Path::new("/a")).unwrap();
-        let shown: Vec<_> = environment.variables().map(|(name, value)| (name.to_str().unwrap(), value.to_str().unwrap())).collect();
+        let shown: Vec<_> =
+            environment.variables().map(|(name, value)| (name.to_str().unwrap(), value.to_str().unwrap())).collect();
         assert_eq!(shown, [("A", "2"), ("MODELFN_NO_SUCH_LIST", "/a:/b")]);
         assert!(environment.prepend("PATH", Path::new("/a:b")).is_err());
     }

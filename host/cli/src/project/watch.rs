@@ -62,13 +62,6 @@ impl Changes {
     fn is_empty(&self) -> bool {
         *self == Changes::default()
     }
-
-    /// Adds `others`.
-    pub(crate) fn add(&mut self, others: Changes) {
-        self.components.extend(others.components);
-        self.manifest |= others.manifest;
-        self.served |= others.served;
-    }
 }
 
 impl Watcher {

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use modelfn_server::admin::Reload;
 use tokio::sync::oneshot;
 
+use super::code_folder::CodeFolder;
 use super::serve::Running;
 use crate::log::{self, LogFormat};
 use crate::project::Project;
@@ -51,7 +52,11 @@ impl Workshop {
     /// # Errors
     ///
     /// The manifest is wrong, or a tool is missing.
-    pub(super) fn open(manifest: Option<PathBuf>, models: Vec<PathBuf>, is_ending: Arc<AtomicBool>) -> Result<Workshop> {
+    pub(super) fn open(
+        manifest: Option<PathBuf>,
+        models: Vec<PathBuf>,
+        is_ending: Arc<AtomicBool>,
+    ) -> Result<Workshop> {
         let project = manifest.map(|manifest| Project::open(&manifest)).transpose()?;
         let watcher = Watcher::start(project.as_ref(), &models)?;
         let builder = Builder { environment: Environment::default() };
@@ -82,7 +87,7 @@ impl Workshop {
     }
 
     /// Builds and reloads after each change, until the program ends.
-    pub(super) fn run(mut self, running: &Running) {
+    pub(super) fn run(mut self, running: &Running, code: Option<&CodeFolder>) {
         while let Some(changes) = self.watcher.wait(&self.is_ending) {
             let is_served_changed = changes.served;
             let outcome = match self.note(changes) {
@@ -91,6 +96,9 @@ impl Workshop {
                     Outcome::Failed(Failure { what: "the manifest is wrong".to_owned(), output: format!("{error:#}") })
                 }
             };
+            if let Some(code) = code {
+                code.forget_old();
+            }
             match outcome {
                 Outcome::Built => match reload(running) {
                     Ok(()) => running.services.build_failure.clear(),

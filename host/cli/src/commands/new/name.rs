@@ -9,8 +9,19 @@ const MAX_LENGTH: usize = 64;
 
 /// Names that cargo refuses, or that are those of a function's own dependencies.
 const TAKEN: [&str; 13] = [
-    "alloc", "build", "core", "deps", "examples", "incremental", "model", "modelfn-guest", "proc-macro", "serde",
-    "serde-json", "std", "test",
+    "alloc",
+    "build",
+    "core",
+    "deps",
+    "examples",
+    "incremental",
+    "model",
+    "modelfn-guest",
+    "proc-macro",
+    "serde",
+    "serde-json",
+    "std",
+    "test",
 ];
 
 /// Words of Rust, which crates can't be called.
@@ -35,9 +46,8 @@ const PYTHON_KEYWORDS: [&str; 17] = [
 pub(super) fn of_folder(folder: &Path) -> Result<&str> {
     let name = folder.file_name().and_then(|name| name.to_str());
     let name = name.with_context(|| format!("{} has no name for a function; type another", folder.display()))?;
-    let is_word = |word: &str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    };
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     let is_kebab = name.split('-').all(is_word) && name.starts_with(|c: char| c.is_ascii_lowercase());
     if !is_kebab {
         let suggestion = suggestion(name).map(|name| format!(", such as {name}")).unwrap_or_default();
@@ -46,9 +56,16 @@ pub(super) fn of_folder(folder: &Path) -> Result<&str> {
              a letter{suggestion}"
         );
     }
-    ensure!(name.len() <= MAX_LENGTH, "the name of a function has at most {MAX_LENGTH} characters, \"{name}\" has {}", name.len());
+    ensure!(
+        name.len() <= MAX_LENGTH,
+        "the name of a function has at most {MAX_LENGTH} characters, \"{name}\" has {}",
+        name.len()
+    );
     let is_taken = TAKEN.contains(&name) || KEYWORDS.contains(&name);
-    ensure!(!is_taken, "\"{name}\" can't be the name of a function, since it means something to cargo or Rust; try my-{name}");
+    ensure!(
+        !is_taken,
+        "\"{name}\" can't be the name of a function, since it means something to cargo or Rust; try my-{name}"
+    );
     Ok(name)
 }
 

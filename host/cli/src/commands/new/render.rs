@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use minijinja::{Environment, UndefinedBehavior};
@@ -73,7 +74,9 @@ pub(super) fn write(function: &NewFunction<'_>, folder: &Path) -> Result<()> {
     let words = Words::of(function);
     let mut files = BTreeMap::new();
     // Later ones take the place of earlier ones.
-    for layer in ["base/any".to_owned(), format!("base/{language}"), format!("{template}/any"), format!("{template}/{language}")] {
+    for layer in
+        ["base/any".to_owned(), format!("base/{language}"), format!("{template}/any"), format!("{template}/{language}")]
+    {
         files.extend(bundle::template(&layer)?);
     }
     for (path, bytes) in files {
@@ -88,8 +91,16 @@ pub(super) fn write(function: &NewFunction<'_>, folder: &Path) -> Result<()> {
     }
     if language == Language::Rust {
         save(&folder.join("Cargo.lock"), &bundle::file("Cargo.lock")?)?;
+        format(folder);
     }
     Ok(())
+}
+
+/// Formats the sources, where there is a formatter. Without one they are right all the same.
+fn format(folder: &Path) {
+    let mut rustfmt = Command::new("rustfmt");
+    rustfmt.args(["--edition", "2024", "src/lib.rs"]).current_dir(folder);
+    let _ = rustfmt.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 /// Where a file of a template goes. Git does not read `gitignore`, and cargo no `Cargo.toml.jinja` in this repository.
@@ -163,7 +174,8 @@ fn row(inputs: &[FunctionTensor]) -> String {
         [input] if input.shape.len() == 2 && input.columns == 1 => "[0]".to_owned(),
         [input] => values(input),
         inputs => {
-            let pairs = inputs.iter().map(|input| format!("{} = {}", toml::Value::from(input.name.as_str()), values(input)));
+            let pairs =
+                inputs.iter().map(|input| format!("{} = {}", toml::Value::from(input.name.as_str()), values(input)));
             format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
         }
     }

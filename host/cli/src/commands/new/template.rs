@@ -52,8 +52,9 @@ impl Template {
     pub(super) fn misfit(self, signature: &FunctionSignature) -> Option<String> {
         let FunctionSignature { inputs, outputs, .. } = signature;
         match self {
-            Template::Classify => no_picture(inputs)
-                .or_else(|| (outputs[0].shape.len() > 2).then(|| "its first output is more than a score for each class".to_owned())),
+            Template::Classify => no_picture(inputs).or_else(|| {
+                (outputs[0].shape.len() > 2).then(|| "its first output is more than a score for each class".to_owned())
+            }),
             Template::Detect => no_picture(inputs).or_else(|| no_detections(outputs)),
             Template::Embed => no_texts(inputs).or_else(|| no_vectors(outputs)),
             Template::Tabular => no_rows(signature),

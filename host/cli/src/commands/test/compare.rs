@@ -48,7 +48,7 @@ pub(super) fn differences(expect: &Expectation, answer: &Answer) -> Vec<String> 
             found.truncate(MAX_DIFFERENCES);
             found.push(format!("and {more} more"));
         }
-        found.push(format!("body: {}", shortened(&body)));
+        found.push(format!("body: {}", shortened(body.trim_end())));
     }
     found
 }
@@ -137,12 +137,15 @@ mod tests {
     fn each_difference_is_told_with_its_place() {
         let got = json!({ "rows": [{ "label": 1 }, { "label": 2 }], "n": null });
         let found = of_json(json!({ "rows": [{ "label": 1 }, { "label": 3 }, {}], "n": 0, "m": true }), &got, 0.0);
-        assert_eq!(found, [
-            "json.m: expected true, there is none",
-            "json.n: expected 0, got null",
-            "json.rows: expected 3 elements, got 2",
-            "json.rows[1].label: expected 3, got 2",
-        ]);
+        assert_eq!(
+            found,
+            [
+                "json.m: expected true, there is none",
+                "json.n: expected 0, got null",
+                "json.rows: expected 3 elements, got 2",
+                "json.rows[1].label: expected 3, got 2",
+            ]
+        );
         assert_eq!(of_json(json!([]), &json!({}), 0.0), ["json: expected [], got {}"]);
         assert_eq!(of_json(json!("1"), &json!(1), 0.0), ["json: expected \"1\", got 1"]);
     }
