@@ -190,6 +190,44 @@ async fn a_change_while_a_build_runs_ends_it_and_begins_another() {
     assert!(!process.exists(), "the build that nobody wants any more has ended");
 }
 
+/// The blocks of a language in a page of the documents.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let blocks = text.split(&format!("```{language}\n")).skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(str::to_owned).collect()
+}
+
+/// The commands of the page for those who write functions, one after the other.
+#[tokio::test]
+async fn the_commands_of_the_page_do_what_it_says() {
+    if no_rust_for_wasm() {
+        return;
+    }
+    let page = "docs/write-a-function.md";
+    let commands = blocks(page, "sh");
+    assert_eq!(commands[0], "modelfn new flowers --model model.onnx\ncd flowers\nmodelfn dev\n");
+    let model = root().join("host/cli/templates/tabular/model/model.onnx");
+    let function = NewFunction::new("flowers", &["--model", model.to_str().unwrap()]);
+    for file in blocks(page, "text")[0].lines().map(|line| line.split_whitespace().next().unwrap()) {
+        assert!(function.folder.join(file).exists(), "{file}");
+    }
+    function.succeed(&["build"]);
+    let dev = Dev::start(&function.folder, &[]);
+    let curl = commands[1].replace("127.0.0.1:8080", &dev.program.address).replace("curl ", "curl -sS ");
+    let output = std::process::Command::new("bash").args(["-c", &curl]).output().unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(answer.starts_with("[{\"label\":\"setosa\""), "{curl}: {answer} {output:?}");
+    drop(dev);
+    assert_eq!(commands[2], "modelfn test\n");
+    fs::write(function.folder.join("tests/of-the-page.toml"), &blocks(page, "toml")[0]).unwrap();
+    let tested = function.succeed(&["test"]);
+    assert!(tested.contains("ok      tests/of-the-page.toml: two flowers"), "{tested}");
+    fs::write(function.folder.join("body.json"), "[[5.1, 3.5, 1.4, 0.2]]").unwrap();
+    assert!(function.succeed(&["invoke", "/", "body.json"]).contains("setosa"));
+    function.succeed(&["compile", "--out", "code"]);
+    function.succeed(&["model", "inspect", "flowers"]);
+}
+
 /// The whole way of a person who writes a function in Rust.
 #[tokio::test]
 async fn a_function_in_rust_is_built_again_when_it_is_saved() {

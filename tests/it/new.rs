@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::functions::{NewFunction, no_rust_for_wasm, run};
-use crate::harness::{Scratch, root};
+use crate::harness::{Scratch, root, skip};
 
 fn fixture(path: &str) -> String {
     let file = root().join("tests/fixtures").join(path);
@@ -91,6 +91,27 @@ fn columns_of_a_pipeline_are_keys_of_rows_and_its_probabilities_are_scikit_learn
 }
 
 #[test]
+fn a_function_in_python_answers_as_one_in_rust() {
+    let pip = std::process::Command::new("python3").args(["-m", "pip", "--version"]).output();
+    if skip(!pip.is_ok_and(|pip| pip.status.success()), "there is no pip; run: apt-get install python3-pip") {
+        return;
+    }
+    let arguments = ["--language", "python", "--model", &fixture("tabular/columns.onnx")];
+    let function = NewFunction::new("columns-in-python", &arguments);
+    function.succeed(&["build", "--install"]);
+    let tested = function.succeed(&["test"]);
+    assert!(tested.trim_end().ends_with(" 0 failed"), "{tested}");
+    let golden = &golden()["columns"];
+    let answers = answer(&function, &golden["rows"]);
+    for (n, answer) in answers.as_array().unwrap().iter().enumerate() {
+        assert_eq!(answer["label"], golden["labels"][n], "{answers}");
+        for (class, expected) in golden["probabilities"][n].as_object().unwrap() {
+            assert!(near(&answer["output_probability"][class], expected), "{class}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn a_name_that_the_model_does_not_have_does_not_compile() {
     if no_rust_for_wasm() {
         return;
@@ -122,6 +143,8 @@ fn the_model_decides_which_template_it_is() {
         ("tensors/past/model.onnx", "blank"),
         ("tensors/scalar/model.onnx", "blank"),
         ("hostile/add/model.onnx", "tabular"),
+        ("../../host/cli/templates/embed/model/model.onnx", "embed"),
+        ("../../host/cli/templates/detect/model/model.onnx", "detect"),
     ] {
         let scratch = Scratch::new();
         let printed = run(scratch.path(), &["new", "f", "--model", &fixture(model)]);

@@ -4,9 +4,10 @@
 //! manifest, and passes over this.
 
 pub(crate) mod builder;
-pub(crate) mod process;
-pub(crate) mod python_tools;
-pub(crate) mod rust_tools;
+mod process;
+mod python_tools;
+mod rust_tools;
+pub(crate) mod surroundings;
 pub(crate) mod tools;
 pub(crate) mod watch;
 

@@ -9,7 +9,8 @@ use clap::Args;
 use crate::print_lines;
 use crate::project::Project;
 use crate::project::builder::{Builder, Unbuilt};
-use crate::project::tools::{self, Install};
+use crate::project::surroundings::Install;
+use crate::project::tools;
 
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn build

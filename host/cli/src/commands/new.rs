@@ -97,13 +97,20 @@ fn make(folder: &Path, name: &str, arguments: &NewArguments) -> Result<Template>
     let model = folder.join("models").join(name);
     std::fs::create_dir_all(&model)?;
     let engines = engines(&arguments.models)?;
-    match (&arguments.model, arguments.template.unwrap_or(Template::Blank)) {
-        (Some(graph), _) => source_model::copy(graph, &model, &engines)?,
-        (None, template) => source_model::example(template, &model)?,
-    }
+    let wanted = match &arguments.model {
+        Some(graph) => {
+            source_model::copy(graph, &model, &engines)?;
+            arguments.template
+        }
+        None => {
+            let template = arguments.template.unwrap_or(Template::Blank);
+            source_model::example(template, &model)?;
+            Some(template)
+        }
+    };
     let facts = graph_facts(&model.join(GRAPH_FILE), &engines)?;
     let (facts, signature) = FunctionSignature::of(facts)?;
-    let template = arguments.template.unwrap_or_else(|| Template::suiting(&signature));
+    let template = wanted.unwrap_or_else(|| Template::suiting(&signature));
     if let Some(reason) = template.misfit(&signature) {
         let suiting = Template::suiting(&signature);
         bail!("the template {template} does not suit the model: {reason}; use --template {suiting}");

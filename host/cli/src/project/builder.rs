@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::ComponentBuild;
 use super::process::{self, BuildProcess, Ended};
-use super::tools::Environment;
+use super::surroundings::Environment;
 
 /// How often it is looked whether a command has ended.
 const LOOK: Duration = Duration::from_millis(10);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::tools::Environment;
+use super::surroundings::Environment;
 use crate::log::{self, LogFormat};
 
 /// The shell, by its path: a build may lack everything else.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::tools::{self, Environment, Install};
+use super::surroundings::{self, Environment, Install};
 use crate::bundle;
 
 const PACKAGE: &str = "componentize-py";
@@ -22,7 +22,7 @@ pub(super) fn componentize_py(environment: &mut Environment, install: Install) -
     let requirements = String::from_utf8(bundle::file(REQUIREMENTS)?)?;
     let version =
         version(&requirements).context("this program names no version of componentize-py; install another")?;
-    let folder = tools::folder()?.join(format!("{PACKAGE}-{version}"));
+    let folder = surroundings::folder()?.join(format!("{PACKAGE}-{version}"));
     if !folder.join("bin").join(PACKAGE).is_file() {
         if install == Install::Never {
             bail!("{PACKAGE} {version} is missing; run: modelfn build --install");
@@ -31,7 +31,9 @@ pub(super) fn componentize_py(environment: &mut Environment, install: Install) -
     }
     environment.prepend("PATH", &folder.join("bin"))?;
     // A folder that pip was given is no place where Python looks by itself.
-    environment.set("PYTHONPATH", folder);
+    environment.set("PYTHONPATH", &folder);
+    // What is installed for other programs would become a part of the component; no such environment has nothing.
+    environment.set("VIRTUAL_ENV", folder.join("none"));
     Ok(())
 }
 
@@ -48,7 +50,7 @@ fn install_packages(requirements: &str, folder: &Path) -> Result<()> {
     let mut pip = Command::new(python);
     pip.args(options).args(pinned).arg("--target").arg(&unfinished).arg("--requirement").arg(&list);
     pip.env("PIP_ROOT_USER_ACTION", "ignore");
-    let installed = tools::run(&mut pip).and_then(|()| {
+    let installed = surroundings::run(&mut pip).and_then(|()| {
         let _ = std::fs::remove_dir_all(folder);
         std::fs::rename(&unfinished, folder).with_context(|| format!("{} can't be written", folder.display()))
     });
@@ -60,7 +62,7 @@ fn install_packages(requirements: &str, folder: &Path) -> Result<()> {
 
 /// A Python that has pip.
 fn python() -> Result<PathBuf> {
-    let python = tools::program("python3").context(
+    let python = surroundings::program("python3").context(
         "python3 is not installed, which componentize-py runs on; install Python 3.10 or newer, with pip \
          (on Debian, as root: apt-get install python3-pip)",
     )?;

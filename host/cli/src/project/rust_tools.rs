@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::tools::{self, Environment, Install};
+use super::surroundings::{self, Environment, Install};
 
 /// The target of components.
 pub(super) const TARGET: &str = "wasm32-wasip2";
@@ -30,7 +30,7 @@ const DEBIAN_FLAGS: &str =
 ///
 /// There is none.
 pub(super) fn cargo() -> Result<PathBuf> {
-    tools::program("cargo").context(
+    surroundings::program("cargo").context(
         "cargo is not installed; install Rust from https://rustup.rs, then run: rustup target add wasm32-wasip2",
     )
 }
@@ -48,23 +48,24 @@ pub(super) fn for_wasm(environment: &mut Environment, folder: &Path, install: In
         return with_debian(environment, install);
     }
     cargo()?;
-    let Some(rustup) = tools::program("rustup") else { return without_rustup(environment, install) };
+    let Some(rustup) = surroundings::program("rustup") else { return without_rustup(environment, install) };
     if install == Install::Never {
         bail!("Rust's standard library for {TARGET} is missing; run: rustup target add {TARGET}");
     }
-    tools::run(Command::new(rustup).args(["target", "add", TARGET]).current_dir(folder))
+    surroundings::run(Command::new(rustup).args(["target", "add", TARGET]).current_dir(folder))
 }
 
 /// Whether the compiler that cargo uses in `folder` has the standard library for components.
 fn has_std(folder: &Path) -> bool {
-    let Some(rustc) = tools::program("rustc") else { return false };
+    let Some(rustc) = surroundings::program("rustc") else { return false };
     let sysroot = quiet(Command::new(rustc).args(["--print", "sysroot"]).current_dir(folder));
     let sysroot = sysroot.map(|output| String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
     sysroot.is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(TARGET).is_dir())
 }
 
 fn has_debian_packages() -> bool {
-    tools::program("dpkg").is_some_and(|dpkg| quiet(Command::new(dpkg).arg("--status").args(DEBIAN_PACKAGES)).is_some())
+    surroundings::program("dpkg")
+        .is_some_and(|dpkg| quiet(Command::new(dpkg).arg("--status").args(DEBIAN_PACKAGES)).is_some())
 }
 
 /// The output of a command that succeeded.
@@ -75,9 +76,10 @@ fn quiet(command: &mut Command) -> Option<Output> {
 /// Without rustup there are Debian's packages, which only its administrator installs.
 fn without_rustup(environment: &mut Environment, install: Install) -> Result<()> {
     let packages = DEBIAN_PACKAGES.join(" ");
-    if install == Install::Missing && rustix::process::geteuid().is_root() && tools::program("apt-get").is_some() {
+    if install == Install::Missing && rustix::process::geteuid().is_root() && surroundings::program("apt-get").is_some()
+    {
         let arguments = ["install", "-q", "-y", "--no-install-recommends"];
-        tools::run(
+        surroundings::run(
             Command::new("apt-get").args(arguments).args(DEBIAN_PACKAGES).env("DEBIAN_FRONTEND", "noninteractive"),
         )?;
         return with_debian(environment, install);
@@ -90,14 +92,14 @@ fn without_rustup(environment: &mut Environment, install: Install) -> Result<()>
 
 /// Debian's is a stable compiler: `RUSTC_BOOTSTRAP` lets it build the standard library from its source.
 fn with_debian(environment: &mut Environment, install: Install) -> Result<()> {
-    let own = tools::folder()?;
-    if tools::program(COMPONENT_LD).is_none() && !own.join("bin").join(COMPONENT_LD).is_file() {
+    let own = surroundings::folder()?;
+    if surroundings::program(COMPONENT_LD).is_none() && !own.join("bin").join(COMPONENT_LD).is_file() {
         let package = format!("{COMPONENT_LD}@{COMPONENT_LD_VERSION}");
         if install == Install::Never {
             bail!("{COMPONENT_LD} is missing; run: cargo install --locked {package}");
         }
         let root = own.to_str().context("the folder of tools must be UTF-8")?;
-        tools::run(Command::new("cargo").args(["install", "--locked", "--root", root, &package]))?;
+        surroundings::run(Command::new("cargo").args(["install", "--locked", "--root", root, &package]))?;
     }
     // Debian's own cargo before rustup's, which knows another compiler.
     environment.prepend("PATH", Path::new("/usr/bin"))?;

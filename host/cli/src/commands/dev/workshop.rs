@@ -10,11 +10,12 @@ use modelfn_server::admin::Reload;
 use tokio::sync::oneshot;
 
 use super::code_folder::CodeFolder;
-use super::serve::Running;
+use crate::commands::serve::Running;
 use crate::log::{self, LogFormat};
 use crate::project::Project;
 use crate::project::builder::{Builder, Unbuilt};
-use crate::project::tools::{self, Environment, Install};
+use crate::project::surroundings::{Environment, Install};
+use crate::project::tools;
 use crate::project::watch::{Changes, Watcher};
 
 /// An application in development.
