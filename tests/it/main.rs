@@ -48,6 +48,7 @@ mod external_data;
 mod faults;
 mod graph_ends;
 mod wasi_nn;
+mod sdk;
 mod wasmtime_serve;
 mod page;
 mod model_page;
