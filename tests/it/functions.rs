@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::harness::{Scratch, root, skip};
+use crate::harness::{root, skip};
 
-/// A new function in a folder of its own.
+/// A new function in a folder of its own, which is the same each time: cargo would build what it needs once for each path,
+/// and keep it.
 pub struct NewFunction {
-    scratch: Scratch,
     pub folder: PathBuf,
 }
 
@@ -22,15 +22,18 @@ pub struct Printed {
 impl NewFunction {
     /// Runs `modelfn new NAME` with these arguments, and expects that it succeeds.
     pub fn new(name: &str, arguments: &[&str]) -> NewFunction {
-        let scratch = Scratch::new();
-        let printed = run(scratch.path(), &[&["new", name], arguments].concat());
-        assert_eq!(printed.code, 0, "{printed:?}");
-        let folder = scratch.path().join(name);
+        let all = root().join("target/functions");
+        let parent = all.join(format!("of-{name}"));
+        let _ = std::fs::remove_dir_all(&parent);
         // What all functions have in common is compiled once.
-        let target = root().join("target/functions");
+        let target = all.join("target");
         std::fs::create_dir_all(&target).unwrap();
+        std::fs::create_dir_all(&parent).unwrap();
+        let printed = run(&parent, &[&["new", name], arguments].concat());
+        assert_eq!(printed.code, 0, "{printed:?}");
+        let folder = parent.join(name);
         std::os::unix::fs::symlink(&target, folder.join("target")).unwrap();
-        NewFunction { scratch, folder }
+        NewFunction { folder }
     }
 
     /// Runs a command of the program in the folder.
@@ -54,11 +57,6 @@ impl NewFunction {
         let text = self.read(file);
         assert!(text.contains(from), "{from:?} is not in {file}:\n{text}");
         std::fs::write(self.folder.join(file), text.replace(from, to)).unwrap();
-    }
-
-    /// The folder that has the function's.
-    pub fn parent(&self) -> &Path {
-        self.scratch.path()
     }
 }
 

@@ -52,6 +52,8 @@ fn columns_of_a_pipeline_are_keys_of_rows_and_its_probabilities_are_scikit_learn
         return;
     }
     let function = NewFunction::new("columns", &["--model", &fixture("tabular/columns.onnx")]);
+    let twice = run(&function.folder, &["new", "again", "--model", &fixture("tabular/columns.onnx")]);
+    assert!(twice.out.contains("without the output 'output_label'"), "{twice:?}");
     let card = function.read("models/columns/model.toml");
     assert!(
         !card.contains("output_label") && card.contains("output_probability"),
@@ -225,5 +227,5 @@ fn the_sdk_comes_back_where_it_is_missing() {
     fs::remove_dir_all(function.folder.join(".modelfn")).unwrap();
     function.succeed(&["build"]);
     assert!(function.folder.join(".modelfn/guest/sdk/Cargo.toml").is_file());
-    assert_eq!(fs::read_dir(function.parent()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(function.folder.parent().unwrap()).unwrap().count(), 1);
 }

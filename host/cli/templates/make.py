@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 FOLDER = pathlib.Path(__file__).parent
 COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "black": (0, 0, 0), "white": (1, 1, 1)}
-WORDS = "the a cat dog is on in mat house and ##s run ##ning . , ? !".split()
+WORDS = ["the", "a", "cat", "dog", "is", "on", "in", "mat", "house", "and", "##s", "run", "##ning", ".", ",", "?", "!"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -43,7 +43,7 @@ def graph(nodes, inputs, outputs, weights):
 
 
 def blank():
-    """y = 2 x + 1."""
+    """Computes 2 x + 1."""
     nodes = [helper.make_node("Mul", ["x", "two"], ["z"]), helper.make_node("Add", ["z", "one"], ["y"])]
     ends = [value("x", TensorProto.FLOAT, ["rows", 2])], [value("y", TensorProto.FLOAT, ["rows", 2])]
     save("blank", graph(nodes, *ends, [constant("two", 2), constant("one", 1)]))

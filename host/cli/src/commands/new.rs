@@ -76,12 +76,16 @@ pub(super) fn new(arguments: &NewArguments) -> Result<ExitCode> {
         folder.display()
     );
     let staging = Staging::beside(folder, name)?;
-    let template = make(&staging.0, name, arguments)?;
+    let Made { template, left_out } = make(&staging.0, name, arguments)?;
     staging.finish(folder)?;
     let shown = folder.display();
-    let mut lines = vec![format!("made {shown}: a function of the template {template} in {}", arguments.language)];
-    lines.push(format!("run it with: cd {shown} && modelfn dev"));
-    print_lines(&lines)
+    let made = format!("made {shown}: a function of the template {template} in {}", arguments.language);
+    let left_out = left_out.iter().map(|output| {
+        format!("without the output '{output}', whose type functions can't receive")
+            .replace(char::is_control, "\u{FFFD}")
+    });
+    let next = format!("run it with: cd {shown} && modelfn dev");
+    print_lines(&[made].into_iter().chain(left_out).chain([next]).collect::<Vec<_>>())
 }
 
 /// Whether nothing would be overwritten.
@@ -92,8 +96,15 @@ fn is_free(folder: &Path) -> bool {
     }
 }
 
-/// Makes the function in `folder`, and says of which template it is.
-fn make(folder: &Path, name: &str, arguments: &NewArguments) -> Result<Template> {
+/// What was made.
+struct Made {
+    template: Template,
+    /// Outputs of the graph that functions can't receive.
+    left_out: Vec<String>,
+}
+
+/// Makes the function in `folder`.
+fn make(folder: &Path, name: &str, arguments: &NewArguments) -> Result<Made> {
     let model = folder.join("models").join(name);
     std::fs::create_dir_all(&model)?;
     let engines = engines(&arguments.models)?;
@@ -129,7 +140,7 @@ fn make(folder: &Path, name: &str, arguments: &NewArguments) -> Result<Template>
     };
     render::write(&function, folder)?;
     bundle::unpack_sdk(folder)?;
-    Ok(template)
+    Ok(Made { template, left_out: signature.left_out })
 }
 
 fn list() -> Result<ExitCode> {
