@@ -37,7 +37,8 @@ pub(super) fn copy(graph: &Path, model: &Path, engines: &EngineSettings) -> Resu
     ensure!((length as u64) < MAX_GRAPH, "--model {}: more than 2 GiB is no ONNX file", graph.display());
     write(&model.join(GRAPH_FILE), &bytes)?;
     let folder = graph.parent().unwrap_or(Path::new("."));
-    let external = backend::find(&engines.backends, Engine::Onnx)?.external_files(&bytes)?;
+    let external = backend::find(&engines.backends, Engine::Onnx)?.external_files(&bytes);
+    let external = external.with_context(|| format!("--model {}", graph.display()))?;
     let companions = COMPANIONS.iter().map(PathBuf::from).filter(|file| folder.join(file).is_file());
     for file in external.into_iter().map(PathBuf::from).chain(companions) {
         let is_inside = file.components().all(|part| matches!(part, std::path::Component::Normal(_)));
