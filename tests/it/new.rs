@@ -211,10 +211,12 @@ fn what_can_not_be_made_is_refused_with_a_remedy_and_leaves_nothing() {
 fn templates_are_listed() {
     let printed = run(Path::new("/"), &["new", "--list"]);
     assert_eq!(printed.code, 0, "{printed:?}");
+    let page = fs::read_to_string(root().join("docs/write-a-function.md")).unwrap();
     let lines: Vec<_> = printed.out.lines().collect();
     assert_eq!(lines.len(), 6, "{lines:?}");
     for (line, template) in lines[1..].iter().zip(["classify", "embed", "detect", "tabular", "blank"]) {
         assert!(line.starts_with(template) && line.contains("rust"), "{line}");
+        assert!(page.contains(&format!("\n| `{template}` |")), "{template} is not in the page's table");
     }
 }
 
