@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::browser::Browser;
 use crate::functions::{NewFunction, command, no_rust_for_wasm};
 use crate::harness::{Answer, Scratch, guest, place, root};
 use crate::program::Program;
@@ -113,6 +114,23 @@ async fn a_change_is_built_and_served_and_a_failure_is_shown_until_it_is_mended(
     let other = dev.wait_for(("/", BROWSER), |answer| answer.status == 200).await;
     assert!(other.text().contains("<!doctype html>"), "{}", other.text());
     assert_eq!(dev.get("/hello", "*/*").await.status, 404, "the new function has no such path");
+}
+
+/// A person who looks at the page while a build is broken sees why, and then the function, without doing anything.
+#[tokio::test]
+async fn the_page_of_a_failure_goes_by_itself_when_it_is_mended() {
+    let app = Scripted::new();
+    let dev = app.start();
+    app.script("echo 'error[E0425]: cannot find value `labels` in this scope'; exit 101");
+    dev.wait_for(("/", BROWSER), |answer| answer.status == 500).await;
+    let Some(browser) = Browser::open_url(&dev.client, &dev.program.url("/")).await else { return };
+    browser.wait_for_text("h1", "the build of \"f\" failed").await;
+    assert!(browser.text("pre").await.contains("cannot find value `labels`"));
+    browser.screenshot("page-build-failure.png").await;
+    app.script("echo 'error: another one'; exit 101");
+    browser.wait_for_text("body", "another one").await;
+    app.serve("classify");
+    browser.wait_for("#file").await;
 }
 
 #[tokio::test]
