@@ -51,7 +51,6 @@ pub(crate) struct NewArguments {
     /// The graph that the function asks. It is copied, with its weights, `labels.txt` and `vocab.txt` beside it.
     #[arg(long, value_name = "FILE.onnx")]
     model: Option<PathBuf>,
-    /// The ONNX Runtime library, which reads the graph. Default: that of `modelfn serve`.
     #[command(flatten)]
     models: ModelSettings,
     /// What the function does.
