@@ -90,8 +90,8 @@ $(RUFF_HOME)/bin/ruff:
 	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
-fuzz: test-guests runtime ## Give changed requests, cards, manifests, pictures and HTTP to what reads them, each for FUZZ_SECONDS=60.
-	for target in infer card manifest; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
+fuzz: test-guests runtime ## Give changed requests, cards, manifests, graphs, pictures and HTTP to what reads them, each for FUZZ_SECONDS=60.
+	for target in infer card manifest graph; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
 	cargo test --release -p modelfn --test it http_fuzz::
 	cargo run --release -p modelfn --example fuzz_pictures
 
