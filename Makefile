@@ -20,7 +20,7 @@ PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models t
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential zoo attacks image wheel test-wheel test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential zoo zoo-sample attacks image wheel test-wheel test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -101,6 +101,9 @@ differential: test-tools ## Compare the pixels of DIFFERENTIAL_FILES=3000 pictur
 
 zoo: runtime ## Make models with the usual exporters, and compare what is served with ONNX Runtime in Python.
 	@tests/zoo/run
+
+zoo-sample: runtime ## The same with one model of each exporter, in some seconds once all is made.
+	@tests/zoo/run --sample
 
 attacks: export ATTACK_MINUTES ?= 20
 attacks: export ATTACK_SECONDS ?= 10
