@@ -20,7 +20,7 @@ PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models t
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential zoo attacks image wheel test-wheel test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential zoo zoo-sample attacks image wheel test-wheel test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -90,8 +90,8 @@ $(RUFF_HOME)/bin/ruff:
 	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
-fuzz: test-guests runtime ## Give changed requests, cards, manifests, pictures and HTTP to what reads them, each for FUZZ_SECONDS=60.
-	for target in infer card manifest; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
+fuzz: test-guests runtime ## Give changed requests, cards, manifests, graphs, pictures and HTTP to what reads them, each for FUZZ_SECONDS=60.
+	for target in infer card manifest graph; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
 	cargo test --release -p modelfn --test it http_fuzz::
 	cargo run --release -p modelfn --example fuzz_pictures
 
@@ -101,6 +101,9 @@ differential: test-tools ## Compare the pixels of DIFFERENTIAL_FILES=3000 pictur
 
 zoo: runtime ## Make models with the usual exporters, and compare what is served with ONNX Runtime in Python.
 	@tests/zoo/run
+
+zoo-sample: runtime ## The same with one model of each exporter, in some seconds once all is made.
+	@tests/zoo/run --sample
 
 attacks: export ATTACK_MINUTES ?= 20
 attacks: export ATTACK_SECONDS ?= 10

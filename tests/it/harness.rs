@@ -88,7 +88,13 @@ pub fn place(from: &Path, to: &Path) {
 
 /// The program, with a log that a test can read, and without the settings in the developer's environment.
 pub fn modelfn() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
+    modelfn_by(None)
+}
+
+fn modelfn_by(launcher: Option<&str>) -> Command {
+    let program = env!("CARGO_BIN_EXE_modelfn");
+    let mut command = Command::new(launcher.map_or(PathBuf::from(program), |name| root().join("tests").join(name)));
+    command.args(launcher.map(|_| program));
     command.current_dir(root());
     for (name, _) in std::env::vars_os().filter(|(name, _)| {
         name.to_string_lossy().starts_with("MODELFN_") || name.to_string_lossy().starts_with("OTEL_")
@@ -117,6 +123,8 @@ pub struct Setup {
     paths: Vec<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// A program of `tests/` that starts the server.
+    launcher: Option<&'static str>,
 }
 
 impl Setup {
@@ -130,6 +138,7 @@ impl Setup {
             paths: Vec::new(),
             arguments,
             environment: Vec::new(),
+            launcher: None,
         }
     }
 
@@ -139,7 +148,8 @@ impl Setup {
         let app = scratch.write("spin.toml", text);
         std::fs::create_dir(scratch.path().join("models")).unwrap();
         let models = scratch.path().join("models");
-        Setup { models, app, scratch, paths: Vec::new(), arguments: Vec::new(), environment: Vec::new() }
+        let (paths, arguments, environment) = (Vec::new(), Vec::new(), Vec::new());
+        Setup { models, app, scratch, paths, arguments, environment, launcher: None }
     }
 
     /// Nothing but the models at `paths`: no manifest.
@@ -225,6 +235,12 @@ impl Setup {
         self
     }
 
+    /// Lets this program of `tests/` start the server.
+    pub fn launched_by(mut self, program: &'static str) -> Setup {
+        self.launcher = Some(program);
+        self
+    }
+
     /// A path in the folder that the server's files are in.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
@@ -232,7 +248,7 @@ impl Setup {
 
     /// Starts the server and waits until it is ready.
     pub fn start(self) -> Server {
-        let mut command = modelfn();
+        let mut command = modelfn_by(self.launcher);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         if self.paths.is_empty() {
             command.arg("--app").arg(&self.app).arg("--models").arg(&self.models);
