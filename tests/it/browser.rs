@@ -23,6 +23,11 @@ pub struct Browser {
 impl Browser {
     /// Opens the page at `path` in a new browser.
     pub async fn open(server: &Server, path: &str) -> Option<Browser> {
+        Browser::open_url(&server.client, &server.url(path)).await
+    }
+
+    /// Opens a page in a new browser, which the client `http` drives.
+    pub async fn open_url(http: &reqwest::Client, url: &str) -> Option<Browser> {
         let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
         if skip(
             !(found("chromium") && found("chromedriver")),
@@ -54,10 +59,10 @@ impl Browser {
         ];
         let capabilities =
             json!({ "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL" } });
-        let mut browser = Browser { driver, session: String::new(), http: server.client.clone(), _profile: profile };
+        let mut browser = Browser { driver, session: String::new(), http: http.clone(), _profile: profile };
         let session = browser.post("/session", json!({ "capabilities": { "alwaysMatch": capabilities } })).await;
         browser.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
-        browser.command("url", json!({ "url": server.url(path) })).await;
+        browser.command("url", json!({ "url": url })).await;
         Some(browser)
     }
 

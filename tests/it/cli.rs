@@ -105,7 +105,7 @@ fn start_up_errors_tell_the_remedy() {
         fails(&["serve", "--app", "no-such.toml", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .contains("name another with --app")
     );
-    assert!(serve(&app(Path::new("missing.wasm"), "")).contains("build it with `make guest`"));
+    assert!(serve(&app(Path::new("missing.wasm"), "")).contains("build it with `modelfn build`"));
     assert!(serve(&app(&scratch.write("text.wasm", "text"), "")).contains("is not a component"));
     assert!(
         serve(&app(&scratch.write("empty.wasm", b"\0asm\x0d\0\x01\0"), ""))

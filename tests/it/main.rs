@@ -7,6 +7,7 @@
 
 mod harness;
 mod program;
+mod functions;
 mod browser;
 mod collector;
 
@@ -18,6 +19,10 @@ mod dashboard;
 mod traces;
 mod batching;
 mod cli;
+mod new;
+mod build;
+mod dev;
+mod test;
 mod model_check;
 mod classify;
 mod pictures;

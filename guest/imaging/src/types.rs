@@ -106,11 +106,7 @@ impl Window {
     /// The same window in a picture of `picture` pixels that is still to be turned. Of a padded one it is the part that
     /// shows the picture.
     pub(crate) fn as_stored(self, picture: (u32, u32), orientation: Orientation) -> Self {
-        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-        let size = match orientation {
-            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (self.size.1, self.size.0),
-            _ => self.size,
-        };
+        let size = turned(self.size, orientation);
         match self.resize {
             Resize::Pad => Self { size: contained(picture, size), resize: Resize::Squash, crop: 1.0 },
             Resize::Crop | Resize::Squash => Self { size, ..self },
@@ -154,6 +150,22 @@ impl Window {
     pub(crate) fn margins(self, crop: CropBox) -> (f64, f64) {
         let reach = |from: f64, to: u32| 2.0 * (from / f64::from(to)).max(1.0) + 1.0;
         (reach(crop.width, self.size.0), reach(crop.height, self.size.1))
+    }
+}
+
+impl Picture {
+    /// Width and height of the picture once it is upright.
+    pub fn upright_size(&self) -> (u32, u32) {
+        turned(self.size, self.orientation)
+    }
+}
+
+/// Width and height, swapped where the orientation turns the picture on its side.
+pub(crate) fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    match orientation {
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (height, width),
+        _ => (width, height),
     }
 }
 

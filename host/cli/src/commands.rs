@@ -1,13 +1,17 @@
 //! The subcommands: one file each, with its arguments and what it does.
 
+mod build;
 mod compile;
 mod completions;
+mod dev;
 mod engine_worker;
 mod invoke;
 mod key;
 mod model;
+mod new;
 mod plan;
 mod serve;
+mod test;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,18 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make a folder with a function of your own, which builds and answers by itself.
+    #[command(after_help = new::EXAMPLES)]
+    New(new::NewArguments),
+    /// Build the components of an application.
+    #[command(after_help = build::EXAMPLES)]
+    Build(build::BuildArguments),
+    /// Serve an application, and build and load it again when a file changes.
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(Box<dev::DevArguments>),
+    /// Send the requests of an application's tests, and compare the responses.
+    #[command(after_help = test::EXAMPLES)]
+    Test(Box<test::TestArguments>),
     /// Serve the functions of an application over HTTP.
     #[command(after_help = serve::EXAMPLES)]
     Serve(Box<serve::ServeArguments>),
@@ -68,7 +84,9 @@ impl Command {
     pub(crate) fn start_log(&self, settings: &LogSettings) -> Result<()> {
         match self {
             Command::EngineWorker(_) => Ok(()),
-            Command::Model { command: model::ModelCommand::Check(_) } => log::start(settings, RequestLines::Hidden),
+            Command::Model { command: model::ModelCommand::Check(_) } | Command::Test(_) => {
+                log::start(settings, RequestLines::Hidden)
+            }
             _ => log::start(settings, RequestLines::Logged),
         }
     }
@@ -91,6 +109,10 @@ impl Command {
     /// A message for the person who typed it, with the remedy.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
+            Command::New(arguments) => new::new(&arguments),
+            Command::Build(arguments) => build::build(&arguments),
+            Command::Dev(arguments) => block_on(dev::dev(*arguments)),
+            Command::Test(arguments) => test::test(*arguments),
             Command::Serve(arguments) => block_on(serve::serve(*arguments)),
             Command::Invoke(arguments) => block_on(invoke::invoke(*arguments)),
             Command::Compile(arguments) => compile::compile(&arguments),
@@ -147,7 +169,7 @@ mod tests {
         let mut program = Arguments::command();
         program.build();
         let subcommand = |name: &str| program.find_subcommand(name).unwrap().clone().render_long_help().to_string();
-        for name in ["serve", "invoke", "compile", "key", "plan"] {
+        for name in ["new", "build", "dev", "test", "serve", "invoke", "compile", "key", "plan"] {
             let help = subcommand(name);
             for (heading, flags) in groups(&help) {
                 let own: Vec<_> = flags.into_iter().filter(|flag| *flag != "help").collect();

@@ -1,6 +1,7 @@
 //! The program `modelfn`: reads the arguments, starts the log, and runs one subcommand.
 
 mod allocator;
+mod bundle;
 mod commands;
 #[cfg(test)]
 mod documents;
@@ -9,6 +10,7 @@ mod engines;
 mod library;
 mod log;
 mod memory_limit;
+mod project;
 mod settings;
 mod signals;
 

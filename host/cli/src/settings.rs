@@ -230,10 +230,24 @@ impl ApplicationSettings {
         })
     }
 
+    /// The manifest; `None` where the models at `paths` are served without one.
+    ///
+    /// # Errors
+    ///
+    /// There is neither a manifest nor a model. Says what to type.
+    pub(crate) fn manifest(&self, paths: &[PathBuf]) -> Result<Option<PathBuf>> {
+        application::manifest(self.app.as_deref(), paths, &self.models)
+    }
+
+    /// Keeps compiled components in `folder`, where nobody says another.
+    pub(crate) fn keep_code_in(&mut self, folder: PathBuf) {
+        self.code_cache.get_or_insert(folder);
+    }
+
     /// What the loader needs: this application, with sandboxes of these limits.
     pub(crate) fn app_settings(&self, paths: &[PathBuf], request: &RequestSettings) -> Result<AppSettings> {
         Ok(AppSettings {
-            manifest: application::manifest(self.app.as_deref(), paths, &self.models)?,
+            manifest: self.manifest(paths)?,
             sources: application::sources(paths, &self.models)?,
             choice: application::choice(&self.load_model, paths, &self.models),
             model_instances: self.model_instances.unwrap_or_else(default_model_instances),

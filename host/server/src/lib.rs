@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod build_failure;
 mod client_turn;
 pub mod connection;
 pub mod functions;

@@ -346,7 +346,7 @@ fn read_component(id: &str, component: &manifest::Component) -> Result<(String, 
     let shown = path.display();
     let file = read_verified(path, expected.as_ref()).map_err(|error| match error {
         ReadError::Unreadable { reason, .. } => anyhow::Error::new(reason)
-            .context(format!("component '{id}': {shown} can't be read; build it with `make guest`")),
+            .context(format!("component '{id}': {shown} can't be read; build it with `modelfn build`")),
         ReadError::Mismatch { actual, expected, .. } => {
             anyhow::anyhow!("component '{id}': {shown} has sha256 {actual}, the manifest says {expected}")
         }

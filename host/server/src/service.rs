@@ -19,6 +19,7 @@ use crate::admission::concurrency_limit::Permit;
 use crate::admission::drain_on_drop::DrainOnDrop;
 use crate::admission::keys::Client;
 use crate::admission::{Admission, Admitted, ComponentShare, Flow, Lane, RequestLimits};
+use crate::build_failure::BuildFailure;
 use crate::host_header;
 use crate::model_page::PageRequest;
 use crate::oip::rest::{self, Endpoint};
@@ -41,6 +42,7 @@ pub struct Service {
     unread: UnreadResponses,
     metrics: Arc<Metrics>,
     traces: Option<Traces>,
+    build_failure: Arc<BuildFailure>,
 }
 
 /// What requests are served with. A reload replaces it as a whole; a request ends with what it started with.
@@ -58,11 +60,11 @@ pub struct AppState {
 impl Service {
     /// A service that serves `app` and records to `services`. Without keys everyone is let in.
     pub fn new(app: AppState, limits: RequestLimits, services: Services) -> Self {
-        let Services { metrics, memory, keys, traces, .. } = services;
+        let Services { metrics, memory, keys, traces, build_failure, .. } = services;
         let admission = Admission::new(limits, keys, &memory, metrics.clone());
         admission.share_among(&app.shares);
         let unread = UnreadResponses::new(memory, limits.unread_timeout);
-        Service { app: RwLock::new(Arc::new(app)), admission, unread, metrics, traces }
+        Service { app: RwLock::new(Arc::new(app)), admission, unread, metrics, traces, build_failure }
     }
 
     /// Serves `app` from the next request on.
@@ -135,6 +137,11 @@ impl Service {
     }
 
     async fn route(&self, mut request: Request<DrainOnDrop>, started: Instant) -> Response<TrackedBody> {
+        // Not recorded: it is no response of what is served, and the page asks for itself again and again.
+        if let Some(page) = self.build_failure.response(request.headers()) {
+            let page = page.map(|bytes| full(bytes.into()));
+            return TrackedBody::wrap(page, request.method(), self.metrics.admission.sent(), None);
+        }
         let app = self.app();
         let routed = app.router.route(&mut request);
         let function = match &routed {

@@ -81,9 +81,42 @@ const TRACES_FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Requests to reload that may wait.
 const MAX_WAITING_RELOADS: usize = 4;
 
+/// A server that has started.
+pub(super) struct Running {
+    /// Takes requests to read files again.
+    pub(super) reloads: mpsc::Sender<Reload>,
+    pub(super) services: Services,
+}
+
+impl ServeArguments {
+    /// The manifest of what is served, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing to serve.
+    pub(super) fn manifest(&self) -> Result<Option<PathBuf>> {
+        self.application.manifest(&self.paths)
+    }
+
+    /// Keeps compiled components in `folder`, where nobody says another.
+    pub(super) fn keep_code_in(&mut self, folder: PathBuf) {
+        self.application.keep_code_in(folder);
+    }
+
+    /// Where the models are.
+    pub(super) fn model_paths(&self) -> Vec<PathBuf> {
+        if self.paths.is_empty() { vec![self.application.models.folder()] } else { self.paths.clone() }
+    }
+}
+
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once, and so does a first one
 /// during start-up. SIGHUP reads all files again.
 pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
+    serve_beside(arguments, |_| {}).await
+}
+
+/// Serves as [`serve`], and calls `started` once it does.
+pub(super) async fn serve_beside(arguments: ServeArguments, started: impl FnOnce(Running)) -> Result<ExitCode> {
     let file_limit = raise_file_limit();
     let signals = EndSignals::catch()?;
     let hangups = signal(SignalKind::hangup())?;
@@ -119,10 +152,11 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     welcome::show_models(&loader.reports());
     loader.serve_reloads(service.clone(), reload_requests)?;
     services.readiness.ready(service.readiness_check());
-    tokio::spawn(reload_on_hangup(hangups, reloads));
+    tokio::spawn(reload_on_hangup(hangups, reloads.clone()));
     tokio::spawn(allocator::return_unused(services.memory.clone()));
     tracing::info!(%address, admin = %admin_address, "serving on http://{address}");
     welcome::show_entrances(&entrances);
+    started(Running { reloads, services: services.clone() });
 
     let grace = connections.grace_periods();
     let shutdown = GracefulShutdown { signal: first_signal(signals, services.readiness), grace };

@@ -11,7 +11,7 @@ use crate::backend::GraphBytes;
 use crate::backend::{self, Graph, GraphMetadata, LoadOptions};
 use crate::external::{Digests, ExternalFolder, read_files};
 use crate::registry::{EngineSettings, RegistryError, graph_file};
-use crate::tensor::{AxisNames, Signature};
+use crate::tensor::{AxisNames, ClassNames, Signature};
 use crate::worker::{self, Expected, RemoteFiles, RemoteLoad};
 
 /// What a graph says of itself.
@@ -22,6 +22,8 @@ pub struct GraphFacts {
     pub axis_names: AxisNames,
     /// A sentence for each output that is not served, with the remedy.
     pub omitted: Vec<String>,
+    /// The names of the classes of some outputs.
+    pub classes: Vec<ClassNames>,
     /// The digest of its file, in hexadecimal digits.
     pub sha256: String,
 }
@@ -73,7 +75,7 @@ pub fn graph_facts(file: &Path, engines: &EngineSettings) -> Result<GraphFacts, 
 
 impl GraphFacts {
     fn of(graph: &dyn Graph, digest: Digest) -> GraphFacts {
-        let GraphMetadata { axis_names, omitted, .. } = graph.metadata();
-        GraphFacts { signature: graph.signature().clone(), axis_names, omitted, sha256: digest.to_string() }
+        let GraphMetadata { axis_names, omitted, classes } = graph.metadata();
+        GraphFacts { signature: graph.signature().clone(), axis_names, omitted, classes, sha256: digest.to_string() }
     }
 }

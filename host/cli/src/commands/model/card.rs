@@ -11,11 +11,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use modelfn_card::{CARD_FILE, Card, Labels};
+use modelfn_card::{CARD_FILE, Card, Labels, TensorSpec};
 use modelfn_nn::inspect::{GraphFacts, graph_at, graph_facts};
 
 use self::draft::{Draft, Naming};
-use self::picture::{LabelFile, PictureTask};
+use self::picture::{LabelFile, PictureInput, PictureTask};
 pub(crate) use self::preset::Preset;
 use crate::engines::engines;
 use crate::print_lines;
@@ -72,16 +72,14 @@ enum Task {
 pub(super) fn card(arguments: &CardArguments) -> Result<ExitCode> {
     let graph = graph_at(&arguments.graph)?;
     let place = Place::of(&graph, arguments.output.as_deref());
-    let GraphFacts { signature, axis_names, omitted, sha256 } = graph_facts(&graph, &engines(&arguments.models)?)?;
+    let facts = graph_facts(&graph, &engines(&arguments.models)?)?;
     let wants_pictures = arguments.task.is_some() || arguments.labels.is_some() || arguments.preset.is_some();
     let task = wants_pictures
-        .then(|| PictureTask::of(&signature, arguments.preset, place.labels(arguments.labels.as_deref())?))
+        .then(|| PictureTask::of(&facts.signature, arguments.preset, place.labels(arguments.labels.as_deref())?))
         .transpose()?;
+    let sha256 = facts.sha256.clone();
     let naming = Naming { name: arguments.name.clone(), file: place.within(&graph)?, sha256 };
-    let text = Draft { naming, signature: &signature, axis_names: &axis_names, omitted: &omitted, task }.text();
-    let written = Card::parse(&text).context("the card that was made is not right, which is a fault of modelfn")?;
-    let disagreements = written.disagreements(&signature, None);
-    ensure!(disagreements.is_empty(), "the card that was made and the graph disagree: {}", disagreements.join("; "));
+    let text = text(naming, &facts, task)?;
     let Some(output) = place.output else {
         return print_lines(&[text.trim_end().to_owned()]);
     };
@@ -114,6 +112,48 @@ pub(crate) fn write_missing(paths: &[PathBuf], preset: Preset, models: &ModelSet
         card(&CardArguments { graph, output, preset, models, force: false, labels: None, name: None, task: None })?;
     }
     Ok(())
+}
+
+/// What the model of a function does, as far as a card tells it.
+pub(in crate::commands) enum Purpose {
+    /// Anything.
+    Tensors,
+    /// It says what a picture shows. The label file of the model's folder, and how many classes it names.
+    Classification(Option<(String, usize)>),
+    /// It finds things in a picture.
+    Detection,
+}
+
+/// The card of the model `name` with the graph `file`, a path within the model's folder.
+///
+/// # Errors
+///
+/// The graph does not suit the purpose.
+pub(in crate::commands) fn card_of(name: &str, file: &str, facts: &GraphFacts, purpose: Purpose) -> Result<String> {
+    let task = match purpose {
+        Purpose::Tensors => None,
+        Purpose::Classification(labels) => {
+            let labels = labels.map(|(path, count)| LabelFile { path, count });
+            Some(PictureTask::of(&facts.signature, None, labels)?)
+        }
+        Purpose::Detection => Some(PictureTask::detection(&facts.signature)?),
+    };
+    text(Naming { name: Some(name.to_owned()), file: file.to_owned(), sha256: facts.sha256.clone() }, facts, task)
+}
+
+/// Whether a tensor may be a picture, by its type and axes.
+pub(in crate::commands) fn is_picture(spec: &TensorSpec) -> bool {
+    PictureInput::of(spec).is_some()
+}
+
+/// The text of a card, which agrees with the graph.
+fn text(naming: Naming, facts: &GraphFacts, task: Option<PictureTask>) -> Result<String> {
+    let GraphFacts { signature, axis_names, omitted, .. } = facts;
+    let text = Draft { naming, signature, axis_names, omitted, task }.text();
+    let written = Card::parse(&text).context("the card that was made is not right, which is a fault of modelfn")?;
+    let disagreements = written.disagreements(signature, None);
+    ensure!(disagreements.is_empty(), "the card that was made and the graph disagree: {}", disagreements.join("; "));
+    Ok(text)
 }
 
 fn folder_of(file: &Path) -> PathBuf {

@@ -35,7 +35,7 @@ impl Draft<'_> {
         sections.extend(self.signature.outputs.iter().map(|spec| tensor("outputs", spec, &[])));
         sections.push(self.serving());
         match &self.task {
-            Some(task) => sections.extend([task.preprocessing(), task.postprocessing()]),
+            Some(task) => sections.extend(task.sections()),
             None if self.takes_pictures() => sections.push(vec![
                 "# The input looks like a picture. `modelfn model card --task image-classification` adds how pictures become".to_owned(),
                 "# the input and scores become classes: [preprocessing] and [postprocessing].".to_owned(),

@@ -1,7 +1,7 @@
 //! What an image classifier's card says of pictures and classes.
 
 use anyhow::{Result, bail, ensure};
-use modelfn_card::image::{Color, Layout, Scale};
+use modelfn_card::image::{Color, Layout, Resize, Scale};
 use modelfn_card::{DType, Signature, TensorSpec};
 
 use super::preset::{Numbers, Preset};
@@ -20,12 +20,17 @@ pub(super) struct LabelFile {
     pub(super) count: usize,
 }
 
-/// An image classifier: what of it the graph says, and what was said on the command line.
+/// A model of pictures: what of it the graph says, and what was said on the command line.
 pub(super) struct PictureTask {
     input: PictureInput,
     preset: Preset,
     /// Whether nobody named the preset.
     guessed: bool,
+    scores: Option<ClassScores>,
+}
+
+/// What the scores of an image classifier are.
+struct ClassScores {
     labels: Option<LabelFile>,
     probabilities: bool,
 }
@@ -134,14 +139,33 @@ impl PictureTask {
             input: picture,
             preset,
             guessed,
-            labels,
-            probabilities: PROBABILITIES.iter().any(|word| name.contains(word)),
+            scores: Some(ClassScores { labels, probabilities: PROBABILITIES.iter().any(|word| name.contains(word)) }),
         })
     }
 
+    /// The task of a graph that finds things in pictures.
+    ///
+    /// # Errors
+    ///
+    /// Its first input is no picture.
+    pub(super) fn detection(graph: &Signature) -> Result<PictureTask> {
+        let picture = graph.inputs.first().and_then(PictureInput::of);
+        let Some(input) = picture else { bail!("the first input of the graph is no picture") };
+        let preset = if input.dtype == DType::U8 { Preset::Raw } else { Preset::ZeroOne };
+        Ok(PictureTask { input, preset, guessed: true, scores: None })
+    }
+
+    /// The tables of the task.
+    pub(super) fn sections(&self) -> Vec<Vec<String>> {
+        let postprocessing = self.scores.as_ref().map(ClassScores::postprocessing);
+        [self.preprocessing()].into_iter().chain(postprocessing).collect()
+    }
+
     /// The lines of `[preprocessing]`.
-    pub(super) fn preprocessing(&self) -> Vec<String> {
+    fn preprocessing(&self) -> Vec<String> {
         let Numbers { resize, crop, filter, color, scale, mean, std } = self.preset.numbers();
+        // Who looks for things everywhere must see the whole picture.
+        let (resize, crop) = if self.scores.is_some() { (resize, crop) } else { (Resize::Pad, 1.0) };
         let PictureInput { layout, size: (width, height), is_open, is_gray, .. } = self.input;
         let whence = if self.guessed {
             "These numbers are a guess: take them from the code that trained the model, or name a --preset."
@@ -169,9 +193,11 @@ impl PictureTask {
             format!("std = {}", numbers(std)),
         ]
     }
+}
 
+impl ClassScores {
     /// The lines of `[postprocessing]`.
-    pub(super) fn postprocessing(&self) -> Vec<String> {
+    fn postprocessing(&self) -> Vec<String> {
         let scores = if self.probabilities { "probabilities" } else { "logits" };
         let labels = match &self.labels {
             Some(LabelFile { path, .. }) => format!("labels = {}", quoted(path)),
