@@ -20,6 +20,7 @@ mod batching;
 mod cli;
 mod model_check;
 mod classify;
+mod ocr;
 mod pictures;
 mod differential;
 mod preprocessing;
