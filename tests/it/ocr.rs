@@ -147,7 +147,10 @@ async fn twenty_pictures_are_read_as_the_package_reads_them() {
             let ours = found.remove(n);
             let apart = (ours.score - line.score).abs();
             if common < LEAST_OVERLAP || apart > MOST_APART || ours.text != line.text {
-                eprintln!("{name}: {:?} {:.3}, wanted {:?} {:.3}, overlap {common:.3}", ours.text, ours.score, line.text, line.score);
+                eprintln!(
+                    "{name}: {:?} {:.3}, wanted {:?} {:.3}, overlap {common:.3}",
+                    ours.text, ours.score, line.text, line.score
+                );
             }
             if common < LEAST_OVERLAP || apart > MOST_APART {
                 mistakes.push(format!("{name}: {line:?} is {ours:?}, of which {common:.3} overlap"));
@@ -281,7 +284,9 @@ async fn lines_beyond_the_limit_are_counted() {
 #[tokio::test]
 async fn every_shape_is_taken() {
     let server = setup().start();
-    for (width, height) in [(1, 1), (65_535, 1), (1, 65_535), (2_000, 31), (31, 2_000), (29, 29), (2_000, 250), (250, 2_000)] {
+    for (width, height) in
+        [(1, 1), (65_535, 1), (1, 65_535), (2_000, 31), (31, 2_000), (29, 29), (2_000, 250), (250, 2_000)]
+    {
         let page = read(&server, png(&RgbImage::from_pixel(width, height, [255; 3].into()))).await;
         assert_eq!((page.width, page.height, page.lines.len()), (width, height, 0));
     }

@@ -26,9 +26,9 @@ mod rectify;
 mod preprocess;
 
 pub use error::{Error, ErrorKind};
-pub use modelfn_card::image::{Color, Filter, Layout, Preprocessing, Resize, Scale};
 pub use image::RgbImage;
 pub use image::imageops::{rotate180_in_place, rotate270};
+pub use modelfn_card::image::{Color, Filter, Layout, Preprocessing, Resize, Scale};
 pub use picture::decode;
 pub use preprocess::tensor;
 pub use rectify::rectify;

@@ -215,12 +215,17 @@ fn steps(length: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Keys' cubic convolution with a = -0.5 (IEEE Trans. ASSP 29, 1981), which is Catmull and Rom's spline.
-pub(crate) fn bicubic(x: f64) -> f64 {
+fn bicubic(x: f64) -> f64 {
+    cubic(x, -0.5)
+}
+
+/// Keys' cubic convolution, whose slope at 1 is `a`: the lower that is, the sharper.
+pub(crate) fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
-        (1.5 * x - 2.5) * x * x + 1.0
+        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     } else if x < 2.0 {
-        ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+        ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
     } else {
         0.0
     }

@@ -29,8 +29,11 @@ pub(crate) struct BoxRules {
 /// are read.
 pub(crate) fn text_boxes(map: HeatMap<'_>, rules: &BoxRules, size: (u32, u32)) -> Vec<Quad> {
     let components = components(map, rules.threshold);
-    let mut boxes: Vec<Quad> =
-        components.iter().filter_map(|points| text_box(map, rules, points)).filter_map(|at| in_picture(map, at, size)).collect();
+    let mut boxes: Vec<Quad> = components
+        .iter()
+        .filter_map(|points| text_box(map, rules, points))
+        .filter_map(|at| in_picture(map, at, size))
+        .collect();
     sort_for_reading(&mut boxes);
     boxes
 }

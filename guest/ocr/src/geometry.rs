@@ -69,8 +69,7 @@ impl Rectangle {
         };
         let ((left, right), (top, bottom)) = (span(direction), span(direction.across()));
         let origin = Point::new(0.0, 0.0);
-        let center =
-            origin.towards(direction, (left + right) / 2.0).towards(direction.across(), (top + bottom) / 2.0);
+        let center = origin.towards(direction, (left + right) / 2.0).towards(direction.across(), (top + bottom) / 2.0);
         Self { center, direction, sides: (right - left, bottom - top) }
     }
 

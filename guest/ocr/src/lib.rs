@@ -15,22 +15,21 @@ mod components;
 mod boxes;
 mod sheet;
 mod models;
-mod batch;
+mod strip;
 mod text;
 mod reading;
 
 use boxes::text_boxes;
 use components::HeatMap;
 use geometry::Quad;
-use modelfn_card::Card;
+use modelfn_guest::card::Card;
+use modelfn_guest::imaging::{Window, decode};
 use modelfn_guest::{FileKind, Method, Problem, Request, Response, Stopwatch};
-use modelfn_imaging::{ErrorKind, Window};
 use models::{DETECTION, Detection, run};
 use reading::Reader;
 use serde::Serialize;
 use sheet::Sheet;
-
-modelfn_guest::export!(route);
+use text::Text;
 
 const PICTURE: FileKind = FileKind { name: "a picture", media_type: "image/", example: "page.jpg" };
 
@@ -49,6 +48,12 @@ struct Description<'a> {
     name: &'a str,
     description: &'a str,
     license: &'a str,
+}
+
+impl<'a> Description<'a> {
+    fn of(card: &'a Card) -> Self {
+        Self { name: &card.name, description: &card.description, license: &card.license }
+    }
 }
 
 /// The response to `POST /ocr`.
@@ -72,6 +77,7 @@ struct Line {
     r#box: [(u32, u32); 4],
 }
 
+#[modelfn_guest::handler]
 fn route(request: &Request) -> Result<Response, Problem> {
     match (request.path.as_str(), &request.method) {
         ("/", Method::Get | Method::Head) => Ok(page()),
@@ -84,17 +90,16 @@ fn route(request: &Request) -> Result<Response, Problem> {
 }
 
 fn page() -> Response {
-    Response::new("text/html; charset=utf-8", PAGE.as_bytes())
+    Response::html(PAGE)
         .header("content-security-policy", PAGE_POLICY)
         .header("referrer-policy", "no-referrer")
         .header("cache-control", "max-age=300")
 }
 
 fn models() -> Result<Response, Problem> {
-    let (detection, reader) = (Detection::read()?, Reader::read()?);
-    let describe = |card: &Card| Description { name: &card.name, description: &card.description, license: &card.license };
+    let (detection, reader) = (Detection::open()?, Reader::open()?);
     let [direction, recognition] = reader.cards();
-    let body = [&detection.card, direction, recognition].map(describe);
+    let body = [&detection.card, direction, recognition].map(Description::of);
     Ok(Response::json(&body).header("cache-control", "no-cache"))
 }
 
@@ -104,27 +109,26 @@ fn ocr(request: &Request) -> Result<Response, Problem> {
     let file = upload.file("image")?;
     let mut stopwatch = Stopwatch::start();
 
-    let (detection, reader) = (Detection::read()?, Reader::read()?);
+    let (detection, reader) = (Detection::open()?, Reader::open()?);
     stopwatch.lap("cards");
 
-    let picture = modelfn_imaging::decode(file, Window::whole(detection.sizes.max_side)).map_err(problem)?;
-    let sheet = Sheet::new(&picture, &detection.sizes).map_err(problem)?;
+    let picture = decode(file, Window::whole(detection.sizes.max_side))?;
+    let sheet = Sheet::new(&picture, &detection.sizes)?;
     stopwatch.lap("decode");
 
     let mut boxes = detect(&detection, &sheet, &mut stopwatch)?;
     let left_out = boxes.len().saturating_sub(max_lines);
     boxes.truncate(max_lines);
 
-    let texts = reader.texts(&sheet.pixels, &boxes, &mut stopwatch)?;
-    let lines = boxes.iter().zip(texts).filter(|(_, text)| text.score >= reader.min_score());
-    let line = |(corners, text): (&Quad, text::Text)| Line {
-        text: text.text,
-        score: text.score,
-        r#box: sheet.in_original(corners),
-    };
+    let mut lines = Vec::with_capacity(boxes.len());
+    for corners in &boxes {
+        if let Some(Text { text, score }) = reader.read(&sheet.pixels, corners, &mut stopwatch)? {
+            lines.push(Line { text, score, r#box: sheet.in_original(corners) });
+        }
+    }
     let (width, height) = sheet.original;
-    let body = Reading { width, height, lines: lines.map(line).collect(), left_out };
-    Ok(Response::json(&body).header("server-timing", stopwatch.into_header()).header("cache-control", "no-store"))
+    let body = Reading { width, height, lines, left_out };
+    Ok(Response::json(&body).timing(stopwatch).header("cache-control", "no-store"))
 }
 
 /// The boxes around the lines of text of a sheet, in its pixels.
@@ -133,14 +137,14 @@ fn detect(detection: &Detection, sheet: &Sheet, stopwatch: &mut Stopwatch) -> Re
     let (width, height) = seen.dimensions();
     stopwatch.lap("resize");
 
-    let outputs = run(DETECTION, [1, height, width, 3], seen.into_raw())?;
+    let heat = run(DETECTION, (width, height), seen.into_raw())?.get::<f32>("heat")?;
     stopwatch.lap("detection");
 
-    let heat = outputs.first().and_then(|(_, output)| output.floats()).unwrap_or_default();
-    if heat.len() != width as usize * height as usize {
+    let (width, height) = (width as usize, height as usize);
+    if heat.data().len() != width * height {
         return Err(Problem::bad_gateway(format!("model '{DETECTION}' did not compute a number for each pixel")));
     }
-    let map = HeatMap { values: &heat, width: width as usize, height: height as usize };
+    let map = HeatMap { values: heat.data(), width, height };
     let boxes = text_boxes(map, &detection.boxes, sheet.pixels.dimensions());
     stopwatch.lap("boxes");
     Ok(boxes)
@@ -148,18 +152,10 @@ fn detect(detection: &Detection, sheet: &Sheet, stopwatch: &mut Stopwatch) -> Re
 
 /// How many lines to read, at most.
 fn max_lines(request: &Request) -> Result<usize, Problem> {
-    let Some(asked) = request.parameter("max_lines") else { return Ok(MAX_LINES) };
-    asked.parse().ok().filter(|lines| (1..=MAX_LINES).contains(lines)).ok_or_else(|| {
-        Problem::bad_request(format!("max_lines must be a number from 1 to {MAX_LINES}"))
-    })
-}
-
-/// A refused picture is the client's affair: 400, 413 or 415.
-fn problem(error: modelfn_imaging::Error) -> Problem {
-    match error.kind {
-        ErrorKind::Unsupported => Problem::unsupported_media(error.detail),
-        ErrorKind::TooLarge => Problem::too_large(error.detail),
-        ErrorKind::Damaged => Problem::bad_request(error.detail),
-        ErrorKind::Internal => Problem::internal(error.detail),
-    }
+    let Some(asked) = request.query("max_lines") else { return Ok(MAX_LINES) };
+    asked
+        .parse()
+        .ok()
+        .filter(|lines| (1..=MAX_LINES).contains(lines))
+        .ok_or_else(|| Problem::bad_request(format!("max_lines must be a number from 1 to {MAX_LINES}")))
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use modelfn_card::{Card, Labels};
-use modelfn_guest::{Folder, Model, Problem, Tensor};
+use modelfn_guest::card::{Card, CardError, Labels};
+use modelfn_guest::{Folder, Model, Outputs, Problem, Tensor};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -87,8 +87,8 @@ impl Detection {
     /// # Errors
     ///
     /// 500 that names the file or the key.
-    pub(crate) fn read() -> Result<Self, Problem> {
-        let card = card(&folder(DETECTION)?, DETECTION)?;
+    pub(crate) fn open() -> Result<Self, Problem> {
+        let card = Folder::of(DETECTION)?.card()?;
         let (sizes, boxes): (SizeRules, BoxRules) = tables(&card)?;
         match sizes.mistake() {
             Some(mistake) => Err(broken(DETECTION, mistake)),
@@ -101,8 +101,8 @@ impl Direction {
     /// # Errors
     ///
     /// 500 that names the file or the key.
-    pub(crate) fn read() -> Result<Self, Problem> {
-        let card = card(&folder(DIRECTION)?, DIRECTION)?;
+    pub(crate) fn open() -> Result<Self, Problem> {
+        let card = Folder::of(DIRECTION)?.card()?;
         let (size, rules): (DirectionSize, DirectionRules) = tables(&card)?;
         if size.height == 0 || size.width == 0 {
             return Err(broken(DIRECTION, "preprocessing.height and .width must be 1 at least"));
@@ -115,29 +115,20 @@ impl Recognition {
     /// # Errors
     ///
     /// 500 that names the file or the key.
-    pub(crate) fn read() -> Result<Self, Problem> {
-        let folder = folder(RECOGNITION)?;
-        let card = card(&folder, RECOGNITION)?;
+    pub(crate) fn open() -> Result<Self, Problem> {
+        let folder = Folder::of(RECOGNITION)?;
+        let card = folder.card()?;
         let (size, rules): (LineSize, TextRules) = tables(&card)?;
         if size.height == 0 || size.min_width == 0 || size.max_width < size.min_width {
             return Err(broken(RECOGNITION, "preprocessing needs 1 <= height and 1 <= min_width <= max_width"));
         }
-        let characters = folder.read_text(&rules.characters.to_string_lossy()).map_err(Problem::internal)?;
-        Ok(Self { card, size, rules, characters: Labels::new(characters) })
+        let characters = folder.labels(&rules.characters.to_string_lossy())?;
+        Ok(Self { card, size, rules, characters })
     }
 }
 
-fn folder(name: &str) -> Result<Folder, Problem> {
-    Folder::open(&format!("/models/{name}")).map_err(Problem::internal)
-}
-
-fn card(folder: &Folder, name: &str) -> Result<Card, Problem> {
-    let text = folder.read_text(modelfn_card::CARD_FILE).map_err(Problem::internal)?;
-    Card::parse(&text).map_err(|error| broken(name, &error.to_string()))
-}
-
 fn tables<A: DeserializeOwned, B: DeserializeOwned>(card: &Card) -> Result<(A, B), Problem> {
-    let failed = |error: modelfn_card::CardError| broken(&card.name, error.to_string().trim_end());
+    let failed = |error: CardError| broken(&card.name, error.to_string().trim_end());
     Ok((card.table("preprocessing").map_err(failed)?, card.table("postprocessing").map_err(failed)?))
 }
 
@@ -145,12 +136,12 @@ fn broken(model: &str, why: &str) -> Problem {
     Problem::internal(format!("the card of model '{model}' is broken: {why}"))
 }
 
-/// The outputs of a model for pictures of one size, one after the other as U8 in NHWC.
+/// The outputs of a model for a picture of `size`, which is width and height, as U8 in NHWC.
 ///
 /// # Errors
 ///
 /// Those of [`Model::run`].
-pub(crate) fn run(model: &str, shape: [u32; 4], pixels: Vec<u8>) -> Result<Vec<(String, Tensor)>, Problem> {
-    let tensor = Tensor { dtype: modelfn_card::DType::U8, shape: shape.to_vec(), data: pixels };
-    Model::load(model)?.run(&[("pixels", &tensor)])
+pub(crate) fn run(model: &str, size: (u32, u32), pixels: Vec<u8>) -> Result<Outputs, Problem> {
+    let shape = [1, size.1 as usize, size.0 as usize, 3];
+    Model::load(model)?.run([("pixels", Tensor::new(shape, pixels)?)])
 }

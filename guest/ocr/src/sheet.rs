@@ -1,6 +1,6 @@
 //! The picture as it is worked on, and the sizes of what networks see of it.
 
-use modelfn_imaging::{Error, Filter, Picture, RgbImage};
+use modelfn_guest::imaging::{Error, Filter, Picture, RgbImage, resize, rgb};
 use serde::Deserialize;
 
 use crate::geometry::{Point, Quad};
@@ -94,11 +94,11 @@ impl Sheet {
     ///
     /// # Errors
     ///
-    /// Those of [`modelfn_imaging::rgb`].
+    /// Those of [`rgb`].
     pub(crate) fn new(picture: &Picture, rules: &SizeRules) -> Result<Self, Error> {
         let original = picture.upright_size();
         let scaled = rules.working_size(original);
-        let pixels = modelfn_imaging::rgb(picture, scaled, Filter::Bilinear)?;
+        let pixels = rgb(picture, scaled, Filter::Bilinear)?;
         let margin = rules.margin(scaled);
         let pixels = if margin == (0, 0) { pixels } else { with_margin(&pixels, margin) };
         Ok(Self { pixels, original, scaled, margin })
@@ -106,7 +106,7 @@ impl Sheet {
 
     /// The sheet as the detection network sees it.
     pub(crate) fn for_network(&self, rules: &SizeRules) -> RgbImage {
-        modelfn_imaging::resize(&self.pixels, rules.network_size(self.pixels.dimensions()), Filter::Bilinear)
+        resize(&self.pixels, rules.network_size(self.pixels.dimensions()), Filter::Bilinear)
     }
 
     /// A box of the sheet in whole pixels of the original picture.

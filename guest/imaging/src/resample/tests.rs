@@ -126,7 +126,7 @@ fn what_is_outside_of_the_crop_costs_nothing() {
         crop: CropBox { left: 10.0, ..crop },
         ..raster.clone()
     };
-    let scale = |raster| resize_interleaved(raster.into(), (224, 224), Filter::Bicubic);
+    let scale = |raster: &Raster| resize_interleaved(raster.into(), (224, 224), Filter::Bicubic);
     assert_eq!(scale(&raster), scale(&part));
 }
 

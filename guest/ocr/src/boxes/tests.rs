@@ -62,7 +62,12 @@ fn the_average_is_that_of_the_pixels_within() {
 
 #[test]
 fn boxes_are_read_line_by_line() {
-    let words = [quad(200.0, 12.0, 300.0, 40.0), quad(10.0, 18.0, 100.0, 46.0), quad(110.0, 10.0, 190.0, 38.0), quad(10.0, 60.0, 90.0, 90.0)];
+    let words = [
+        quad(200.0, 12.0, 300.0, 40.0),
+        quad(10.0, 18.0, 100.0, 46.0),
+        quad(110.0, 10.0, 190.0, 38.0),
+        quad(10.0, 60.0, 90.0, 90.0),
+    ];
     let mut boxes = words.to_vec();
     for _ in 0..4 {
         boxes.rotate_left(1);

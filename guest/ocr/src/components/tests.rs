@@ -46,7 +46,8 @@ fn shapes_that_meet_late_are_one() {
     assert_eq!(bounds(&comb), [(0.0, 0.0, 12.0, 3.0)]);
     let spiral = ["#########", "........#", "........#", "#####...#", "#.......#", "#.......#", "#########"];
     assert_eq!(bounds(&spiral), [(0.0, 0.0, 8.0, 6.0)]);
-    let ring_around = ["##########", "#........#", "#........#", "#...#....#", "#........#", "#........#", "##########"];
+    let ring_around =
+        ["##########", "#........#", "#........#", "#...#....#", "#........#", "#........#", "##########"];
     assert_eq!(bounds(&ring_around), [(0.0, 0.0, 9.0, 6.0), (4.0, 3.0, 5.0, 4.0)]);
 }
 
@@ -95,7 +96,8 @@ fn flooded(map: HeatMap<'_>) -> Vec<(f64, f64, f64, f64)> {
             }
             seen[n] = true;
             points.push(Point::new(x as f64, y as f64));
-            let (columns, rows) = (x.saturating_sub(1)..=(x + 1).min(map.width - 1), y.saturating_sub(1)..=(y + 1).min(map.height - 1));
+            let (columns, rows) =
+                (x.saturating_sub(1)..=(x + 1).min(map.width - 1), y.saturating_sub(1)..=(y + 1).min(map.height - 1));
             open.extend(rows.flat_map(|row| columns.clone().map(move |column| row * map.width + column)));
         }
         if !points.is_empty() {
@@ -108,5 +110,8 @@ fn flooded(map: HeatMap<'_>) -> Vec<(f64, f64, f64, f64)> {
 #[test]
 fn a_map_without_pixels_has_no_components() {
     assert!(components(HeatMap { values: &[], width: 0, height: 0 }, 0.3).is_empty());
-    assert!(components(HeatMap { values: &[0.3; 12], width: 4, height: 3 }, 0.3).is_empty(), "the threshold is not above itself");
+    assert!(
+        components(HeatMap { values: &[0.3; 12], width: 4, height: 3 }, 0.3).is_empty(),
+        "the threshold is not above itself"
+    );
 }

@@ -61,7 +61,8 @@ fn no_other_direction_gives_less_area() {
 #[test]
 fn points_and_lines_have_no_area() {
     assert_eq!(Rectangle::around(&[]), None);
-    for places in [&[(3.0, 4.0)][..], &[(3.0, 4.0), (3.0, 4.0)], &[(1.0, 1.0), (5.0, 1.0), (9.0, 1.0)], &[(1.0, 1.0), (3.0, 3.0)]]
+    for places in
+        [&[(3.0, 4.0)][..], &[(3.0, 4.0), (3.0, 4.0)], &[(1.0, 1.0), (5.0, 1.0), (9.0, 1.0)], &[(1.0, 1.0), (3.0, 3.0)]]
     {
         assert!(Rectangle::around(&points(places)).unwrap().shorter_side().abs() < 1e-9, "{places:?}");
     }

@@ -1,6 +1,4 @@
-use std::io::Cursor;
-
-use modelfn_imaging::{Window, decode};
+use modelfn_guest::imaging::{Window, decode};
 
 use super::*;
 
@@ -13,7 +11,7 @@ fn sheet(size: (u32, u32)) -> Sheet {
     let mut file = b"BM\0\0\0\0\0\0\0\0".to_vec();
     file.extend(header.into_iter().flat_map(u32::to_le_bytes));
     file.resize(54 + (stride * size.1) as usize, 200);
-    let picture = decode(&Cursor::new(file).into_inner(), Window::whole(RULES.max_side)).unwrap();
+    let picture = decode(&file, Window::whole(RULES.max_side)).unwrap();
     Sheet::new(&picture, &RULES).unwrap()
 }
 
