@@ -14,12 +14,16 @@ const MODELS: [&str; 3] = ["ocr-detection", "ocr-direction", "ocr-recognition"];
 /// Boxes overlap with those of the reference by so much, at least: their intersection divided by their union.
 const LEAST_OVERLAP: f64 = 0.8;
 
-/// Of all characters of the reference so many may be read in another way: the reference scales without antialiasing, and
-/// rounds boxes in the middle of its work.
-const MOST_DIFFERENT: f64 = 0.01;
+/// Of the reference's characters so many may be read in another way: the part of all, and of those that are no spaces, of
+/// which the network is rather unsure. The reference scales without antialiasing, rounds boxes in the middle of its work,
+/// and computes six lines at a time, with gray behind the shorter ones.
+const MOST_DIFFERENT: [f64; 2] = [0.015, 0.002];
 
 /// A score may differ from the reference's by so much.
 const MOST_APART: f64 = 0.1;
+
+/// Lines below this score are found by the reference, and not read: they stand upside down.
+const READ: f64 = 0.7;
 
 /// What `tests/fixtures/ocr/reference.py` wrote.
 #[derive(Deserialize)]
@@ -135,7 +139,7 @@ async fn twenty_pictures_are_read_as_the_package_reads_them() {
     let server = setup().start();
     let pictures = golden().pictures;
     assert_eq!(pictures.len(), 20);
-    let (mut characters, mut different, mut mistakes) = (0, 0, Vec::new());
+    let (mut characters, mut different, mut mistakes) = ([0; 2], [0; 2], Vec::new());
     for (name, wanted) in &pictures {
         let mut found = read(&server, fixture(name)).await.lines;
         if found.len() != wanted.len() {
@@ -145,23 +149,35 @@ async fn twenty_pictures_are_read_as_the_package_reads_them() {
             let best = found.iter().enumerate().map(|(n, other)| (n, overlap(&line.r#box, &other.r#box)));
             let Some((n, common)) = best.max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
             let ours = found.remove(n);
-            let apart = (ours.score - line.score).abs();
-            if common < LEAST_OVERLAP || apart > MOST_APART || ours.text != line.text {
-                eprintln!(
-                    "{name}: {:?} {:.3}, wanted {:?} {:.3}, overlap {common:.3}",
-                    ours.text, ours.score, line.text, line.score
-                );
-            }
-            if common < LEAST_OVERLAP || apart > MOST_APART {
+            let is_read = line.score >= READ;
+            if common < LEAST_OVERLAP || is_read && (ours.score - line.score).abs() > MOST_APART {
                 mistakes.push(format!("{name}: {line:?} is {ours:?}, of which {common:.3} overlap"));
             }
-            characters += line.text.chars().count();
-            different += edits(&line.text, &ours.text);
+            let texts = |line: &Line| [line.text.clone(), line.text.replace(' ', "")];
+            for (n, (text, ours)) in texts(line).into_iter().zip(texts(&ours)).enumerate().filter(|_| is_read) {
+                characters[n] += text.chars().count();
+                different[n] += edits(&text, &ours);
+            }
         }
     }
-    eprintln!("{different} of {characters} characters differ from the reference");
+    eprintln!("{different:?} of {characters:?} characters, and of those that are no spaces, differ from the reference");
     assert!(mistakes.is_empty(), "{mistakes:#?}");
-    assert!(characters > 900 && different as f64 <= MOST_DIFFERENT * f64::from(characters as u32));
+    assert!(characters[0] > 1_900, "{characters:?}");
+    for n in 0..2 {
+        let most = MOST_DIFFERENT[n] * f64::from(characters[n] as u32);
+        assert!(different[n] as f64 <= most, "{different:?} of {characters:?}");
+    }
+}
+
+/// The direction network is wrong about long lines that stand on their side; what is read badly is read the other way, too.
+#[tokio::test]
+async fn a_page_on_its_side_is_read() {
+    let page = read(&setup().start(), fixture("sideways.png")).await;
+    let texts: Vec<&str> = page.lines.iter().map(|line| line.text.as_str()).collect();
+    for text in ["The quick brown fox jumps over the lazy dog", "and nobody in the village was surprised."] {
+        assert!(texts.contains(&text), "{texts:?}");
+    }
+    assert!(page.lines.iter().all(|line| line.score > 0.9), "{:?}", page.lines);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn a_pixel_becomes_four() {
 #[test]
 fn cracks_close_and_gaps_stay() {
     assert_eq!(bounds(&["##.##", "....."]).len(), 1);
-    assert_eq!(bounds(&["##..##", "......"]), [(0.0, 0.0, 5.0, 1.0)], "grown pixels touch");
+    assert_eq!(bounds(&["##..##", "......"]), [(0.0, 0.0, 2.0, 1.0), (4.0, 0.0, 5.0, 1.0)]);
     assert_eq!(bounds(&["##...##", "......."]), [(0.0, 0.0, 2.0, 1.0), (5.0, 0.0, 6.0, 1.0)]);
 }
 

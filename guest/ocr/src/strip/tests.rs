@@ -5,7 +5,7 @@ fn shown(line: (u32, u32), size: (u32, u32)) -> usize {
     let pixels = strip(&RgbImage::from_pixel(line.0, line.1, [9, 8, 7].into()), size);
     assert_eq!(pixels.len(), (size.0 * size.1 * 3) as usize);
     let row = |pixels: &[u8]| pixels.chunks_exact(3).take_while(|pixel| *pixel == [9, 8, 7]).count();
-    let columns = row(&pixels);
+    let columns = row(&pixels[..size.0 as usize * 3]);
     for pixels in pixels.chunks_exact(size.0 as usize * 3) {
         assert_eq!(row(pixels), columns);
         assert!(pixels[columns * 3..].iter().all(|&sample| sample == NOTHING));
