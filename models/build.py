@@ -200,7 +200,7 @@ def check_labels(path, recipe):
 
 
 def check_characters(folder, card, recipe):
-    """Checks the list of characters that a recognizer of text tells apart, which its converter reads off the weights."""
+    """Checks the list of characters that a recognizer of text tells apart, which is read off its weights."""
 
     def make():
         with tempfile.TemporaryDirectory() as scratch:

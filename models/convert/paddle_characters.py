@@ -1,4 +1,4 @@
-"""Reads the characters that a graph of PP-OCR tells apart out of its metadata: one a line, as in PaddleOCR's own lists."""
+"""Reads the characters that a graph of PP-OCR tells apart off its metadata: one a line, as in PaddleOCR's own lists."""
 
 import onnx
 

@@ -1,14 +1,16 @@
-"""Adapts a graph of PP-OCR that is published as ONNX: it takes the pixels themselves, and answers no more than is needed.
+"""Adapts a graph of PP-OCR that is published as ONNX: it takes pixels as they are, and answers no more than is needed.
 
-The published graphs take float32 in NCHW and BGR, scaled to -1 to 1. Here the graph does that itself: the input of the card
-is U8 in NHWC and RGB, a quarter of the bytes, of which the host holds only so many for a request. Where the card has an
-output of integers, the network is a recognizer: of the probabilities of all characters at each place, 26 kB a place, only the
-likeliest character and its probability are left.
+The published graphs take float32 in NCHW and BGR, scaled to -1 to 1. Here the graph does that itself: the input of the
+card is U8 in NHWC and RGB, a quarter of the bytes, of which the host holds only so many for a request. Where the card
+has an output of integers, the network is a recognizer: of the probabilities of all characters at each place, 26 kB a place,
+only the likeliest character and its probability are left.
 """
 
 import numpy
 import onnx
 from onnx import helper, numpy_helper
+
+from .fold import fold
 
 MIDDLE = 127.5
 
@@ -16,6 +18,7 @@ MIDDLE = 127.5
 def convert(weights, card):
     model = onnx.load(weights)
     graph = model.graph
+    fold(graph)
     _reverse_channels(graph)
     _take_pixels(graph, card["inputs"][0])
     if card["outputs"][0]["dtype"] == "I64":
@@ -30,7 +33,7 @@ def convert(weights, card):
 
 def _reverse_channels(graph):
     """Reverses the order of the input's channels in the weights of the convolutions that read it."""
-    constants = {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    constants = {constant.name: constant for constant in graph.initializer}
     readers = [node for node in graph.node if graph.input[0].name in node.input]
     if not all(node.op_type == "Conv" for node in readers):
         raise ValueError(f"something other than a convolution reads the input: {[node.op_type for node in readers]}")
@@ -64,7 +67,9 @@ def _keep_the_likeliest(graph, classes, probabilities):
     graph.node.extend(
         [
             helper.make_node("ArgMax", [output], [classes["name"]], classes["name"], axis=2, keepdims=0),
-            helper.make_node("ReduceMax", [output], [probabilities["name"]], probabilities["name"], axes=[2], keepdims=0),
+            helper.make_node(
+                "ReduceMax", [output], [probabilities["name"]], probabilities["name"], axes=[2], keepdims=0
+            ),
         ]
     )
     del graph.output[:]
