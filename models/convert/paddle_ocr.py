@@ -1,9 +1,9 @@
 """Adapts a graph of PP-OCR that is published as ONNX: it takes pixels as they are, and answers no more than is needed.
 
-The published graphs take float32 in NCHW and BGR, scaled to -1 to 1. Here the graph does that itself: the input of the
-card is U8 in NHWC and RGB, a quarter of the bytes, of which the host holds only so many for a request. Where the card
-has an output of integers, the network is a recognizer: of the probabilities of all characters at each place, 26 kB a place,
-only the likeliest character and its probability are left.
+The published graphs take float32 in NCHW and BGR, scaled to -1 to 1. Here the graph does that itself: the input of
+the card is U8 in NHWC and RGB, a quarter of the bytes, of which the host holds only so many for a request. Where the
+card has an output of integers, the network is a recognizer: of the probabilities of all characters at each place, 26
+kB a place, only the likeliest character and its probability are left.
 """
 
 import numpy
