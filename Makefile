@@ -12,6 +12,7 @@ MODELS ?= efficientnet-lite0-int8
 ARGS ?=
 
 FLOAT_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
+OCR_MODELS := ocr-detection ocr-direction ocr-recognition
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
 BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* bench/peers/*/* image/* wheel/*)
@@ -44,11 +45,11 @@ test: test-guests test-models runtime pictures test-tools ## Run all tests. ARGS
 	cargo test --release --workspace --no-fail-fast $(ARGS)
 
 test-guests: ## Build the functions that tests need.
-	@guest/build.sh classify probe sample
+	@guest/build.sh classify ocr probe sample
 
 test-models: ## Make every graph that tests need, for ONNX Runtime and, the float ones, for OpenVINO.
 	@models/build.py model --openvino $(FLOAT_MODELS)
-	@models/build.py model efficientnet-lite0-int8
+	@models/build.py model efficientnet-lite0-int8 $(OCR_MODELS)
 
 test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, tritonclient, and makers of pictures.
 	@tests/setup.sh

@@ -25,6 +25,7 @@ mod dev;
 mod test;
 mod model_check;
 mod classify;
+mod ocr;
 mod pictures;
 mod differential;
 mod preprocessing;
