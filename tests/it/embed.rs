@@ -41,6 +41,12 @@ fn small_with(name: &str, change: impl FnOnce(&str) -> String) -> (Setup, Scratc
     (function(scratch.path().to_str().unwrap(), name), scratch)
 }
 
+/// The manifest that is shipped, with the paths of this checkout.
+fn manifest() -> String {
+    let text = std::fs::read_to_string(root().join("guest/embed/spin.toml")).unwrap();
+    text.replace("\"../../", &format!("\"{}/", root().display()))
+}
+
 fn golden() -> Vec<Value> {
     let text = std::fs::read(root().join("tests/fixtures/embed/golden.json")).unwrap();
     serde_json::from_slice(&text).unwrap()
@@ -156,7 +162,10 @@ async fn requests_are_batched_across_sandboxes() {
     for (golden, vector) in answers.await {
         assert!(distance(&vector, &reference(golden)) <= TOLERANCE, "{}", golden["text"]);
     }
-    let (rows, calls) = (format!("modelfn_batch_size_sum{{model=\"{MODEL}\"}}"), format!("modelfn_batch_size_count{{model=\"{MODEL}\"}}"));
+    let (rows, calls) = (
+        format!("modelfn_batch_size_sum{{model=\"{MODEL}\"}}"),
+        format!("modelfn_batch_size_count{{model=\"{MODEL}\"}}"),
+    );
     server.expect_metric(&rows, 48.0).await;
     let calls = server.metric(&calls).await;
     assert!(calls <= 30.0, "48 texts took {calls} calls: hardly anything was stacked");
@@ -194,8 +203,18 @@ async fn the_form_of_openai_is_spoken() {
 async fn the_errors_of_openai_are_spoken() {
     let server = real().start();
     for (status, body, (param, code), reason) in [
-        (404, json!({ "model": "other", "input": "a" }), (json!("model"), json!("model_not_found")), "is 'all-minilm-l6-v2'"),
-        (400, json!({ "model": MODEL, "input": "a", "dimensions": 64 }), (json!("dimensions"), Value::Null), "leave `dimensions` out"),
+        (
+            404,
+            json!({ "model": "other", "input": "a" }),
+            (json!("model"), json!("model_not_found")),
+            "is 'all-minilm-l6-v2'",
+        ),
+        (
+            400,
+            json!({ "model": MODEL, "input": "a", "dimensions": 64 }),
+            (json!("dimensions"), Value::Null),
+            "leave `dimensions` out",
+        ),
         (400, json!({ "model": MODEL, "input": [] }), (json!("input"), Value::Null), "at least one text"),
         (413, json!({ "model": MODEL, "input": vec!["a"; 2049] }), (json!("input"), Value::Null), "2049 texts"),
         (400, json!({ "model": MODEL, "input": "a", "encoding_format": "int8" }), (Value::Null, Value::Null), "int8"),
@@ -204,7 +223,11 @@ async fn the_errors_of_openai_are_spoken() {
         let answer = server.post("/v1/embeddings", body.to_string()).await;
         assert_eq!((answer.status, answer.header("content-type")), (status, "application/json"), "{}", answer.text());
         let error = &answer.json()["error"];
-        assert_eq!((&error["type"], &error["param"], &error["code"]), (&json!("invalid_request_error"), &param, &code), "{error}");
+        assert_eq!(
+            (&error["type"], &error["param"], &error["code"]),
+            (&json!("invalid_request_error"), &param, &code),
+            "{error}"
+        );
         assert!(error["message"].as_str().unwrap().contains(reason), "{reason}: {error}");
     }
     let wrong = server.get("/v1/embeddings").await;
@@ -264,7 +287,12 @@ async fn a_card_that_does_not_fit_is_named() {
         ("tokens", "vocab.txt", "none.txt", "none.txt cannot be read"),
         ("tokens", "lowercase = false\n", "", "lowercase"),
         ("tokens", "max_tokens = 5", "max_tokens = 2", "must be 3 or more"),
-        ("pooled", "max_tokens = 5", "max_tokens = 5\n[postprocessing]\npooling = \"mean\"\nnormalize = false", "a vector for each token"),
+        (
+            "pooled",
+            "max_tokens = 5",
+            "max_tokens = 5\n[postprocessing]\npooling = \"mean\"\nnormalize = false",
+            "a vector for each token",
+        ),
     ] {
         let (setup, _models) = small_with(name, |card| {
             assert!(card.contains(from), "{card}");
@@ -316,8 +344,9 @@ async fn the_page_asks_for_a_key_where_one_is_needed() {
     let file = keys.path().join("keys");
     let made = modelfn().args(["key", "visitor", "--file"]).arg(&file).output().unwrap();
     let key = String::from_utf8(made.stdout).unwrap();
-    let server = Setup::app(&std::fs::read_to_string(root().join("guest/embed/spin.toml")).unwrap());
-    let server = server.models(root().join("models")).args(&["--load-model", MODEL, "--api-keys", file.to_str().unwrap()]);
+    let server = Setup::app(&manifest());
+    let server =
+        server.models(root().join("models")).args(&["--load-model", MODEL, "--api-keys", file.to_str().unwrap()]);
     let server = server.start();
     let Some(browser) = Browser::open(&server, "/").await else { return };
     browser.look("#form .button", "$.click()").await;

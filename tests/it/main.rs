@@ -21,6 +21,7 @@ mod cli;
 mod model_check;
 mod classify;
 mod pictures;
+mod embed;
 mod differential;
 mod preprocessing;
 mod layers;

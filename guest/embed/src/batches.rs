@@ -1,10 +1,8 @@
-//! Puts texts of different lengths together, so that as few computations as possible fill as few places as possible.
+//! Puts texts of one length together, so that there are as few computations as possible.
+
+use std::cmp::Reverse;
 
 use modelfn_wordpiece::Tokens;
-
-/// Texts are filled up to a multiple of so many tokens: computations of different requests are stacked only where their
-/// inputs have the same length.
-const STEP: usize = 16;
 
 /// Most places of one computation, unless one text alone has more: what it takes of memory grows with them.
 const MAX_PLACES: usize = 4096;
@@ -31,13 +29,13 @@ pub(crate) struct Grid {
     pub(crate) types: Vec<i32>,
 }
 
-/// Distributes texts of these lengths, of which at most `max_rows` may be computed together.
+/// Distributes texts, which are filled up to these lengths, and of which at most `max_rows` may be computed together.
 pub(crate) fn plan(lengths: &[usize], max_rows: usize) -> Vec<Batch> {
     let mut longest_first: Vec<usize> = (0..lengths.len()).collect();
-    longest_first.sort_by_key(|&text| std::cmp::Reverse(lengths[text]));
+    longest_first.sort_by_key(|&text| Reverse(lengths[text]));
     let mut batches: Vec<Batch> = Vec::new();
     for text in longest_first {
-        let length = lengths[text].next_multiple_of(STEP);
+        let length = lengths[text];
         match batches.last_mut() {
             Some(batch) if batch.length == length && batch.has_room(max_rows) => batch.texts.push(text),
             _ => batches.push(Batch { texts: vec![text], length }),
@@ -57,9 +55,8 @@ impl Batch {
         let shape = (self.texts.len(), self.length);
         let places = shape.0 * shape.1;
         let (mut ids, mut mask) = (Vec::with_capacity(places), Vec::with_capacity(places));
-        for row in (1..).map(|row| row * self.length).zip(&self.texts) {
-            let (end, text) = row;
-            ids.extend(texts[*text].ids.iter().map(|&id| id as i32));
+        for (end, &text) in (1..).map(|row| row * self.length).zip(&self.texts) {
+            ids.extend(texts[text].ids.iter().map(|&id| id as i32));
             mask.resize(ids.len(), 1);
             ids.resize(end, padding as i32);
             mask.resize(end, 0);

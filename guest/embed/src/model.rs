@@ -1,5 +1,6 @@
 //! The model that is served: its card, its tokenizer, and how its output becomes a vector for each text.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use modelfn_guest::card::{Card, CardError, DType, TensorSpec};
@@ -20,6 +21,7 @@ pub(crate) struct Embedder {
     pub(crate) tokenizer: Tokenizer,
     /// Tokens that the model reads of a text.
     pub(crate) max_tokens: usize,
+    multiple: usize,
     postprocessing: Postprocessing,
 }
 
@@ -36,6 +38,14 @@ struct TokenizerTable {
     lowercase: bool,
     /// Tokens that the model reads of a text, with the first and the last, which stand for no text.
     max_tokens: usize,
+    /// Texts are filled up to a multiple of so many tokens. Computations of different requests are stacked only where
+    /// their texts have one length, and most graphs compute what fills a text up like any token.
+    #[serde(default = "default_multiple")]
+    pad_to_multiple_of: NonZeroUsize,
+}
+
+const fn default_multiple() -> NonZeroUsize {
+    NonZeroUsize::new(16).expect("a literal above zero")
 }
 
 /// The card's `[postprocessing]`.
@@ -74,7 +84,8 @@ impl Embedder {
             return Err(broken(&format!("the input '{name}' is none that this function fills: {}", INPUTS.join(", "))));
         }
         let tokenizer = tokenizer(&table, read)?;
-        Ok(Self { card, tokenizer, max_tokens: table.max_tokens, postprocessing })
+        let multiple = table.pad_to_multiple_of.get();
+        Ok(Self { card, tokenizer, max_tokens: table.max_tokens, multiple, postprocessing })
     }
 
     /// The length of a vector, if the card says it.
@@ -89,16 +100,17 @@ impl Embedder {
     /// As [`Model::load`] and [`Model::run`]; 500 where the output is not what the card says, 502 where it is no numbers.
     pub(crate) fn embed(&self, texts: &[Tokens]) -> Result<Vectors, Problem> {
         let model = Model::load(&self.card.name)?;
-        let lengths: Vec<usize> = texts.iter().map(|tokens| tokens.ids.len()).collect();
+        let filled = |tokens: &Tokens| tokens.ids.len().next_multiple_of(self.multiple);
+        let lengths: Vec<usize> = texts.iter().map(filled).collect();
         let mut vectors = Vectors::new(texts.len());
         for batch in plan(&lengths, self.card.serving.max_batch_size.get()) {
             let grid = batch.grid(texts, self.tokenizer.padding());
             let outputs = self.run(&model, &grid)?;
             self.collect(&outputs, &batch, &grid, &mut vectors)?;
         }
-        vectors.finish(self.postprocessing.normalize).map_err(|why| {
-            Problem::bad_gateway(format!("model '{}' computed {why}", self.card.name))
-        })
+        vectors
+            .finish(self.postprocessing.normalize)
+            .map_err(|why| Problem::bad_gateway(format!("model '{}' computed {why}", self.card.name)))
     }
 
     fn run(&self, model: &Model, grid: &Grid) -> Result<Outputs, Problem> {
@@ -119,9 +131,9 @@ impl Embedder {
         let named = self.card.outputs.first().and_then(|spec| outputs.find(&spec.name));
         let output = named.map_or_else(|| outputs.at(0), Ok)?;
         let floats = output.floats();
-        let pooled = floats.and_then(|floats| match (self.postprocessing.pooling, output.shape[..]) {
-            (Some(pooling), [rows, length, _]) if (rows, length) == grid.shape => Some(pooling.pool(&floats, grid)),
-            (None, [rows, _]) if rows == grid.shape.0 => Some(floats),
+        let pooled = floats.and_then(|floats| match (self.postprocessing.pooling, &output.shape[..]) {
+            (Some(pooling), &[rows, length, _]) if (rows, length) == grid.shape => Some(pooling.pool(&floats, grid)),
+            (None, &[rows, _]) if rows == grid.shape.0 => Some(floats),
             _ => None,
         });
         let pooled = pooled.ok_or_else(|| self.misfit(output.dtype, &output.shape))?;

@@ -121,9 +121,8 @@ fn embeddings(request: &Request) -> Result<Response, Refusal> {
     stopwatch.lap("compute");
     check_dimensions(&asked, vectors.dimensions())?;
 
-    let embedding = |(index, vector)| {
-        Embedding { object: "embedding", index, embedding: Vector(asked.encoding_format, vector) }
-    };
+    let embedding =
+        |(index, vector)| Embedding { object: "embedding", index, embedding: Vector(asked.encoding_format, vector) };
     let tokens = input::count(&texts);
     let body = List {
         object: "list",

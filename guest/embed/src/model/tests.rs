@@ -34,6 +34,7 @@ fn what_is_wrong_with_a_card_is_named() {
         (other("lowercase = true\n", ""), "lowercase"),
         (other("lowercase = true", "lowercase = true\nstemming = true"), "stemming"),
         (other("max_tokens = 256", "max_tokens = 2"), "must be 3 or more"),
+        (other("max_tokens = 256", "max_tokens = 256\npad_to_multiple_of = 0"), "pad_to_multiple_of"),
         (other("\"mean\"", "\"max\""), "max"),
         (embedder(TABLES, "the\n").unwrap_err(), "tokenizer.vocab, vocab.txt: it has no line \"[PAD]\""),
         (embedder(TABLES, "the\nthe\n").unwrap_err(), "line 2 was there before"),

@@ -23,7 +23,7 @@ fn words_become_their_longest_pieces() {
         ("The quick brown fox", "the quick brown fox"),
         ("Unaffable!", "una ##ffa ##ble !"),
         ("don't re-enter", "don ' t re - enter"),
-        ("Crème brûlée", "creme br ##ule ##e"),
+        ("Crème brûlée", "cr ##eme br ##ule ##e"),
         ("x[MASK]y [sep] [SEP]", "x [MASK] y [ sep ] [SEP]"),
         ("大阪", "大 [UNK]"),
         ("\u{1F600} ok", "[UNK] ok"),
@@ -78,4 +78,19 @@ fn capitals_stay_where_the_model_knows_them() {
     let tokenizer = Tokenizer::new(vocabulary).unwrap().lowercase(false);
     assert_eq!(tokenizer.encode("The the THE").ids, [2, 5, 6, 1, 3]);
     assert_eq!(tokenizer.lowercase(true).encode("The the THE").ids, [2, 6, 6, 6, 3]);
+}
+
+/// 200 texts, some Chinese, some emoji, some of 10,000 characters, as the crate `tokenizers` cuts them.
+#[test]
+fn texts_become_the_tokens_of_the_reference() {
+    let golden = include_str!("../../../../tests/fixtures/embed/golden.json");
+    let golden: Vec<serde_json::Value> = serde_json::from_str(golden).unwrap();
+    assert_eq!(golden.len(), 200);
+    let tokenizer = tokenizer().max_tokens(256);
+    for each in golden {
+        let expected: Vec<u32> = serde_json::from_value(each["ids"].clone()).unwrap();
+        let truncated = each["truncated"] == true;
+        let text = each["text"].as_str().unwrap();
+        assert_eq!(tokenizer.encode(text), Tokens { ids: expected, truncated }, "{text:?}");
+    }
 }

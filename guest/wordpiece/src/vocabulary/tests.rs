@@ -18,7 +18,11 @@ fn each_piece_is_found_by_its_id_in_both_indexes() {
         assert_eq!((carried.id(piece), indexed.id(piece)), (Some(id), Some(id)), "{piece:?}");
     }
     for piece in ["", "thequickbrownfox", "##", "the\n", "the ", "\u{1F600}\u{1F600}"] {
-        assert_eq!((carried.id(piece), indexed.id(piece)), (text.lines().position(|p| p == piece).map(|n| n as u32), None), "{piece:?}");
+        assert_eq!(
+            (carried.id(piece), indexed.id(piece)),
+            (text.lines().position(|p| p == piece).map(|n| n as u32), None),
+            "{piece:?}"
+        );
     }
 }
 
