@@ -62,30 +62,43 @@ class _Net:
     def integers(self, *values):
         return self.graph.constant("_".join(map(str, ("integers", *values))), values, numpy.int64)
 
+    def integers_of(self, *values):
+        """A constant for each."""
+        return [self.integers(value) for value in values]
+
     def node(self, operator, inputs, name, **attributes):
         return self.graph.node(operator, inputs, name, **attributes)
 
     def cut(self):
         """Cuts off the places that no text needs; finds the tokens among the others. Returns the tokens' ids."""
         ids, mask = (tensor["name"] for tensor in self.graph.card["inputs"])
+        positions = len(self.tensors["embeddings.position_embeddings.weight"])
+        counted = self.graph.constant("counted", numpy.arange(1, positions + 1), numpy.int64)
+        first = self.graph.constant("first", numpy.eye(1, positions)[0], numpy.int64)
+        length = self.node("Slice", [self.node("Shape", [mask], "given"), *self.integers_of(1, 2)], "given.length")
+        counted = self.node("Slice", [counted, self.integers(0), length], "counted.cut")
+        last = self.node("ReduceMax", [self.node("Mul", [mask, counted], "mask.counted")], "last", keepdims=0)
+        # The first place is always a token, so that a text of no token at all is one, too.
+        end = self.node("Reshape", [self.node("Max", [last, self.integers(1)], "end"), self.integers(1)], "end.flat")
+        ids, mask = (self.node("Slice", [x, self.integers(0), end, self.integers(1)], f"{x}.cut") for x in (ids, mask))
+        first = self.node("Slice", [first, self.integers(0), end], "first.cut")
+        self.find(self.node("Max", [mask, first], "mask"))
+        return ids
+
+    def find(self, mask):
+        """Finds the tokens of texts by their mask, [texts, places]."""
+        self.mask, self.shape = mask, self.node("Shape", [mask], "shape")
         self.lengths = self.node("ReduceSum", [mask, self.integers(1)], "lengths", keepdims=1)
-        longest = self.node("ReduceMax", [self.lengths], "longest", keepdims=0)
-        end = self.node("Reshape", [longest, self.integers(1)], "end")
-        first, axis = self.integers(0), self.integers(1)
-        ids = self.node("Slice", [ids, first, end, axis], "ids")
-        self.mask = self.node("Slice", [mask, first, end, axis], "mask")
-        self.shape = self.node("Shape", [ids], "shape")
-        flat = self.node("Reshape", [self.mask, self.integers(-1)], "mask.flat")
+        flat = self.node("Reshape", [mask, self.integers(-1)], "mask.flat")
         # [1, tokens] is what NonZero gives, and [tokens, 1] what ScatterND takes.
         self.rows = self.node("Transpose", [self.node("NonZero", [flat], "places")], "rows", perm=[1, 0])
-        self.places = self.node("Squeeze", [self.rows, axis], "places.flat")
-        bools = self.node("Cast", [self.mask], "mask.bool", to=TensorProto.BOOL)
+        self.places = self.node("Squeeze", [self.rows, self.integers(1)], "places.flat")
+        bools = self.node("Cast", [mask], "mask.bool", to=TensorProto.BOOL)
         columns = self.node("Unsqueeze", [bools, self.integers(1, 2)], "mask.columns")
         places = self.node("Unsqueeze", [bools, self.integers(1, 3)], "mask.rows")
         places = self.node("Or", [places, self.node("Not", [places], "mask.others")], "mask.any")
         # ONNX Runtime 1.24 gives other results where it would have to repeat a mask's rows itself.
         self.attention_mask = self.node("And", [columns, places], "mask.attention")
-        return ids
 
     @functools.cache  # noqa: B019 - there is one net, and it lives as long as the converter
     def zeros(self, channels):
@@ -111,7 +124,7 @@ class _Net:
         # Each text is one sentence, so the vector of the first sentence is a part of each position's.
         positions = self.take(part("position")) + self.take(part("token_type"))[0]
         place = self.graph.constant("positions", positions)
-        end = self.node("Slice", [self.shape, self.integers(1), self.integers(2)], "places.end")
+        end = self.node("Slice", [self.shape, *self.integers_of(1, 2)], "places.end")
         place = self.node("Slice", [place, self.integers(0), end, self.integers(0)], "embeddings.places")
         x = self.node("Gather", [self.constant(part("word")), ids], "embeddings.words")
         x = self.together(self.node("Add", [x, place], "embeddings.sum"), "embeddings")
