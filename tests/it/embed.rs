@@ -108,7 +108,7 @@ async fn each_form_of_input_gives_the_same_vectors() {
     let ids = chosen["ids"].as_array().unwrap();
     let inner = json!(ids[1..ids.len() - 1]);
     let text = &chosen["text"];
-    for input in [json!(text), json!([text]), inner.clone(), json!([inner]), json!([text, inner, "x"])] {
+    for input in [json!(text), json!([text]), inner.clone(), json!([inner]), json!([inner, inner])] {
         let vectors = vectors(&embed(&server, &input).await);
         assert!(distance(&vectors[0], &reference(chosen)) <= TOLERANCE, "{input}");
     }
