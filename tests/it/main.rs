@@ -46,4 +46,5 @@ mod wasi_nn;
 mod wasmtime_serve;
 mod page;
 mod model_page;
+mod python;
 mod plan;
