@@ -15,7 +15,7 @@ def tabular(request: Request) -> Response:
     stopwatch = Stopwatch()
     rows = request.json()
     stopwatch.lap("parse")
-    outputs = model("zipmap-ints").run({"X": rows})
+    outputs = model("zipmap-ints").run({"x": rows})
     stopwatch.lap("compute")
     answer = {"label": outputs["label"].tolist(), "probabilities": outputs["probabilities"].tolist()}
     return Response.json(answer).timing(stopwatch)
