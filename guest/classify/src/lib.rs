@@ -6,26 +6,13 @@
 //! | `GET /model` | the model's name, description, licence, number of classes and input size |
 //! | `POST /classify?top_k=N` | the N most likely classes of the picture in the body; of a model for which several may be
 //! right, those that reach its card's threshold, at most N |
-//!
-//! This file reads as the story of a request. Hosts start a fresh instance for each one: nothing is
-//! kept between requests, and a panic costs one request.
 
-mod model;
-mod postprocess;
-
-use model::Classifier;
-use modelfn_guest::{FileKind, Method, Model, Problem, Request, Response, Stopwatch, Tensor};
-use modelfn_imaging::{ErrorKind, Window};
-use postprocess::Prediction;
+use modelfn_guest::{Classifier, FileKind, Method, Prediction, Problem, Request, Response, Stopwatch};
 use serde::Serialize;
 
-modelfn_guest::export!(route);
-
 const PICTURE: FileKind = FileKind { name: "a picture", media_type: "image/", example: "cat.jpg" };
-
 const PAGE: &str = include_str!("page.html");
-
-/// The page has no part that a request could write, so its own inline script and style are all there is.
+/// The page's own inline script and style are all that it has.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     img-src blob: data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -39,7 +26,6 @@ struct Description<'a> {
     license: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<usize>,
-    /// The least probability of a class that is named, where several may be right.
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<f32>,
     input: Size,
@@ -64,6 +50,7 @@ struct Classification<'a> {
     predictions: &'a [Prediction<'a>],
 }
 
+#[modelfn_guest::handler]
 fn route(request: &Request) -> Result<Response, Problem> {
     match (request.path.as_str(), &request.method) {
         ("/", Method::Get | Method::Head) => Ok(page()),
@@ -76,22 +63,22 @@ fn route(request: &Request) -> Result<Response, Problem> {
 }
 
 fn page() -> Response {
-    Response::new("text/html; charset=utf-8", PAGE.as_bytes())
+    Response::html(PAGE)
         .header("content-security-policy", PAGE_POLICY)
         .header("referrer-policy", "no-referrer")
         .header("cache-control", "max-age=300")
 }
 
 fn model() -> Result<Response, Problem> {
-    let model = Classifier::read()?;
-    let (card, (width, height)) = (&model.card, model.preprocessing.size);
+    let model = Classifier::open()?;
+    let card = &model.card;
     let description = Description {
         name: &card.name,
         description: &card.description,
         license: &card.license,
         classes: model.classes(),
         threshold: model.postprocessing.threshold(),
-        input: Size { width, height },
+        input: Size { width: model.preprocessing.size.0, height: model.preprocessing.size.1 },
     };
     Ok(Response::json(&description).header("cache-control", "no-cache"))
 }
@@ -100,68 +87,33 @@ fn classify(request: &Request) -> Result<Response, Problem> {
     let upload = request.upload(PICTURE)?;
     let file = upload.file("image")?;
     let mut stopwatch = Stopwatch::start();
-
-    let model = Classifier::read()?;
+    let model = Classifier::open()?;
     let top_k = top_k(request, &model)?;
     stopwatch.lap("card");
-
-    let picture = modelfn_imaging::decode(file, Window::of(&model.preprocessing)).map_err(problem)?;
+    let picture = model.decode(file)?;
     stopwatch.lap("decode");
-
-    let dtype = model.input().dtype;
-    let data = modelfn_imaging::tensor(&picture, &model.preprocessing, dtype).map_err(problem)?;
-    let tensor = Tensor { dtype, shape: model.preprocessing.input_shape().to_vec(), data };
+    let tensor = model.tensor(&picture)?;
     stopwatch.lap("preprocess");
-
-    let scores = scores(&model, &tensor)?;
+    let scores = model.scores(&tensor)?;
     stopwatch.lap("compute");
-
-    let predictions = postprocess::rank(&model, scores, top_k)?;
+    let predictions = model.rank(scores, top_k)?;
     stopwatch.lap("postprocess");
-
     let body = Classification {
         class: predictions.first().map(|best| &*best.class),
         model: &model.card.name,
         threshold: model.postprocessing.threshold(),
         predictions: &predictions,
     };
-    Ok(Response::json(&body).header("server-timing", stopwatch.into_header()).header("cache-control", "no-store"))
-}
-
-/// Runs the model. Its scores are in the output that the card names, else in the first: some engines number outputs.
-fn scores(model: &Classifier, tensor: &Tensor) -> Result<Vec<f32>, Problem> {
-    let name = &model.card.name;
-    let outputs = Model::load(name)?.run(&[(&model.input().name, tensor)])?;
-    let named = outputs.iter().find(|(name, _)| model.card.outputs.first().is_some_and(|output| output.name == *name));
-    let (_, output) =
-        named.or(outputs.first()).ok_or_else(|| Problem::bad_gateway(format!("model '{name}' computed no output")))?;
-    output.floats().ok_or_else(|| {
-        Problem::internal(format!(
-            "model '{name}' answers in {:?}; scores must be floating-point numbers",
-            output.dtype
-        ))
-    })
+    Ok(Response::json(&body).timing(stopwatch).header("cache-control", "no-store"))
 }
 
 /// How many classes to name, at most: what the request says, else what the card says.
 fn top_k(request: &Request, model: &Classifier) -> Result<usize, Problem> {
     // Where nobody knows the number of classes, a response names as many as there are.
     let classes = model.classes().unwrap_or(usize::MAX);
-    let Some(asked) = request.parameter("top_k") else {
-        return Ok(model.postprocessing.top_k(classes));
-    };
+    let Some(asked) = request.query("top_k") else { return Ok(model.postprocessing.top_k(classes)) };
     asked.parse().ok().filter(|k| (1..=classes).contains(k)).ok_or_else(|| match model.classes() {
         Some(classes) => Problem::bad_request(format!("top_k must be a number from 1 to {classes}")),
-        None => Problem::bad_request("top_k must be a number from 1 on".to_owned()),
+        None => Problem::bad_request("top_k must be a number from 1 on"),
     })
-}
-
-/// A refused picture is the client's affair: 400, 413 or 415.
-fn problem(error: modelfn_imaging::Error) -> Problem {
-    match error.kind {
-        ErrorKind::Unsupported => Problem::unsupported_media(error.detail),
-        ErrorKind::TooLarge => Problem::too_large(error.detail),
-        ErrorKind::Damaged => Problem::bad_request(error.detail),
-        ErrorKind::Internal => Problem::internal(error.detail),
-    }
 }

@@ -10,4 +10,4 @@
     reason = "generated code; which of the lints it trips depends on the target"
 )]
 
-wit_bindgen::generate!({ world: "function", path: "../wit", generate_all, pub_export_macro: true, default_bindings_module: "modelfn_guest::bindings" });
+wit_bindgen::generate!({ world: "function", path: "wit", generate_all, pub_export_macro: true, default_bindings_module: "modelfn_guest::bindings" });

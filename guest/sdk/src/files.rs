@@ -9,22 +9,22 @@ use crate::bindings::wasi::filesystem::types::{Descriptor, DescriptorFlags, Erro
 /// Larger than any card or labels file should be.
 const MAX_BYTES: usize = 4 << 20;
 
-/// A folder of the guest's file system.
+/// A folder of the function's file system that a host mounted.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Mounted {
     path: String,
     preopen: Descriptor,
     /// `path` relative to the preopened folder; ends with a slash unless empty.
     prefix: String,
 }
 
-impl Folder {
+impl Mounted {
     /// The folder at an absolute `path`, wherever in or above it the host mounted something.
     ///
     /// # Errors
     ///
     /// Nothing is mounted there: a sentence with the remedy.
-    pub fn open(path: &str) -> Result<Self, String> {
+    pub(crate) fn open(path: &str) -> Result<Self, String> {
         get_directories()
             .into_iter()
             .filter_map(|(preopen, mount)| Some((mount.len(), preopen, relative(path, &mount)?)))
@@ -38,15 +38,26 @@ impl Folder {
     /// # Errors
     ///
     /// The file is missing, unreadable, too large or not UTF-8: a sentence that names it.
-    pub fn read_text(&self, name: &str) -> Result<String, String> {
-        let shown = format!("{}/{name}", self.path);
-        let bytes = self.read(&format!("{}{name}", self.prefix)).map_err(|code| {
-            format!("{shown} cannot be read ({}): mount the model's folder at {}", code.name(), self.path)
-        })?;
-        String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))
+    pub(crate) fn read_text(&self, name: &str) -> Result<String, String> {
+        String::from_utf8(self.read(name)?).map_err(|_| format!("{}/{name} is not UTF-8 text", self.path))
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>, ErrorCode> {
+    /// Reads a whole file of the folder, of at most 4 MiB.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing, unreadable or too large: a sentence that names it.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        self.read_at(&format!("{}{name}", self.prefix)).map_err(|code| {
+            format!(
+                "{path}/{name} cannot be read ({}): mount the model's folder at {path}",
+                code.name(),
+                path = self.path
+            )
+        })
+    }
+
+    fn read_at(&self, path: &str) -> Result<Vec<u8>, ErrorCode> {
         let file = self.preopen.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), DescriptorFlags::READ)?;
         // Knowing the size makes one read enough: each call to the host costs about as much as the copy.
         let size = usize::try_from(file.stat()?.size).unwrap_or(usize::MAX);

@@ -1,9 +1,9 @@
 use super::*;
-use crate::model::tests::classifier;
+use crate::classifier::tests::classifier;
 
 fn ranked(scores: &[f32], top_k: usize) -> Vec<(usize, f32)> {
     let model = classifier("", "").unwrap();
-    let predictions = rank(&model, scores.to_vec(), top_k).unwrap();
+    let predictions = model.rank(scores.to_vec(), top_k).unwrap();
     predictions.iter().map(|prediction| (prediction.index, prediction.probability)).collect()
 }
 
@@ -26,7 +26,7 @@ fn equal_scores_keep_the_order_of_the_classes() {
 #[test]
 fn probabilities_are_taken_as_they_are() {
     let model = classifier("\"logits\"", "\"probabilities\"").unwrap();
-    let predictions = rank(&model, vec![0.25, 0.5, 0.125], 1).unwrap();
+    let predictions = model.rank(vec![0.25, 0.5, 0.125], 1).unwrap();
     assert_eq!(predictions, [Prediction { class: "b".into(), index: 1, probability: 0.5 }]);
 }
 
@@ -35,7 +35,7 @@ fn probabilities_are_taken_as_they_are() {
 fn classes_that_reach_the_threshold_are_named() {
     let model = classifier("\"logits\"", "\"sigmoid\"").unwrap();
     let named = |scores: &[f32], top_k| {
-        let predictions = rank(&model, scores.to_vec(), top_k).unwrap();
+        let predictions = model.rank(scores.to_vec(), top_k).unwrap();
         predictions.iter().map(|prediction| (prediction.index, prediction.probability)).collect::<Vec<_>>()
     };
     assert_eq!(named(&[-0.5, 2.0, 0.25], 3), [(1, 0.880_797_1), (2, 0.562_176_5)]);
@@ -44,14 +44,14 @@ fn classes_that_reach_the_threshold_are_named() {
     assert_eq!(named(&[-1.0; 3], 3), []);
     assert_eq!(named(&[3e38, -3e38, 800.0], 3), [(0, 1.0), (2, 1.0)]);
     let low = classifier("\"logits\"", "\"sigmoid\"\nthreshold = 0.3").unwrap();
-    assert_eq!(rank(&low, vec![-0.5, -2.0, -9.0], 3).unwrap()[0].probability, 0.377_540_68);
-    assert_eq!(rank(&model, vec![f32::NAN, 0.0, 0.0], 1).unwrap_err().status, 502);
+    assert_eq!(low.rank(vec![-0.5, -2.0, -9.0], 3).unwrap()[0].probability, 0.377_540_68);
+    assert_eq!(model.rank(vec![f32::NAN, 0.0, 0.0], 1).unwrap_err().status, 502);
 }
 
 #[test]
 fn classes_without_labels_are_called_by_their_index() {
     let model = classifier("labels = \"labels.txt\"", "").unwrap();
-    let predictions = rank(&model, vec![1.0, 9.0, 3.0], 2).unwrap();
+    let predictions = model.rank(vec![1.0, 9.0, 3.0], 2).unwrap();
     assert_eq!(predictions.iter().map(|p| &*p.class).collect::<Vec<_>>(), ["class 1", "class 2"]);
     assert_eq!(model.classes(), Some(3), "the card's output says so");
 }
@@ -59,7 +59,7 @@ fn classes_without_labels_are_called_by_their_index() {
 #[test]
 fn nonsense_is_refused() {
     let model = classifier("", "").unwrap();
-    assert_eq!(rank(&model, vec![0.0; 4], 1).unwrap_err().status, 500);
-    assert_eq!(rank(&model, vec![0.0, f32::NAN, 0.0], 1).unwrap_err().status, 502);
-    assert_eq!(rank(&model, vec![0.0, f32::INFINITY, 0.0], 1).unwrap_err().status, 502);
+    assert_eq!(model.rank(vec![0.0; 4], 1).unwrap_err().status, 500);
+    assert_eq!(model.rank(vec![0.0, f32::NAN, 0.0], 1).unwrap_err().status, 502);
+    assert_eq!(model.rank(vec![0.0, f32::INFINITY, 0.0], 1).unwrap_err().status, 502);
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 /// A card that is right, for tests of every module.
-pub(crate) const CARD: &str = r#"
+const CARD: &str = r#"
 name = "m"
 description = "d"
 license = "MIT"
@@ -32,7 +32,7 @@ top_k = 2
 "#;
 
 /// The model of that card with one text replaced by another.
-pub(crate) fn classifier(from: &str, to: &str) -> Result<Classifier, Problem> {
+pub(super) fn classifier(from: &str, to: &str) -> Result<Classifier, Problem> {
     assert!(CARD.contains(from));
     Classifier::new(Card::parse(&CARD.replacen(from, to, 1))?, |_| Ok(Labels::new("a\nb\r\nc\n".to_owned())))
 }
