@@ -48,7 +48,9 @@ main() {
   say "building $out"
   mkdir -p "$(dirname "$out")"
   # An environment without packages: otherwise those of the user's Python would be searched, too.
-  VIRTUAL_ENV=$packages/none PYTHONPATH=$packages python3 "$packages/bin/componentize-py" --quiet \
+  local empty=target/python/empty
+  mkdir -p "$empty/lib/python3/site-packages"
+  VIRTUAL_ENV=$empty PYTHONPATH=$packages python3 "$packages/bin/componentize-py" --quiet \
     -d guest/wit -w function componentize "$(basename "$app" .py)" -p "$(dirname "$app")" -p guest/python "$@" -o "$out"
   echo "$made" >"$out.inputs"
   say "$out, $(($(stat --format=%s "$out") / 1024)) KiB"

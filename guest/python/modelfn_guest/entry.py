@@ -1,8 +1,6 @@
 """The way of a request through a handler, and the decorator that makes a function one."""
 
-import gc
 import traceback
-import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,15 +8,13 @@ from modelfn_guest import wasi
 from modelfn_guest.problem import Problem
 from modelfn_guest.request import Request
 from modelfn_guest.response import Response
+from modelfn_guest.snapshot import prepare as prepare_snapshot
 
 Handler = Callable[[Request], Response]
 F = TypeVar("F", bound=Handler)
 
 # The name by which a host's call finds what a module exports.
 _EXPORT = "IncomingHandler"
-
-# Objects that a request may make before the first search for garbage: a few MiB, of which most functions make less.
-_COLLECT_AFTER = 50_000
 
 
 def handler(function: F) -> F:
@@ -32,26 +28,14 @@ def handler(function: F) -> F:
         raise RuntimeError(f"{function.__module__} has a handler already; one serves all paths, by request.path")
 
     class IncomingHandler:
+        snapshot = prepare_snapshot()
+
         def handle(self, request: object, out: object) -> None:
             incoming = wasi.take_request(request)
             wasi.send(respond(function, incoming), out, is_head=incoming.method == "HEAD")
 
     module[_EXPORT] = IncomingHandler
-    _prepare_snapshot()
     return function
-
-
-def _prepare_snapshot() -> None:
-    """Does before the snapshot what each request would do again, and keeps its pages as they are.
-
-    A page of the snapshot that a request writes to is copied, and restored after it.
-    """
-    # The bindings make a finalizer for each handle, and the first one of a process imports a module.
-    weakref.finalize(_prepare_snapshot, int).detach()
-    # A collection would look at all that has been imported. What a request leaves behind ends with its instance.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
 
 
 def respond(function: Handler, request: Request) -> Response:
@@ -68,5 +52,5 @@ def respond(function: Handler, request: Request) -> Response:
     except BaseException:
         # An instance serves one request, so that even SystemExit ends no more than that.
         traceback.print_exc()
-        return Response.problem(Problem.internal("the function failed; the host's log says why"))
+        return Response.problem(Problem.internal("the function failed; its log says why"))
     return response

@@ -20,16 +20,23 @@ class Folder:
         self.path = path
 
     @classmethod
-    def of(cls, model: str) -> Self:
-        """The folder of a model: `/models/NAME` where that is mounted, for functions of several models, or `/model`."""
-        own = f"/models/{model}"
-        return cls(own if os.path.isdir(own) else "/model")  # noqa: PTH112, pathlib takes a tenth of a millisecond
+    def open(cls) -> Self:
+        """`/model`, the folder of a function's only model."""
+        return cls("/model")
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """`/models/NAME`, the folder of one of several models.
+
+        In spin.toml: `files = [{ source = "models/NAME", destination = "/models/NAME" }, ...]`.
+        """
+        return cls(f"/models/{name}")
 
     def bytes(self, name: str) -> bytes:
         """The content of a file of at most 4 MiB; raises `Problem` 500 where it cannot be read."""
         shown = f"{self.path}/{name}"
         try:
-            with open(shown, "rb", buffering=0) as file:  # noqa: PTH123, as above
+            with open(shown, "rb", buffering=0) as file:  # noqa: PTH123, pathlib costs a tenth of a millisecond
                 size = os.fstat(file.fileno()).st_size
                 if size > MAX_FILE_BYTES:
                     raise Problem.internal(f"{shown} has more than {MAX_FILE_BYTES >> 20} MiB; make it smaller")
@@ -52,9 +59,8 @@ class Folder:
 
     def card(self) -> dict[str, Any]:
         """The card (`model.toml`), completed by what the host knows; raises `Problem` 500 where it is broken."""
-        text = os.environ.get(_CARD_VARIABLE)
-        if text is None or self.path != "/model":
-            text = self.text("model.toml")
+        completed = os.environ.get(_CARD_VARIABLE) if self.path == "/model" else None
+        text = self.text("model.toml") if completed is None else completed
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:

@@ -61,11 +61,14 @@ class Model:
     @cached_property
     def _inputs(self) -> dict[str, dict[str, Any]]:
         """The inputs as the model's card says, by name; empty where no card of this model is mounted."""
-        try:
-            card = Folder.of(self.name).card()
-        except Problem:
-            return {}
-        return {spec["name"]: spec for spec in card.get("inputs", ())} if card.get("name") == self.name else {}
+        for folder in (Folder.open(), Folder.of(self.name)):
+            try:
+                card = folder.card()
+            except Problem:
+                continue
+            if card.get("name") == self.name:
+                return {spec["name"]: spec for spec in card.get("inputs", ())}
+        return {}
 
     def _misfit(self, tensors: dict[str, Tensor]) -> str | None:
         """Why the model refuses these tensors, by its card; None where that says nothing."""

@@ -63,7 +63,8 @@ def large(request: Request) -> Response:
 
 
 def folder(request: Request) -> Response:
-    here = Folder.of(request.query("model") or "m")
+    name = request.query("model")
+    here = Folder.of(name) if name else Folder.open()
     return Response.json({"path": here.path, "card": here.card()["name"], "labels": here.labels("labels.txt")})
 
 
