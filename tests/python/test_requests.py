@@ -10,6 +10,7 @@ import fake_wasi  # noqa: F401
 from modelfn_guest import Form, Problem, Request, Response, Stopwatch
 from modelfn_guest.entry import handler, respond
 from modelfn_guest.form import MAX_HEADER_BYTES, MAX_PARTS
+from modelfn_guest.request import MAX_JSON_LEVELS
 
 
 def request(body=b"", method="POST", target="/", **headers):
@@ -51,6 +52,19 @@ class Requests(Problems):
         for body in (b"{", b"[1,]", b"NaN", b"[Infinity]", b"1 2", b"\xff", b"", b"[" * 100_000):
             self.expect(400, "", request(body).json)
         self.expect(400, "line 2, column 1", request(b"[1,\n]").json)
+
+    def test_json_of_many_levels(self):
+        for brackets in ("[]", '{"a":}'):
+            opening, closing = brackets[:-1], brackets[-1]
+            for levels in (1, MAX_JSON_LEVELS - 1, MAX_JSON_LEVELS):
+                request((opening * levels + "1" + closing * levels).encode()).json()
+            many = MAX_JSON_LEVELS + 1
+            self.expect(400, "128 levels", request((opening * many + "1" + closing * many).encode()).json)
+            self.expect(400, "128 levels", request((opening * 100_000).encode()).json)
+        rows = [["[" * 1000, {'\\"[': [{}]}]] * 1000
+        self.assertEqual(request(json.dumps(rows).encode()).json(), rows)
+        self.expect(400, "line 1", request(json.dumps(rows)[:-1].encode()).json)
+        self.expect(400, "line 1", request(b"[1]" * 200 + b'"').json)
 
     def test_a_body_that_its_head_forbids_is_not_read(self):
         def read(*_):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,14 @@ from modelfn_guest.problem import Problem
 
 # Most bytes of a request's body.
 MAX_BODY_BYTES = 16 << 20
+
+# Most levels of lists and objects within each other in JSON: the parser calls itself for each, and the stack of an
+# instance is small.
+MAX_JSON_LEVELS = 128
+
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+_ROUNDS = 8
 
 # Where a host puts the part of the path that a route's `...` stands for.
 _PATH_HEADER = "spin-path-info"
@@ -91,14 +100,14 @@ class Request:
         text = self.text()
         if not text:
             raise Problem.bad_request("the body is empty; try: curl -d @request.json URL")
+        if is_deeper_than(MAX_JSON_LEVELS, self.bytes()):
+            raise Problem.bad_request(f"the body is JSON of more than {MAX_JSON_LEVELS} levels; send fewer")
         try:
             return _decode_json(text)
         except json.JSONDecodeError as error:
             raise Problem.bad_request(
                 f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
             ) from None
-        except RecursionError:
-            raise Problem.bad_request("the body is JSON of too many levels; send fewer") from None
         except ValueError as error:
             raise Problem.bad_request(f"the body is not JSON: {error}") from None
 
@@ -136,6 +145,23 @@ class Request:
 def too_large() -> Problem:
     """The problem of a body with more bytes than this package reads."""
     return Problem.too_large(f"the body has more than {MAX_BODY_BYTES >> 20} MiB; send less")
+
+
+def is_deeper_than(levels: int, text: bytes) -> bool:
+    """Whether text has more levels than that, as a parser of JSON would find before it finds whether it is JSON."""
+    if text.count(b"[") + text.count(b"{") <= levels:
+        return False
+    brackets = _without_strings(text).translate(None, _ALL_BUT_BRACKETS)
+    # Each round takes away the innermost level, quickly; most documents have no more than these.
+    for _ in range(_ROUNDS):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > levels - _ROUNDS
+
+
+def _without_strings(text: bytes) -> bytes:
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(text.split(b'"')[::2])
 
 
 def _no_number(name: str) -> Any:
