@@ -46,6 +46,7 @@ test: test-guests test-models runtime pictures test-tools ## Run all tests. ARGS
 
 test-guests: ## Build the functions that tests need.
 	@guest/build.sh classify ocr probe sample
+	@guest/python/build.sh tests/python/function/app.py target/guest/python.wasm
 
 test-models: ## Make every graph that tests need, for ONNX Runtime and, the float ones, for OpenVINO.
 	@models/build.py model --openvino $(FLOAT_MODELS)

@@ -56,4 +56,5 @@ mod sdk;
 mod wasmtime_serve;
 mod page;
 mod model_page;
+mod python;
 mod plan;
