@@ -323,7 +323,9 @@ async fn a_function_of_several_models_finds_the_folder_of_each() {
         folders.write(&format!("{name}/model.toml"), format!("name = \"{name}\"\n"));
         folders.write(&format!("{name}/labels.txt"), "a\nb\n");
     }
-    let file = |name: &str, at: &str| format!("{{ source = \"{}/{name}\", destination = \"{at}\" }}", folders.path().display());
+    let file = |name: &str, at: &str| {
+        format!("{{ source = \"{}/{name}\", destination = \"{at}\" }}", folders.path().display())
+    };
     let Some(setup) = setup(&format!("files = [{}, {}]", file("one", "/models/one"), file("two", "/model"))) else {
         return;
     };
