@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::harness::Scratch;
 
@@ -80,6 +81,27 @@ fn a_build_that_fails_is_told_with_its_output() {
     assert!(error.contains("no component \"g\"; have: f"), "{error}");
     let error = Project::of_command("true").fails(&["--app", "other.toml"]);
     assert!(error.contains("other.toml can't be read; `modelfn new NAME` makes a folder"), "{error}");
+}
+
+#[test]
+fn a_build_that_is_interrupted_ends_with_all_that_it_started() {
+    let project = Project::of_command("echo $$ > pid; PATH=/usr/bin:/bin sleep 600");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
+    let mut building = command.arg("build").current_dir(project.scratch.path()).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let pid = loop {
+        match fs::read_to_string(project.path("pid")) {
+            Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
+            _ => assert!(Instant::now() < until, "the build does not begin"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let interrupt = Command::new("kill").args(["-INT", &building.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert_eq!(building.wait().unwrap().code(), Some(130));
+    // Who adopts processes need not be quick to bury them.
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    assert!(status.map_or(true, |status| status.contains("(zombie)")), "{pid} still runs");
 }
 
 #[test]

@@ -213,7 +213,8 @@ async fn a_change_while_a_build_runs_ends_it_and_begins_another() {
 /// The blocks of a language in a page of the documents.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(page)).unwrap();
-    let blocks = text.split(&format!("```{language}\n")).skip(1).filter_map(|rest| rest.split("```").next());
+    let begin = format!("```{language}\n");
+    let blocks = text.split(&begin).skip(1).filter_map(|rest| rest.split("```").next());
     blocks.map(str::to_owned).collect()
 }
 

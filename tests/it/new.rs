@@ -132,7 +132,7 @@ fn a_name_that_the_model_does_not_have_does_not_compile() {
     function.edit("src/lib.rs", "outputs.output_label", "outputs.label");
     let printed = function.run(&["build"]);
     assert_eq!(printed.code, 1);
-    assert!(printed.error.contains("no field `label` on type `Outputs`"), "{}", printed.error);
+    assert!(printed.error.contains("no field `label` on type `model::Outputs`"), "{}", printed.error);
     assert!(printed.error.contains("the build of \"forest\" failed"), "{}", printed.error);
 }
 

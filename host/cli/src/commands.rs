@@ -110,7 +110,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Command::New(arguments) => new::new(&arguments),
-            Command::Build(arguments) => build::build(&arguments),
+            Command::Build(arguments) => block_on(build::build(arguments)),
             Command::Dev(arguments) => block_on(dev::dev(*arguments)),
             Command::Test(arguments) => test::test(*arguments),
             Command::Serve(arguments) => block_on(serve::serve(*arguments)),

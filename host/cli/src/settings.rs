@@ -252,24 +252,11 @@ impl ApplicationSettings {
             choice: application::choice(&self.load_model, paths, &self.models),
             model_instances: self.model_instances.unwrap_or_else(default_model_instances),
             ready_components: self.ready_components,
-            code_cache: self.code_cache(),
+            code_cache: application::code_cache(self.code_cache.as_deref()),
             memory_total: request.memory_total(),
             classify: embedded::classify(),
             sandbox: request.sandbox_limits(),
         })
-    }
-
-    /// The folder of compiled components; `None` where none are kept.
-    fn code_cache(&self) -> Option<PathBuf> {
-        match &self.code_cache {
-            Some(folder) if folder.as_os_str().is_empty() => None,
-            Some(folder) => Some(folder.clone()),
-            None => {
-                let folder_of = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-                let home_cache = || folder_of("HOME").map(|home| home.join(".cache"));
-                Some(folder_of("XDG_CACHE_HOME").or_else(home_cache)?.join("modelfn/code"))
-            }
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
@@ -11,6 +13,7 @@ use crate::project::Project;
 use crate::project::builder::{Builder, Unbuilt};
 use crate::project::surroundings::Install;
 use crate::project::tools;
+use crate::signals::until_signal;
 
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn build
@@ -35,8 +38,15 @@ pub(crate) struct BuildArguments {
     install: bool,
 }
 
+/// Builds the components. A signal ends that, and what runs for it.
+pub(super) async fn build(arguments: BuildArguments) -> Result<ExitCode> {
+    let is_ending = Arc::new(AtomicBool::new(false));
+    let is_cancelled = is_ending.clone();
+    until_signal(is_ending, move || build_all(&arguments, &is_cancelled)).await?
+}
+
 /// Builds the components and prints a line about each.
-pub(super) fn build(arguments: &BuildArguments) -> Result<ExitCode> {
+fn build_all(arguments: &BuildArguments, is_cancelled: &AtomicBool) -> Result<ExitCode> {
     let project = Project::open(&arguments.app)?;
     let components = project.builds(&arguments.components)?;
     let shown = arguments.app.display();
@@ -46,7 +56,7 @@ pub(super) fn build(arguments: &BuildArguments) -> Result<ExitCode> {
     let builder = Builder { environment: tools::environment(&components, install)? };
     for component in components {
         tracing::info!("building {}: {}", component.id, component.commands.join(" && "));
-        match builder.build(component, || false)? {
+        match builder.build(component, || is_cancelled.load(Ordering::Relaxed))? {
             Ok(built) => print_lines(&[built.to_string()])?,
             Err(Unbuilt::Failed(failed)) => bail!("{failed}; what it said is above"),
             Err(Unbuilt::Cancelled) => bail!("the build was cancelled"),

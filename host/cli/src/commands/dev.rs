@@ -18,8 +18,7 @@ use clap::Args;
 use self::code_folder::CodeFolder;
 use self::workshop::Workshop;
 use super::serve::{self, ServeArguments};
-use crate::exit_now;
-use crate::signals::EndSignals;
+use crate::signals::until_signal;
 
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn dev
@@ -49,7 +48,8 @@ pub(super) async fn dev(arguments: DevArguments) -> Result<ExitCode> {
     }
     let is_ending = Arc::new(AtomicBool::new(false));
     let workshop = Workshop::open(manifest, serve.model_paths(), is_ending.clone())?;
-    let workshop = first_build(workshop, &is_ending).await?;
+    // There is nothing to serve before.
+    let workshop = until_signal(is_ending.clone(), || workshop.first_build()).await??;
     let (started, running) = mpsc::channel();
     let beside = move || {
         // Without a server there is nothing to reload.
@@ -62,18 +62,4 @@ pub(super) async fn dev(arguments: DevArguments) -> Result<ExitCode> {
     is_ending.store(true, Ordering::Relaxed);
     tokio::task::spawn_blocking(move || thread.join()).await?.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     code
-}
-
-/// Builds until it succeeds, since there is nothing to serve before. A signal ends that, and what runs for it.
-async fn first_build(workshop: Workshop, is_ending: &AtomicBool) -> Result<Workshop> {
-    let mut signals = EndSignals::catch()?;
-    let mut building = tokio::task::spawn_blocking(move || workshop.first_build());
-    tokio::select! {
-        built = &mut building => built?,
-        () = signals.recv() => {
-            is_ending.store(true, Ordering::Relaxed);
-            let _ = building.await;
-            exit_now(130);
-        }
-    }
 }

@@ -24,7 +24,8 @@ use crate::{aligned, bundle, print_lines};
 
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn new iris --model iris.onnx
-  modelfn new pets --template classify --language python --model resnet/model.onnx
+  modelfn new pets --template classify --model resnet/model.onnx
+  modelfn new prices --language python --model prices.onnx
   modelfn new hello
   modelfn new --list
 
@@ -46,16 +47,16 @@ pub(crate) struct NewArguments {
     #[arg(long, value_enum, default_value_t)]
     language: Language,
     /// List the templates.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "folder")]
     list: bool,
     /// The graph that the function asks. It is copied, with its weights, `labels.txt` and `vocab.txt` beside it.
     #[arg(long, value_name = "FILE.onnx")]
     model: Option<PathBuf>,
-    #[command(flatten)]
-    models: ModelSettings,
     /// What the function does.
     #[arg(long, value_enum)]
     template: Option<Template>,
+    #[command(flatten)]
+    models: ModelSettings,
 }
 
 /// Makes the folder and prints what to do next.

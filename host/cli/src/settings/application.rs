@@ -53,6 +53,19 @@ pub(super) fn choice(only: &[String], paths: &[PathBuf], settings: &ModelSetting
     if paths.is_empty() && !settings.names_folder() { ModelChoice::OfManifest } else { ModelChoice::All }
 }
 
+/// The folder of compiled components: the one that was named, else one of the user's; `None` where none are kept.
+pub(super) fn code_cache(named: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(folder) if folder.as_os_str().is_empty() => None,
+        Some(folder) => Some(folder.to_owned()),
+        None => {
+            let folder_of = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            let home_cache = || folder_of("HOME").map(|home| home.join(".cache"));
+            Some(folder_of("XDG_CACHE_HOME").or_else(home_cache)?.join("modelfn/code"))
+        }
+    }
+}
+
 /// The command that serves what is in the working folder.
 fn what_to_type() -> String {
     let here = find_models(&[Source::Folder(".".into())]).unwrap_or_default();
