@@ -97,7 +97,14 @@ impl Command {
             Command::Serve(_) | Command::EngineWorker(_) => return Reader::Server,
             Command::Plan(arguments) => arguments.prints_json(),
             Command::Model { command } => command.prints_json(),
-            Command::Invoke(_) | Command::Compile(_) | Command::Key(_) | Command::Completions(_) => false,
+            Command::Test(arguments) => arguments.prints_json(),
+            Command::New(_)
+            | Command::Build(_)
+            | Command::Dev(_)
+            | Command::Invoke(_)
+            | Command::Compile(_)
+            | Command::Key(_)
+            | Command::Completions(_) => false,
         };
         if prints_json { Reader::Program } else { Reader::Person }
     }
