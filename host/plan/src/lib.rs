@@ -209,7 +209,7 @@ fn subject(settings: &PlanSettings, files: ModelFiles, layout: Layout, time: Dur
         folder: files.folder,
         external: Vec::new(),
         source: match &settings.source {
-            Source::Folder(folder) => Source::Folder(absolute(folder)?),
+            Source::Folder(folder) | Source::OptionalFolder(folder) => Source::Folder(absolute(folder)?),
             Source::Model(path) => Source::Model(absolute(path)?),
         },
         onnxruntime: settings.onnxruntime.clone(),

@@ -197,7 +197,7 @@ impl Overlay {
         let file = format!("{name}.onnx");
         // A model that is a file has no others but its weights and its labels.
         let is_file = match deployment.source {
-            Source::Folder(models) => {
+            Source::Folder(models) | Source::OptionalFolder(models) => {
                 link_all(models, &self.models(), |entry| entry != name.as_str() && entry != file.as_str())?;
                 deployment.folder.canonicalize()? == models.canonicalize()?
             }
