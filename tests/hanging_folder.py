@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A filesystem that hangs on command: hanging_folder.py FOLDER mounts it there, with the file `card` in it.
 
-It speaks just enough of FUSE for that. Says `ready` once it is mounted; after a line on stdin it answers nobody any more,
-after another it goes on. Root only. The folder is unmounted when stdin ends.
+It speaks just enough of FUSE for that. Says `ready` once it is mounted; after a line on stdin it answers nobody any
+more, after another it goes on. Root only. The folder is unmounted when stdin ends.
 """
 
 import ctypes

@@ -72,20 +72,20 @@ async fn a_folder_that_hangs_holds_its_own_function_only() {
         skip(true, "a filesystem can be mounted by root only, and needs /dev/fuse");
         return;
     };
-    server = setup.args(&["--request-timeout", "1s"]).start();
+    server = setup.args(&["--request-timeout", "3s"]).start();
     let read = || server.start_get("/read?mount=/data&path=card");
     assert_eq!(read().await.unwrap().text(), "inside");
     let threads = || std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().count();
     let before = threads();
 
     filesystem.tell("hangs");
-    for _ in 0..3 {
+    for _ in 0..2 {
         let waiting: Vec<_> = (0..16).map(|_| read()).collect();
         let asked = Instant::now();
         for _ in 0..20 {
             assert_eq!(server.get("/hello").await.text(), "hello");
         }
-        assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_millis(2500), "{:?}", asked.elapsed());
         for answer in waiting {
             let status = answer.await.unwrap().status;
             assert!(matches!(status, 503 | 504), "{status}");

@@ -2,8 +2,8 @@
 
     python3 compare.py MODELFN LIBRARY FOLDER [NAME...]
 
-Without names all models are meant. Each model is asked through `tritonclient`, in JSON and in binary, with one row and with three. Prints a table; fails
-where an output differs or a refusal has no remedy.
+Without names all models are meant. Each is asked through `tritonclient`, in JSON and in binary, with one row and with
+three. Prints a table; fails where an output differs or a refusal has no remedy.
 """
 
 import json

@@ -226,7 +226,7 @@ fn check_classes(classes: &[ClassNames], outputs: &Tensors) -> Result<(), Comput
 
 fn other_names(output: &str, named: usize) -> String {
     format!(
-        "output '{output}' has not as many scores a row as its ZipMap names classes, {named}; export the model again"
+        "output '{output}' does not have the {named} scores a row that its ZipMap has names for; export the model again"
     )
 }
 
