@@ -114,6 +114,16 @@ pub fn app(component: &Path, settings: &str) -> String {
     )
 }
 
+/// The models of the function that reads text.
+pub const OCR_MODELS: [&str; 3] = ["ocr-detection", "ocr-direction", "ocr-recognition"];
+
+/// The manifest of that function as it is shipped, with the files of this checkout.
+pub fn ocr_manifest() -> String {
+    guest("ocr");
+    let text = std::fs::read_to_string(root().join("guest/ocr/spin.toml")).unwrap();
+    text.replace("\"../../", &format!("\"{}/", root().display()))
+}
+
 /// What to start. The default is the application of this repository with `efficientnet-lite0-int8`.
 pub struct Setup {
     scratch: Scratch,
@@ -182,6 +192,12 @@ impl Setup {
         Setup::app(&app(&guest("classify"), settings))
             .fake_model("pixels", inputs, ("compute = \"echo\"", tables))
             .args(&["--load-model", "pixels"])
+    }
+
+    /// The function that reads text, with its models.
+    pub fn ocr() -> Setup {
+        let arguments: Vec<&str> = OCR_MODELS.iter().flat_map(|model| ["--load-model", model]).collect();
+        Setup::app(&ocr_manifest()).models(root().join("models")).args(&arguments)
     }
 
     /// The misbehaving guest of `tests/guests`, with further settings of its component.

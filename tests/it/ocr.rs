@@ -7,9 +7,7 @@ use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 
 use crate::browser::Browser;
-use crate::harness::{Answer, Scratch, Server, Setup, picture, root};
-
-const MODELS: [&str; 3] = ["ocr-detection", "ocr-direction", "ocr-recognition"];
+use crate::harness::{Answer, OCR_MODELS, Scratch, Server, Setup, ocr_manifest, picture, root};
 
 /// Boxes overlap with those of the reference by so much, at least: their intersection divided by their union.
 const LEAST_OVERLAP: f64 = 0.8;
@@ -44,18 +42,6 @@ struct Reading {
     height: u32,
     lines: Vec<Line>,
     left_out: usize,
-}
-
-/// The shipped manifest, with the files of this checkout.
-fn manifest() -> String {
-    let text = std::fs::read_to_string(root().join("guest/ocr/spin.toml")).unwrap();
-    crate::harness::guest("ocr");
-    text.replace("\"../../", &format!("\"{}/", root().display()))
-}
-
-fn setup() -> Setup {
-    let arguments: Vec<&str> = MODELS.iter().flat_map(|model| ["--load-model", model]).collect();
-    Setup::app(&manifest()).models(root().join("models")).args(&arguments)
 }
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -136,7 +122,7 @@ fn the_measures_of_these_tests_are_right() {
 /// Every line of the package's own answers is found, at its place, with its text; and no line beside them.
 #[tokio::test]
 async fn twenty_pictures_are_read_as_the_package_reads_them() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     let pictures = golden().pictures;
     assert_eq!(pictures.len(), 20);
     let (mut characters, mut different, mut mistakes) = ([0; 2], [0; 2], Vec::new());
@@ -172,7 +158,7 @@ async fn twenty_pictures_are_read_as_the_package_reads_them() {
 /// The direction network is wrong about long lines that stand on their side; what is read badly is read the other way, too.
 #[tokio::test]
 async fn a_page_on_its_side_is_read() {
-    let page = read(&setup().start(), fixture("sideways.png")).await;
+    let page = read(&Setup::ocr().start(), fixture("sideways.png")).await;
     let texts: Vec<&str> = page.lines.iter().map(|line| line.text.as_str()).collect();
     for text in ["The quick brown fox jumps over the lazy dog", "and nobody in the village was surprised."] {
         assert!(texts.contains(&text), "{texts:?}");
@@ -182,7 +168,7 @@ async fn a_page_on_its_side_is_read() {
 
 #[tokio::test]
 async fn lines_come_in_the_order_in_which_they_are_read() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     let answer = server.post("/ocr", fixture("receipt.png")).await;
     let page = reading(&answer);
     assert_eq!((page.width, page.height, page.left_out), (420, 640, 0));
@@ -197,7 +183,7 @@ async fn lines_come_in_the_order_in_which_they_are_read() {
 /// Pictures without text have no lines, whatever they show.
 #[tokio::test]
 async fn nothing_is_read_where_nothing_is_written() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     for color in [[255; 3], [0; 3], [90, 160, 40]] {
         let blank = RgbImage::from_pixel(640, 480, color.into());
         assert!(read(&server, png(&blank)).await.lines.is_empty(), "{color:?}");
@@ -216,7 +202,7 @@ async fn the_orientation_of_a_photograph_is_obeyed() {
     let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let chunk = [&(tiff.len() as u32).to_be_bytes()[..], b"eXIf", tiff, &[0; 4]].concat();
     stored.extend(chunk);
-    let server = setup().start();
+    let server = Setup::ocr().start();
     let (upright, turned) = (read(&server, png(&page)).await, read(&server, stored).await);
     assert_eq!((turned.width, turned.height), (760, 420));
     let summary = |page: &Reading| page.lines.iter().map(|line| (line.text.clone(), line.r#box)).collect::<Vec<_>>();
@@ -226,7 +212,7 @@ async fn the_orientation_of_a_photograph_is_obeyed() {
 
 #[tokio::test]
 async fn a_form_and_raw_bytes_get_the_same_answer() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     let raw = server.post("/ocr", fixture("small.png")).await;
     let part = Part::bytes(fixture("small.png")).file_name("small.png").mime_str("image/png").unwrap();
     let form = Form::new().part("image", part);
@@ -236,7 +222,7 @@ async fn a_form_and_raw_bytes_get_the_same_answer() {
 
 #[tokio::test]
 async fn bad_pictures_get_a_clear_error() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     assert!(server.post("/ocr", "").await.problem(400).contains("empty"));
     assert!(server.post("/ocr", "just some text").await.problem(415).contains("no picture"));
     let whole = fixture("turned-12.jpg");
@@ -250,10 +236,10 @@ async fn bad_pictures_get_a_clear_error() {
     assert!(problem.contains("image"), "{problem}");
 }
 
-/// Pixels, bytes of the body, and lines: each obeyed at its limit, and violated by one more.
+/// Pixels, bytes of the body, time, and lines: each obeyed at its limit, and violated by one more.
 #[tokio::test]
 async fn limits_are_obeyed() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     for (side, status) in [(5_700, 200), (6_000, 413)] {
         // Padding makes the file long enough for its pixels.
         let file = [png(&RgbImage::new(side, side)), vec![0; 200_000]].concat();
@@ -270,6 +256,8 @@ async fn limits_are_obeyed() {
     assert_eq!((some.lines.len(), some.left_out), (3, all.lines.len() - 3));
     assert_eq!(some.lines[0].text, all.lines[0].text);
     assert_eq!(reading(&server.post("/ocr?max_lines=300", page.clone()).await).lines.len(), all.lines.len());
+    let request = server.client.post(server.url("/ocr")).header("x-request-timeout", "20ms").body(page.clone());
+    assert!(server.send(request).await.problem(504).contains("deadline"));
     for lines in ["0", "301", "-1", "many", ""] {
         let problem = server.post(&format!("/ocr?max_lines={lines}"), page.clone()).await.problem(400);
         assert!(problem.contains("from 1 to 300"), "{problem}");
@@ -287,7 +275,7 @@ async fn lines_beyond_the_limit_are_counted() {
     }
     let mut file = std::io::Cursor::new(Vec::new());
     page.write_to(&mut file, ImageFormat::Png).unwrap();
-    let page = reading(&setup().start().post("/ocr?max_lines=12", file.into_inner()).await);
+    let page = reading(&Setup::ocr().start().post("/ocr?max_lines=12", file.into_inner()).await);
     assert!((380..=384).contains(&page.left_out), "{} left out", page.left_out);
     let places: Vec<(f64, f64)> = page.lines.iter().map(|line| line.r#box[0]).collect();
     assert_eq!(places.len(), 12, "{:?}", page.lines);
@@ -297,7 +285,7 @@ async fn lines_beyond_the_limit_are_counted() {
 /// Stripes and dots of any shape are taken; no shape makes the networks' inputs too large for the host.
 #[tokio::test]
 async fn every_shape_is_taken() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     for (width, height) in
         [(1, 1), (65_535, 1), (1, 65_535), (2_000, 31), (31, 2_000), (29, 29), (2_000, 250), (250, 2_000)]
     {
@@ -308,7 +296,7 @@ async fn every_shape_is_taken() {
 
 #[tokio::test]
 async fn paths_and_methods_are_checked() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     assert!(server.get("/nowhere").await.problem(404).contains("POST /ocr"));
     for (method, path, allow) in [("GET", "/ocr", "POST"), ("POST", "/", "GET"), ("POST", "/models", "GET")] {
         let answer = server.send(server.client.request(method.parse().unwrap(), server.url(path))).await;
@@ -323,13 +311,13 @@ async fn paths_and_methods_are_checked() {
     }
     let models = server.get("/models").await.json();
     let names: Vec<_> = models.as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
-    assert_eq!(names, MODELS);
+    assert_eq!(names, OCR_MODELS);
 }
 
 /// Without one of its models the function says which, and to the client no more than that.
 #[tokio::test]
 async fn a_missing_model_is_named() {
-    let text = manifest().replace("\"ocr-direction\", \"ocr-recognition\"]", "\"ocr-direction\"]");
+    let text = ocr_manifest().replace("\"ocr-direction\", \"ocr-recognition\"]", "\"ocr-direction\"]");
     let server = Setup::app(&text)
         .models(root().join("models"))
         .args(&["--load-model", "ocr-detection", "--load-model", "ocr-direction"])
@@ -341,7 +329,7 @@ async fn a_missing_model_is_named() {
 /// The page shows the boxes on the picture, and the text beside it.
 #[tokio::test]
 async fn the_page_shows_boxes_and_text() {
-    let server = setup().start();
+    let server = Setup::ocr().start();
     let Some(browser) = Browser::open(&server, "/").await else { return };
     browser.wait_for("#result[data-state=idle]").await;
     browser.wait_for("#models:not([hidden])").await;

@@ -76,7 +76,7 @@ fn documents_show_what_their_commands_print() {
     if skip(Command::new("curl").arg("--version").output().is_err(), "curl is not installed") {
         return;
     }
-    let example = Setup::example().start();
+    let (example, ocr) = (Setup::example().start(), Setup::ocr().start());
     let scratch = Scratch::new();
     place(&root().join("tests/fixtures/hostile/add/model.onnx"), &scratch.path().join("model.onnx"));
     let mut of_model: Option<Server> = None;
@@ -85,8 +85,9 @@ fn documents_show_what_their_commands_print() {
             expect_welcome(scratch.path(), &shown);
             of_model = Some(Setup::of_models(&[scratch.path().join("model.onnx")]).start());
         } else {
-            let server = of_model.as_ref().filter(|_| command.contains("/v2/models/model/"));
-            expect_output(server.unwrap_or(&example), &command, &shown);
+            let of_model = of_model.as_ref().filter(|_| command.contains("/v2/models/model/"));
+            let server = if command.contains(":8080/ocr") { &ocr } else { of_model.unwrap_or(&example) };
+            expect_output(server, &command, &shown);
         }
     }
     assert!(of_model.is_some(), "the README shows how a model is served");

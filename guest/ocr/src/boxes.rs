@@ -69,19 +69,18 @@ fn mean_within(map: HeatMap<'_>, corners: &Quad) -> f64 {
 /// The first and the last place of a row within a convex quadrilateral, whose corners are taken as whole pixels.
 fn span(corners: &Quad, row: f64) -> Option<(f64, f64)> {
     let whole = corners.map(|corner| Point::new(corner.x.floor(), corner.y.floor()));
-    let mut span: Option<(f64, f64)> = None;
-    for (start, end) in whole.into_iter().zip([whole[1], whole[2], whole[3], whole[0]]) {
-        let crossings = if start.y == end.y {
-            if start.y == row { [Some(start.x), Some(end.x)] } else { [None; 2] }
-        } else {
-            let part = (row - start.y) / (end.y - start.y);
-            [(0.0..=1.0).contains(&part).then(|| start.x + part * (end.x - start.x)), None]
-        };
-        for x in crossings.into_iter().flatten() {
-            span = Some(span.map_or((x, x), |(left, right)| (left.min(x), right.max(x))));
+    let within_side = |(start, end): (Point, Point)| {
+        if row < start.y.min(end.y) || row > start.y.max(end.y) {
+            return None;
         }
-    }
-    span
+        if start.y == end.y {
+            return Some((start.x.min(end.x), start.x.max(end.x)));
+        }
+        let x = start.x + (row - start.y) / (end.y - start.y) * (end.x - start.x);
+        Some((x, x))
+    };
+    let sides = whole.into_iter().zip([whole[1], whole[2], whole[3], whole[0]]);
+    sides.filter_map(within_side).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
 /// A box of the map in whole pixels of the picture that the map shows; `None` for one that is next to nothing there.

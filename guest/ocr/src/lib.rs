@@ -112,8 +112,7 @@ fn ocr(request: &Request) -> Result<Response, Problem> {
     let (detection, reader) = (Detection::open()?, Reader::open()?);
     stopwatch.lap("cards");
 
-    let picture = decode(file, Window::whole(detection.sizes.max_side))?;
-    let sheet = Sheet::new(&picture, &detection.sizes)?;
+    let sheet = Sheet::new(&decode(file, Window::whole(detection.sizes.max_side))?, &detection.sizes)?;
     stopwatch.lap("decode");
 
     let mut boxes = detect(&detection, &sheet, &mut stopwatch)?;

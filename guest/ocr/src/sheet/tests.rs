@@ -46,7 +46,7 @@ fn every_shape_has_a_bounded_size() {
                 let network = RULES.network_size(sheet);
                 let pixels = u64::from(network.0) * u64::from(network.1);
                 assert!(pixels <= 4_400_000, "{width} x {height} becomes {sheet:?} and {network:?}");
-                assert!(network.0 % 32 == 0 && network.1 % 32 == 0 && network.0.min(network.1) >= 736);
+                assert!([network.0, network.1].iter().all(|side| side.is_multiple_of(32) && *side >= 736));
             }
         }
     }
