@@ -46,6 +46,7 @@ class Embedder:
         ids = numpy.array([each.ids for each in encodings], numpy.int64)
         mask = numpy.array([each.attention_mask for each in encodings], numpy.int64)
         vectors = self.session.run([self.output], {"input_ids": ids, "attention_mask": mask})[0]
+        vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
         response = {
             "model": self.name,
             "dimensions": vectors.shape[1],
