@@ -1,4 +1,4 @@
-"""Compares functions that make vectors of texts: single texts, as searches are, and lists, as when documents are indexed."""
+"""Compares functions that make vectors of texts: of single ones, as searches are, and of lists, as indexing sends."""
 
 import json
 import math

@@ -1,7 +1,6 @@
-"""FastAPI, ONNX Runtime and tokenizers, which computes in its thread pool as https://fastapi.tiangolo.com/async/
-recommends.
+"""FastAPI with ONNX Runtime and tokenizers, which computes in its thread pool.
 
-Each process computes on one core (https://starlette.dev/threadpool/): two threads, one of which reads and writes while
+https://fastapi.tiangolo.com/async/ recommends that. Each process computes on one core (https://starlette.dev/threadpool/): two threads, one of which reads and writes while
 the other one computes. The response equals that of guest/embed; it is written by orjson, straight from numpy's memory.
 """
 
