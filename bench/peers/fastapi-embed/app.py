@@ -1,7 +1,8 @@
 """FastAPI with ONNX Runtime and tokenizers, which computes in its thread pool.
 
-https://fastapi.tiangolo.com/async/ recommends that. Each process computes on one core (https://starlette.dev/threadpool/): two threads, one of which reads and writes while
-the other one computes. The response equals that of guest/embed; it is written by orjson, straight from numpy's memory.
+https://fastapi.tiangolo.com/async/ recommends that. Each process computes on one core
+(https://starlette.dev/threadpool/): two threads, one of which reads and writes while the other one computes. The
+response equals that of guest/embed; it is written by orjson, straight from numpy's memory.
 """
 
 import contextlib
