@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The number of batches that a trial takes, and of which the mean is taken.
-const WINDOW: usize = 32;
+const WINDOW: usize = 16;
 /// How many of them are left out at either end, since something else may have held them up. Rows may differ, as texts of
 /// different lengths do, so the others count with all that they took: their median would make single rows look cheap.
 const LEFT_OUT: usize = WINDOW / 8;
