@@ -45,14 +45,14 @@ test: test-guests test-models runtime pictures test-tools ## Run all tests. ARGS
 	cargo test --release --workspace --no-fail-fast $(ARGS)
 
 test-guests: ## Build the functions that tests need.
-	@guest/build.sh classify ocr probe sample
+	@guest/build.sh classify embed ocr probe sample
 	@guest/python/build.sh tests/python/function/app.py target/guest/python.wasm
 
 test-models: ## Make every graph that tests need, for ONNX Runtime and, the float ones, for OpenVINO.
 	@models/build.py model --openvino $(FLOAT_MODELS)
-	@models/build.py model efficientnet-lite0-int8 $(OCR_MODELS)
+	@models/build.py model efficientnet-lite0-int8 all-minilm-l6-v2 $(OCR_MODELS)
 
-test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, tritonclient, and makers of pictures.
+test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, tritonclient, openai, and makers of pictures.
 	@tests/setup.sh
 
 check: fmt lint deny scripts python ## Check all that needs no running: format, lints, dependencies, scripts, Python. CI makes warnings errors.
@@ -135,4 +135,4 @@ bench: guest models runtime pictures test-tools ## Measure all that bench/README
 	bench/run $(ARGS)
 
 clean: ## Remove all that was built or fetched here; tools in ~/.cache/modelfn stay.
-	rm -rf target models/*/*.{onnx,xml,bin} tests/fixtures/models/*/*.{onnx,xml,bin}
+	rm -rf target models/*/*.{onnx,xml,bin} models/*/vocab.txt tests/fixtures/models/*/*.{onnx,xml,bin}

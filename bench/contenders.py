@@ -33,7 +33,12 @@ class Modelfn:
     def start(self, work, log="warn"):
         began, since = time.time(), time.perf_counter()
         options = ["--load-model", work.folder.name, "--log", log]
-        with server(options, app=model_app(work.folder, ROOT / f"target/guest/{work.component}.wasm"), models=work.folder.parent, wait=False) as running:
+        with server(
+            options,
+            app=model_app(work.folder, ROOT / f"target/guest/{work.component}.wasm"),
+            models=work.folder.parent,
+            wait=False,
+        ) as running:
             await_first_response(running.port, work.requests(), is_alive=lambda: running.process.poll() is None)
             running.began, running.started = began, time.perf_counter() - since
             yield running

@@ -1,16 +1,18 @@
-"""Compares functions that make vectors of texts: single texts, as searches are, and lists, as when documents are indexed."""
+"""Compares functions that make vectors of texts: of single ones, as searches are, and of lists, as indexing sends."""
 
 import json
 import math
 
-from clients import Requests
+from clients import Requests, closed_loop
 from contenders import Modelfn, peers, running
-from sidebyside import CONNECTIONS, in_turns, turn, warm_up
+from sidebyside import CONNECTIONS, in_turns, turn
 from system import ROOT, SCRATCH, folder
 
 TEXTS = ROOT / "bench/texts.txt"
 # For each workload the texts of a request, and how many clients ask at once.
 WORKLOADS = {"single": (1, CONNECTIONS), "lists": (32, 4)}
+# Seconds that each server is asked before it is measured: modelfn tries batches of all sizes first.
+WARM_UP = 6
 # How far a number of a vector may be from that of the first server that was asked.
 TOLERANCE = 1e-4
 
@@ -60,10 +62,11 @@ def embed(quick):
     for kind in WORKLOADS:
         work = TextWork(kind)
         with running([Modelfn(), *ready], work, missing) as started:
-            warm_up(started, work)
+            for server in started.values():
+                closed_loop(server.port, work.requests(), work.connections, WARM_UP)
+            seconds = (4 if quick else 8) if work.count > 1 else (3 if quick else 5)
             turns = {
-                each.title: turn(server, work.requests(), work.connections, 3 if quick else 5)
-                for each, server in started.items()
+                each.title: turn(server, work.requests(), work.connections, seconds) for each, server in started.items()
             }
             cells += in_turns(turns, 3 if quick else 5, {"texts": kind, "connections": work.connections})
     return {"cells": cells, "missing": missing}

@@ -215,7 +215,9 @@ def embeddings(results):
     for kind, (texts, connections) in WORKLOADS.items():
         found = {cell["contender"]: cell for cell in every if cell["texts"] == kind}
         rates = [
-            "failed" if "failed" in found[name] else f"{number(found[name]['rate'] * texts)} ({found[name]['cpu_ms'] / texts:.2f})"
+            "failed"
+            if "failed" in found[name]
+            else f"{number(found[name]['rate'] * texts)} ({found[name]['cpu_ms'] / texts:.2f})"
             for name in names
         ]
         rows.append([f"{texts} a request, {connections} connections", *rates])

@@ -60,6 +60,8 @@ TYPES = {"FP32": TensorProto.FLOAT, "I64": TensorProto.INT64}
 
 def _value_info(tensor):
     if tensor["dtype"] not in TYPES:
-        raise ValueError(f"{tensor['name']}: the converters write {' and '.join(TYPES)}, the card says {tensor['dtype']}")
+        raise ValueError(
+            f"{tensor['name']}: the converters write {' and '.join(TYPES)}, the card says {tensor['dtype']}"
+        )
     shape = [AXES[axis] if size == -1 else size for axis, size in enumerate(tensor["shape"])]
     return helper.make_tensor_value_info(tensor["name"], TYPES[tensor["dtype"]], shape)

@@ -1,9 +1,9 @@
 """Converts MiniLM, a small BERT, from safetensors to a graph that gives a vector for each text.
 
-Texts come filled up to one length. The places that fill them up cost next to nothing: the graph cuts off what no text of
-the batch needs, and computes everything but the attention itself on the tokens alone, one below the other. So texts of
-any lengths can be stacked, where a usual export computes all places: for eight texts of 14 tokens that are filled up to
-64 it takes four times as long.
+Texts come filled up to one length. The places that fill them up cost next to nothing: the graph cuts off what no text
+of the batch needs, and computes everything but the attention itself on the tokens alone, one below the other. So texts
+of any lengths can be stacked, where a usual export computes all places: for eight texts of 14 tokens that are filled up
+to 64 it takes four times as long.
 
 The weights determine channels and the number of layers. What they do not contain is defined here: the number of heads,
 the epsilon of the normalizations, and that a text's vector is the mean of its tokens'.
@@ -103,7 +103,8 @@ class _Net:
     @functools.cache  # noqa: B019 - there is one net, and it lives as long as the converter
     def zeros(self, channels):
         """Zeros for all places, and the shape [texts, places, channels]."""
-        count = self.node("Reshape", [self.node("Size", [self.mask], f"size.{channels}"), self.integers(1)], f"count.{channels}")
+        count = self.node("Size", [self.mask], f"size.{channels}")
+        count = self.node("Reshape", [count, self.integers(1)], f"count.{channels}")
         flat = self.node("Concat", [count, self.integers(channels)], f"flat.{channels}", axis=0)
         shape = self.node("Concat", [self.shape, self.integers(channels)], f"shape.{channels}", axis=0)
         return self.node("ConstantOfShape", [flat], f"zeros.{channels}"), shape

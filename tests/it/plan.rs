@@ -220,7 +220,7 @@ fn errors_tell_the_remedy() {
     let models = fake("broken", "fail");
     let folder = ["--models", path(models.path()), "--no-app", "--seconds", "1"];
     let broken = [&["broken"][..], &folder].concat();
-    assert!(fails(&["nothing"]).contains("no model 'nothing' in models; have: efficientnet-lite0"));
+    assert!(fails(&["nothing"]).contains("no model 'nothing' in models; have: all-minilm-l6-v2, efficientnet-lite0"));
     assert!(fails(&["nothing", "--models", "no-such"]).contains("name another with --models"));
     assert!(fails(&broken).contains("the server answered"), "a model that fails can't be planned");
     let lite0 = |more: &[&str]| fails(&[&["efficientnet-lite0"], more].concat());

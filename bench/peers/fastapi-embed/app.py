@@ -1,8 +1,8 @@
-"""FastAPI, ONNX Runtime and tokenizers, which computes in its thread pool as https://fastapi.tiangolo.com/async/
-recommends.
+"""FastAPI with ONNX Runtime and tokenizers, which computes in its thread pool.
 
-Each process computes on one core (https://starlette.dev/threadpool/): two threads, one of which reads and writes while
-the other one computes. The response equals that of guest/embed; it is written by orjson, straight from numpy's memory.
+https://fastapi.tiangolo.com/async/ recommends that. Each process computes on one core
+(https://starlette.dev/threadpool/): two threads, one of which reads and writes while the other one computes. The
+response equals that of guest/embed; it is written by orjson, straight from numpy's memory.
 """
 
 import contextlib
@@ -46,6 +46,7 @@ class Embedder:
         ids = numpy.array([each.ids for each in encodings], numpy.int64)
         mask = numpy.array([each.attention_mask for each in encodings], numpy.int64)
         vectors = self.session.run([self.output], {"input_ids": ids, "attention_mask": mask})[0]
+        vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
         response = {
             "model": self.name,
             "dimensions": vectors.shape[1],

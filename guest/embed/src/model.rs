@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use modelfn_guest::card::{Card, CardError, DType, TensorSpec};
-use modelfn_guest::{DynTensor, Folder, Model, Outputs, Problem, broken};
+use modelfn_guest::{DynTensor, Folder, Model, Outputs, Problem};
 use modelfn_wordpiece::{BERT_UNCASED_SHA256, Tokenizer, Tokens, Vocabulary};
 use serde::Deserialize;
 
@@ -77,11 +77,14 @@ impl Embedder {
             table => table?,
         };
         if table.max_tokens < 3 {
-            return Err(broken("tokenizer.max_tokens must be 3 or more: two of them stand for no text"));
+            return Err(Problem::broken_card("tokenizer.max_tokens must be 3 or more: two of them stand for no text"));
         }
         if let Some(input) = card.inputs.iter().find(|input| !INPUTS.contains(&input.name.as_str())) {
             let name = &input.name;
-            return Err(broken(&format!("the input '{name}' is none that this function fills: {}", INPUTS.join(", "))));
+            return Err(Problem::broken_card(&format!(
+                "the input '{name}' is none that this function fills: {}",
+                INPUTS.join(", ")
+            )));
         }
         let tokenizer = tokenizer(&table, read)?;
         let multiple = table.pad_to_multiple_of.get();
@@ -146,13 +149,13 @@ impl Embedder {
             Some(_) => "postprocessing.pooling wants a vector for each token: [texts, tokens, dimensions]",
             None => "without postprocessing.pooling it must have a vector for each text: [texts, dimensions]",
         };
-        broken(&format!("the first output is {dtype} {shape:?}, and {wanted}, floating-point numbers"))
+        Problem::broken_card(&format!("the first output is {dtype} {shape:?}, and {wanted}, floating-point numbers"))
     }
 }
 
 fn tokenizer(table: &TokenizerTable, read: impl Fn(&str) -> Result<Vec<u8>, Problem>) -> Result<Tokenizer, Problem> {
     let file = table.vocab.to_string_lossy();
-    let wrong = |error| broken(&format!("tokenizer.vocab, {file}: {error}"));
+    let wrong = |error| Problem::broken_card(&format!("tokenizer.vocab, {file}: {error}"));
     let vocabulary = if table.sha256.eq_ignore_ascii_case(BERT_UNCASED_SHA256) {
         Vocabulary::bert_uncased()
     } else {
@@ -167,7 +170,9 @@ fn tensor(spec: &TensorSpec, values: &[i32], grid: &Grid) -> Result<DynTensor, P
     let data = match spec.dtype {
         DType::I64 => values.iter().flat_map(|&value| i64::from(value).to_le_bytes()).collect(),
         DType::I32 => values.iter().flat_map(|&value| value.to_le_bytes()).collect(),
-        other => return Err(broken(&format!("the input '{}' is {other}; it must be I64 or I32", spec.name))),
+        other => {
+            return Err(Problem::broken_card(&format!("the input '{}' is {other}; it must be I64 or I32", spec.name)));
+        }
     };
     Ok(DynTensor { dtype: spec.dtype, shape: vec![rows, length], data })
 }

@@ -36,7 +36,8 @@ pub enum VocabularyError {
 }
 
 impl Vocabulary {
-    /// The vocabulary of the BERT models for English in lower case, which is a part of the program.
+    /// The vocabulary of the BERT models for English in lower case, which is a part of the program. It is Google's,
+    /// published under the Apache License 2.0.
     pub fn bert_uncased() -> Self {
         Self {
             text: Cow::Borrowed(include_bytes!("../bert-base-uncased.txt")),
