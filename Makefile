@@ -44,7 +44,7 @@ test: test-guests test-models runtime pictures test-tools ## Run all tests. ARGS
 	cargo test --release --workspace --no-fail-fast $(ARGS)
 
 test-guests: ## Build the functions that tests need.
-	@guest/build.sh classify probe
+	@guest/build.sh classify probe sample
 	@guest/python/build.sh tests/python/function/app.py target/guest/python.wasm
 
 test-models: ## Make every graph that tests need, for ONNX Runtime and, the float ones, for OpenVINO.

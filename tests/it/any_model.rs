@@ -205,6 +205,22 @@ async fn routes_are_served_beside_pages_without_a_model() {
     assert_eq!(server.get("/").await.status, 200);
 }
 
+/// A manifest whose functions use no model needs no folder of models; one that was named must be there.
+#[test]
+fn the_folder_of_models_may_be_missing_where_none_is_used() {
+    let scratch = Scratch::new();
+    let invoke = |settings: &str, arguments: &[&str]| {
+        scratch.write("spin.toml", app(&guest("probe"), settings));
+        let output = modelfn().current_dir(scratch.path()).args(["invoke", "/hello"]).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert!(invoke("", &[]).0);
+    let (succeeded, error) = invoke("[component.it.tool.modelfn]\nmodels = [\"add\"]", &[]);
+    assert!(!succeeded && error.contains("no model 'add' in models; have: none"), "{error}");
+    let (succeeded, error) = invoke("", &["--models", "models"]);
+    assert!(!succeeded && error.contains("the model folder models can't be read"), "{error}");
+}
+
 #[test]
 fn a_server_with_nothing_to_serve_does_not_start() {
     let scratch = Scratch::new();

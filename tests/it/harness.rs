@@ -402,6 +402,13 @@ impl Server {
     }
 }
 
+/// A body whose length the client does not announce.
+pub fn unannounced(bytes: usize) -> reqwest::Body {
+    let chunks = vec![bytes::Bytes::from(vec![b'x'; bytes / 2]), bytes::Bytes::from(vec![b'x'; bytes - bytes / 2])];
+    let frames = chunks.into_iter().map(|chunk| Ok::<_, std::convert::Infallible>(http_body::Frame::data(chunk)));
+    reqwest::Body::wrap(http_body_util::StreamBody::new(futures::stream::iter(frames)))
+}
+
 /// A client that speaks HTTP/2 without an upgrade (prior knowledge).
 pub fn http2_client() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));

@@ -4,11 +4,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::future::select_all;
-use http_body_util::StreamBody;
 
-use crate::harness::{Answer, Scratch, Server, Setup, app, guest, http2_client, modelfn, read_head};
+use crate::harness::{Answer, Scratch, Server, Setup, app, guest, http2_client, modelfn, read_head, unannounced};
 
 const MIB: usize = 1 << 20;
 const PAGE: usize = 64 << 10;
@@ -22,13 +20,6 @@ fn two_components(settings: &str) -> String {
          [component.own]\nsource = \"{source}\"\n[component.own.tool.modelfn]\n{settings}\n",
         app(&probe, "")
     )
-}
-
-/// A body whose length the client does not announce.
-fn unannounced(bytes: usize) -> reqwest::Body {
-    let chunks = vec![Bytes::from(vec![b'x'; bytes / 2]), Bytes::from(vec![b'x'; bytes - bytes / 2])];
-    let frames = chunks.into_iter().map(|chunk| Ok::<_, std::convert::Infallible>(http_body::Frame::data(chunk)));
-    reqwest::Body::wrap(StreamBody::new(futures::stream::iter(frames)))
 }
 
 fn assert_shed(answer: &Answer) {

@@ -43,6 +43,7 @@ mod external_data;
 mod faults;
 mod graph_ends;
 mod wasi_nn;
+mod sdk;
 mod wasmtime_serve;
 mod page;
 mod model_page;

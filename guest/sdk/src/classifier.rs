@@ -9,7 +9,7 @@ use modelfn_card::classification::{self, Postprocessing};
 use modelfn_card::{Card, CardError, Labels, TensorSpec, image};
 use modelfn_imaging::{Picture, Preprocessing, Window};
 
-use crate::folder::{Folder, broken};
+use crate::folder::Folder;
 use crate::model::Model;
 use crate::problem::Problem;
 use crate::tensor::DynTensor;
@@ -44,14 +44,14 @@ impl Classifier {
     /// Checks that card and labels are those of an image classifier. `labels` reads the file that the card names.
     fn new(card: Card, labels: impl Fn(&Path) -> Result<Labels, Problem>) -> Result<Self, Problem> {
         if card.name.is_empty() {
-            return Err(broken("missing field `name`"));
+            return Err(Problem::broken_card("missing field `name`"));
         }
         let missing = |table: &str| CardError::NoTable(table.to_owned());
         let preprocessing = card.image_preprocessing()?.ok_or_else(|| missing(image::TABLE))?;
         let postprocessing = card.classification()?.ok_or_else(|| missing(classification::TABLE))?;
         let labels = postprocessing.labels.as_deref().map(labels).transpose()?;
         let classifier = Self { card, preprocessing, postprocessing, labels };
-        classifier.check().map_err(|why| broken(&why))?;
+        classifier.check().map_err(|why| Problem::broken_card(&why))?;
         Ok(classifier)
     }
 

@@ -82,8 +82,3 @@ impl Folder {
         self.mounted.read(name).map_err(Problem::internal)
     }
 }
-
-/// The problem of a card in which `why` is wrong.
-pub fn broken(why: &str) -> Problem {
-    Problem::internal(format!("the model's card {} is broken: {}", modelfn_card::CARD_FILE, why.trim_end()))
-}

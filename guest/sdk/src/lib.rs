@@ -19,7 +19,7 @@ mod random;
 pub use bindings::wasi::http::types::Method;
 #[cfg(feature = "imaging")]
 pub use classifier::{Classifier, Prediction};
-pub use folder::{Folder, broken};
+pub use folder::Folder;
 pub use half::{bf16, f16};
 pub use http::{FileKind, Request, Response, Upload};
 #[doc(hidden)]

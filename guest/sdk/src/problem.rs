@@ -83,6 +83,11 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(405, format!("this path answers {allow} only")) }
     }
 
+    /// 500: the card of the model is wrong, and why.
+    pub fn broken_card(why: &str) -> Self {
+        Self::internal(format!("the model's card {} is broken: {}", modelfn_card::CARD_FILE, why.trim_end()))
+    }
+
     /// Adds a member to the document, such as the index of the row that is wrong (RFC 9457, section 3.2). Members of the
     /// document itself can't be replaced.
     #[must_use]
@@ -140,7 +145,7 @@ impl<E: Error + 'static> From<E> for Problem {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
         if let Some(error) = any.downcast_ref::<modelfn_card::CardError>() {
-            return crate::folder::broken(&error.to_string());
+            return Self::broken_card(&error.to_string());
         }
         #[cfg(feature = "imaging")]
         if let Some(error) = any.downcast_ref::<modelfn_imaging::Error>() {

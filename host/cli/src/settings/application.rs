@@ -32,14 +32,15 @@ pub(super) fn manifest(named: Option<&Path>, paths: &[PathBuf], settings: &Model
     bail!("there is no {DEFAULT_MANIFEST} here, and no model was named; {}", what_to_type())
 }
 
-/// Where models come from: the paths that were named, else the folder of models.
+/// Where models come from: the paths that were named, else the folder of models, which must be there if it was named.
 ///
 /// # Errors
 ///
 /// There is no model at a path.
 pub(super) fn sources(paths: &[PathBuf], settings: &ModelSettings) -> Result<Vec<Source>> {
     if paths.is_empty() {
-        return Ok(vec![Source::Folder(settings.folder())]);
+        let folder = settings.folder();
+        return Ok(vec![if settings.names_folder() { Source::Folder(folder) } else { Source::OptionalFolder(folder) }]);
     }
     Ok(paths.iter().map(|path| Source::at(path)).collect::<Result<_, _>>()?)
 }

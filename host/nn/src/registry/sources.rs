@@ -15,6 +15,8 @@ pub enum Source {
     /// A folder whose folders and `.onnx` files are models. What is in it is not demanded: a model there that can't be
     /// loaded is left out.
     Folder(PathBuf),
+    /// Such a folder that need not be there, for an application that may have no models.
+    OptionalFolder(PathBuf),
     /// One model that must be there: its folder, or its `.onnx` file.
     Model(PathBuf),
 }
@@ -58,13 +60,14 @@ impl Source {
     /// The path of the source.
     pub fn path(&self) -> &Path {
         match self {
-            Source::Folder(path) | Source::Model(path) => path,
+            Source::Folder(path) | Source::OptionalFolder(path) | Source::Model(path) => path,
         }
     }
 
     fn models(&self) -> Result<Vec<FoundModel>, RegistryError> {
         match self {
-            Source::Folder(folder) => models_in(folder),
+            Source::OptionalFolder(folder) if !folder.exists() => Ok(Vec::new()),
+            Source::Folder(folder) | Source::OptionalFolder(folder) => models_in(folder),
             Source::Model(path) => Ok(vec![FoundModel { name: name_of(path)?, path: path.clone(), demanded: true }]),
         }
     }
@@ -95,7 +98,7 @@ pub fn find_models(sources: &[Source]) -> Result<Vec<FoundModel>, RegistryError>
 /// The names of the folders in the sources' folders that hold no model.
 pub(super) fn folders_without_model(sources: &[Source]) -> Vec<String> {
     let folders = sources.iter().filter_map(|source| match source {
-        Source::Folder(folder) => std::fs::read_dir(folder).ok(),
+        Source::Folder(folder) | Source::OptionalFolder(folder) => std::fs::read_dir(folder).ok(),
         Source::Model(_) => None,
     });
     let paths = folders.flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !is_model(path));
