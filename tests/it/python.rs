@@ -3,23 +3,37 @@
 //! The function is `tests/python/function/app.py`; each of its paths does one thing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http_body_util::StreamBody;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Scratch, Server, Setup, app, root, skip};
+use crate::harness::{Answer, Scratch, Server, Setup, app, modelfn, root, skip};
 
 const MIB: usize = 1 << 20;
 const MODELS: &str = "[component.it.tool.modelfn]\nmodels = [\"m\"]";
 const FLOATS: &str = "dtype = \"FP32\", shape = [-1, 2]";
 
-/// The component, if `make test-guests` has built it.
+/// The component, if `make test-guests` has built it. It is compiled once for all tests, which takes long.
 fn component() -> Option<PathBuf> {
+    static COMPILED: OnceLock<()> = OnceLock::new();
     let path = root().join("target/guest/python.wasm");
-    (!skip(!path.exists(), "target/guest/python.wasm is missing; run `make test-guests`")).then_some(path)
+    if skip(!path.exists(), "target/guest/python.wasm is missing; run `make test-guests`") {
+        return None;
+    }
+    COMPILED.get_or_init(|| compile(&path));
+    Some(path)
+}
+
+/// Leaves the compiled code of a component in the cache.
+fn compile(component: &Path) {
+    let scratch = Scratch::new();
+    let manifest = scratch.write("spin.toml", app(component, ""));
+    let output = modelfn().args(["invoke", "/"]).arg("--app").arg(manifest).output().unwrap();
+    assert!(!output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The function, with further settings of its component.
@@ -64,7 +78,7 @@ fn the_parts_that_need_no_host_pass_their_own_tests() {
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}");
     let ran = printed.split("Ran ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    assert!(ran.parse::<usize>().unwrap() >= 39, "{printed}");
+    assert!(ran.parse::<usize>().unwrap() >= 40, "{printed}");
 }
 
 #[tokio::test]
@@ -342,4 +356,50 @@ async fn a_folder_that_is_not_mounted_is_told_with_the_remedy() {
     let server = setup.start();
     let detail = server.get("/folder").await.problem(500);
     assert_says(&detail, &["/model/model.toml cannot be read", "mount the model's folder at /model"]);
+}
+
+/// The blocks of `language` in `docs/python.md`.
+fn blocks(language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("docs/python.md")).unwrap();
+    let begin = format!("```{language}\n");
+    text.split(&begin).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn run(command: &str, folder: &Path) -> std::process::Output {
+    Command::new("bash").args(["-e", "-c", command]).current_dir(folder).output().unwrap()
+}
+
+#[test]
+fn the_page_for_beginners_is_true() {
+    let [build, try_it] = &blocks("sh")[..] else { panic!("two blocks of commands") };
+    let [function] = &blocks("python")[..] else { panic!("one function") };
+    let [manifest] = &blocks("toml")[..] else { panic!("one manifest") };
+    let (install, compile_command) = build.split_once('\n').unwrap();
+    let scratch = Scratch::new();
+    scratch.write("app.py", function);
+    for part in ["python", "wit"] {
+        std::os::unix::fs::symlink(root().join("guest").join(part), scratch.path().join(part)).unwrap();
+    }
+    let installed = run(install, scratch.path());
+    if skip(!installed.status.success(), "componentize-py can't be installed: no pip, or no package index") {
+        return;
+    }
+    let compiled = run(compile_command, scratch.path());
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let component = scratch.path().join("iris.wasm");
+    compile(&component);
+
+    let graph = "inputs = [{ name = \"X\", dtype = \"FP32\", shape = [-1, 4] }]\n\
+                 outputs = [{ name = \"label\", dtype = \"FP32\", shape = [-1, 4] }]\n";
+    let card = "name = \"iris\"\ngraph = { file = \"graph\", engine = \"fake\" }\n";
+    scratch.write("models/iris/graph", format!("compute = \"echo\"\n{graph}"));
+    scratch.write("models/iris/model.toml", format!("{card}{graph}"));
+    let here = |path: &str| scratch.path().join(path).display().to_string();
+    let manifest = manifest.replace("iris.wasm", &here("iris.wasm")).replace("models/iris", &here("models/iris"));
+    let server = Setup::app(&manifest).models(here("models")).start();
+    let (serve, ask) = try_it.trim_end().split_once('\n').unwrap();
+    assert_eq!(serve, "modelfn serve");
+    let asked = run(&ask.replace("127.0.0.1:8080", &server.address).replace("curl ", "curl -sS "), scratch.path());
+    let answer = String::from_utf8(asked.stdout).unwrap();
+    assert!(answer.starts_with("{\"label\":[[5.09"), "{answer} {}", String::from_utf8_lossy(&asked.stderr));
 }
