@@ -127,7 +127,8 @@ async fn a_body_that_is_no_json_is_the_clients_fault() {
         server.post("/compute", body.to_owned()).await.problem(400);
     }
     server.post("/compute", vec![0xff]).await.problem(400);
-    assert_says(&server.post("/compute", "[1,\n]").await.problem(400), &["line 2, column 1"]);
+    assert_says(&server.post("/compute", "[1,\nx]").await.problem(400), &["line 2, column 1"]);
+    assert_says(&server.post("/compute", deep).await.problem(400), &["more than 128 levels"]);
 }
 
 #[tokio::test]
