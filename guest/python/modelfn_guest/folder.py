@@ -57,11 +57,14 @@ class Folder:
         """The lines of a file: line n names class n. Raises what `text` does."""
         return self.text(name).splitlines()
 
+    def card_text(self) -> str:
+        """The text of the card, completed by what the host knows; raises `Problem` 500 where it cannot be read."""
+        completed = os.environ.get(_CARD_VARIABLE) if self.path == "/model" else None
+        return self.text("model.toml") if completed is None else completed
+
     def card(self) -> dict[str, Any]:
         """The card (`model.toml`), completed by what the host knows; raises `Problem` 500 where it is broken."""
-        completed = os.environ.get(_CARD_VARIABLE) if self.path == "/model" else None
-        text = self.text("model.toml") if completed is None else completed
         try:
-            return tomllib.loads(text)
+            return tomllib.loads(self.card_text())
         except tomllib.TOMLDecodeError as error:
             raise Problem.internal(f"the model's card {self.path}/model.toml is broken: {error}") from None

@@ -6,12 +6,14 @@ overloaded host does not return from a computation at all: it ends the request i
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from tomllib import TOMLDecodeError
 from typing import Any
 
 from modelfn_guest import wasi
 from modelfn_guest.folder import Folder
 from modelfn_guest.log import log
 from modelfn_guest.problem import Problem
+from modelfn_guest.signature import inputs
 from modelfn_guest.tensor import Tensor
 
 
@@ -63,25 +65,25 @@ class Model:
         """The inputs as the model's card says, by name; empty where no card of this model is mounted."""
         for folder in (Folder.open(), Folder.of(self.name)):
             try:
-                card = folder.card()
-            except Problem:
+                name, found = inputs(folder.card_text())
+            except (Problem, TOMLDecodeError, KeyError):
                 continue
-            if card.get("name") == self.name:
-                return {spec["name"]: spec for spec in card.get("inputs", ())}
+            if name == self.name:
+                return found
         return {}
 
     def _misfit(self, tensors: dict[str, Tensor]) -> str | None:
         """Why the model refuses these tensors, by its card; None where that says nothing."""
-        inputs = self._inputs
-        if not inputs:
+        specs = self._inputs
+        if not specs:
             return None
-        if inputs.keys() != tensors.keys():
-            return f"model '{self.name}' has the inputs {_names(inputs)}, but was given {_names(tensors)}"
+        if specs.keys() != tensors.keys():
+            return f"model '{self.name}' has the inputs {_names(specs)}, but was given {_names(tensors)}"
         for name, tensor in tensors.items():
-            dtype = inputs[name].get("dtype", tensor.dtype)
+            dtype = specs[name].get("dtype", tensor.dtype)
             if tensor.dtype != dtype:
                 return f"input '{name}' of model '{self.name}' is of type {dtype}, but was given {tensor.dtype}"
-            if not _fits(tensor.shape, inputs[name].get("shape")):
+            if not _fits(tensor.shape, specs[name].get("shape")):
                 return self._wrong_shape(name, tensor)
         return None
 

@@ -19,6 +19,7 @@ MAX_JSON_LEVELS = 128
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 _ROUNDS = 8
+_PIECE = 64 << 10
 
 # Where a host puts the part of the path that a route's `...` stands for.
 _PATH_HEADER = "spin-path-info"
@@ -155,7 +156,13 @@ def is_deeper_than(levels: int, text: bytes) -> bool:
     # Each round takes away the innermost level, quickly; most documents have no more than these.
     for _ in range(_ROUNDS):
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > levels - _ROUNDS
+    level = 0
+    for at in range(0, len(brackets), _PIECE):
+        found = list(accumulate(map(_STEPS.__getitem__, brackets[at : at + _PIECE]), initial=level))
+        if max(found) > levels - _ROUNDS:
+            return True
+        level = found[-1]
+    return False
 
 
 def _without_strings(text: bytes) -> bytes:
