@@ -20,7 +20,7 @@ class Graph:
     def constant(self, name, value, dtype=numpy.float32):
         """Adds a constant, unless one of this name exists, and returns the name."""
         if name not in self.constants:
-            array = numpy.asarray(value, dtype=dtype, order="C")
+            array = numpy.ascontiguousarray(value, dtype=dtype)
             self.constants[name] = numpy_helper.from_array(array, name)
         return name
 
