@@ -131,8 +131,11 @@ fn the_paths_that_documents_name_exist() {
 fn every_setting_that_documents_name_exists() {
     let pages = pages().into_iter().filter(|page| !page.ends_with("cli.md"));
     let text = pages.map(|page| std::fs::read_to_string(page).unwrap()).collect::<Vec<_>>().join("\n");
-    let help = Command::new(env!("CARGO_BIN_EXE_modelfn")).args(["serve", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = ["serve", "new"].map(|command| {
+        let help = Command::new(env!("CARGO_BIN_EXE_modelfn")).args([command, "--help"]).output().unwrap();
+        String::from_utf8(help.stdout).unwrap()
+    });
+    let help = help.concat();
     let settings = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("--"));
     for setting in settings.filter(|setting| !setting.contains(' ')) {
         assert!(help.contains(&format!("{setting} <")), "{setting}");
