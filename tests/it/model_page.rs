@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::harness::{Scratch, Setup, picture, place, root, skip};
+use crate::harness::{Scratch, Setup, modelfn, picture, place, root, skip};
 use crate::wasi_nn::no_engine;
 
 const PAGES: &str = "spin_manifest_version = 2\n[application]\nname = \"test\"\ntool.modelfn.model_pages = true\n";
@@ -515,6 +515,43 @@ async fn an_image_classifier_gets_its_function_without_a_build() {
         assert_eq!(answer.json()["class"], "espresso", "{base}");
     }
     assert_eq!(server.post(&format!("/v2/models/{model}/infer"), "{}").await.status, 400);
+}
+
+/// Graph, labels and one word: the card is written once, and never over one that is there.
+#[tokio::test]
+async fn a_preset_makes_a_classifier_of_graph_and_labels() {
+    let scratch = Scratch::new();
+    let original = root().join("models/efficientnet-lite0");
+    let folder = scratch.path().join("lite");
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["model.onnx", "labels.txt"] {
+        place(&original.join(file), &folder.join(file));
+    }
+    let setup = || Setup::of_models(&[folder.clone()]).args(&["--preset", "imagenet"]);
+    let answer = setup().start().post("/classify", picture("coffee.png")).await;
+    assert_eq!(answer.json()["class"], "espresso");
+
+    let written = std::fs::read_to_string(folder.join("model.toml")).unwrap();
+    let changed = written.replace("# top_k = 5", "top_k = 2");
+    assert_ne!(changed, written);
+    scratch.write("lite/model.toml", &changed);
+    let server = setup().start();
+    server.wait_for_log("model.toml is there already");
+    assert_eq!(
+        server.post("/classify", picture("coffee.png")).await.json()["predictions"].as_array().unwrap().len(),
+        2
+    );
+
+    let add = scratch.path().join("add.onnx");
+    for copy in [&add, &folder.join("other.onnx")] {
+        place(&root().join("tests/fixtures/hostile/add/model.onnx"), copy);
+    }
+    std::fs::remove_file(folder.join("model.toml")).unwrap();
+    for (path, says) in [(&add, "takes 2 inputs"), (&folder, "has several .onnx files")] {
+        let output = modelfn().arg("serve").arg(path).args(["--preset", "raw"]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(says), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `modelfn model`: looks at models without serving them, and writes their cards.
 
-mod card;
+pub(super) mod card;
 mod check;
 mod inspect;
 mod list;

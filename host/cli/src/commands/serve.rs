@@ -24,6 +24,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::model::card::{Preset, write_missing};
 use crate::allocator;
 use crate::engines::engines;
 use crate::settings::{AdmissionSettings, ApplicationSettings, ConnectionSettings, RequestSettings, SecuritySettings};
@@ -33,6 +34,7 @@ use crate::{exit_now, log};
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn serve model.onnx
   modelfn serve models/resnet models/bert
+  modelfn serve resnet --preset imagenet
   modelfn serve --app k8s/spin.toml --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:8081
   MODELFN_REQUEST_TIMEOUT=2s modelfn serve --load-model efficientnet-lite0-int8
 
@@ -59,6 +61,10 @@ pub(crate) struct ServeArguments {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     application: ApplicationSettings,
+    /// How the pictures were prepared on which the models at those paths were trained, of image classifiers without a
+    /// card: it is written beside them, as `modelfn model card` does.
+    #[arg(long, value_enum, requires = "paths", help_heading = "Models")]
+    preset: Option<Preset>,
     #[command(flatten)]
     request: RequestSettings,
     #[command(flatten)]
@@ -81,7 +87,7 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let file_limit = raise_file_limit();
     let signals = EndSignals::catch()?;
     let hangups = signal(SignalKind::hangup())?;
-    let ServeArguments { paths, application, connections, request, admission, security } = arguments;
+    let ServeArguments { paths, preset, application, connections, request, admission, security } = arguments;
     let metrics = Arc::new(Metrics::new());
     metrics.expose_lost_log_lines(log::lost_lines);
     let keys = security.api_keys.map(|path| Keys::open(path, metrics.clone())).transpose()?;
@@ -100,6 +106,9 @@ pub(super) async fn serve(arguments: ServeArguments) -> Result<ExitCode> {
     let (loaded, loading) = oneshot::channel();
     let signals = tokio::spawn(end_while_loading(loading, signals));
     let limits = admission.request_limits(&request)?;
+    if let Some(preset) = preset {
+        write_missing(&paths, preset, &application.models)?;
+    }
     let settings = application.app_settings(&paths, &request)?;
     let engines = engines(&application.models)?;
     let (loader, service) = AppLoader::open(settings, limits, engines, services.clone()).await?;

@@ -16,7 +16,7 @@ use modelfn_nn::inspect::{GraphFacts, graph_at, graph_facts};
 
 use self::draft::{Draft, Naming};
 use self::picture::{LabelFile, PictureTask};
-use self::preset::Preset;
+pub(crate) use self::preset::Preset;
 use crate::engines::engines;
 use crate::print_lines;
 use crate::settings::ModelSettings;
@@ -92,6 +92,51 @@ pub(super) fn card(arguments: &CardArguments) -> Result<ExitCode> {
     ])
 }
 
+/// Writes cards with `preset` for those of the models at `paths` that have none. A card that is there stays as it is.
+///
+/// # Errors
+///
+/// A folder has no graph or several, or its graph is no image classifier's.
+pub(crate) fn write_missing(paths: &[PathBuf], preset: Preset, models: &ModelSettings) -> Result<()> {
+    for path in paths {
+        let graph = if path.is_dir() { only_graph(path)? } else { path.clone() };
+        let folder = folder_of(&graph);
+        let card_path = folder.join(CARD_FILE);
+        if card_path.symlink_metadata().is_ok() {
+            tracing::info!(
+                "{} is there already, and stays as it is: --preset is for models without a card",
+                card_path.display()
+            );
+            continue;
+        }
+        let (preset, models) = (Some(preset), models.clone());
+        let output = Some(folder);
+        card(&CardArguments { graph, output, preset, models, force: false, labels: None, name: None, task: None })?;
+    }
+    Ok(())
+}
+
+/// The graph of a model's folder.
+fn only_graph(folder: &Path) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{} can't be read", folder.display()))?;
+    let files = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let mut graphs = files.filter(|path| path.extension().is_some_and(|extension| extension == "onnx"));
+    match (graphs.next(), graphs.next()) {
+        (Some(graph), None) => Ok(graph),
+        (None, _) => {
+            bail!("{} has no .onnx file; --preset is for the folder of one, or for the file", folder.display())
+        }
+        (Some(_), Some(_)) => bail!("{} has several .onnx files; name the one that is meant", folder.display()),
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
 /// Where the card belongs.
 struct Place {
     /// The file to write; `None` where the card is printed.
@@ -102,10 +147,6 @@ struct Place {
 
 impl Place {
     fn of(graph: &Path, output: Option<&Path>) -> Place {
-        let folder_of = |file: &Path| match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
         match output {
             None => Place { output: None, folder: folder_of(graph) },
             Some(folder) if folder.is_dir() => {

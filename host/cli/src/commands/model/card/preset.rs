@@ -5,7 +5,7 @@ use modelfn_card::image::{Color, Filter, Resize, Scale};
 
 /// A usual preparation of pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Preset {
+pub(crate) enum Preset {
     /// torchvision and timm: ImageNet's mean 0.485, 0.456, 0.406 and its standard deviation, centre crop of 0.875.
     Imagenet,
     /// Values 0 to 255 as they are: networks that normalise themselves, as Keras' EfficientNet does.
