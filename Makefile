@@ -12,6 +12,7 @@ MODELS ?= efficientnet-lite0-int8
 ARGS ?=
 
 FLOAT_MODELS := efficientnet-lite0 efficientnet-lite1 tests/fixtures/models/cifar10
+OCR_MODELS := ocr-detection ocr-direction ocr-recognition
 CARGO_DENY := cargo-deny@0.20.2
 TOOLS := $(or $(MODELFN_CACHE),$(HOME)/.cache/modelfn)/tools
 BASH = $(shell grep -lsE '^\#!.*bash' .ci/* guest/* tests/* tests/*/* bench/* bench/peers/*/* image/* wheel/*)
@@ -20,7 +21,7 @@ PYTHON = $(shell grep -lsE '^\#!.*python' $$(find .ci bench guest image models t
 RUFF_REQUIREMENTS := tests/requirements-ruff.txt
 RUFF_HOME := $(TOOLS)/ruff-$(shell sed -n 's/^ruff==\([0-9.]*\).*/\1/p' $(RUFF_REQUIREMENTS))
 
-.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential zoo attacks image wheel test-wheel test-kubernetes bench bench-quick clean
+.PHONY: help run guest models runtime pictures test test-guests test-models test-tools check fmt lint deny scripts python fuzz differential zoo zoo-sample attacks image wheel test-wheel test-kubernetes bench bench-quick clean
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,13 +45,14 @@ test: test-guests test-models runtime pictures test-tools ## Run all tests. ARGS
 	cargo test --release --workspace --no-fail-fast $(ARGS)
 
 test-guests: ## Build the functions that tests need.
-	@guest/build.sh classify probe sample
+	@guest/build.sh classify embed ocr probe sample
+	@guest/python/build.sh tests/python/function/app.py target/guest/python.wasm
 
 test-models: ## Make every graph that tests need, for ONNX Runtime and, the float ones, for OpenVINO.
 	@models/build.py model --openvino $(FLOAT_MODELS)
-	@models/build.py model efficientnet-lite0-int8
+	@models/build.py model efficientnet-lite0-int8 all-minilm-l6-v2 $(OCR_MODELS)
 
-test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, tritonclient, and makers of pictures.
+test-tools: ## Install what only tests need: a browser, wasmtime with OpenVINO, tritonclient, openai, and makers of pictures.
 	@tests/setup.sh
 
 check: fmt lint deny scripts python ## Check all that needs no running: format, lints, dependencies, scripts, Python. CI makes warnings errors.
@@ -90,8 +92,8 @@ $(RUFF_HOME)/bin/ruff:
 	@mv $(RUFF_HOME).unfinished $(RUFF_HOME)
 
 fuzz: export FUZZ_SECONDS ?= 60
-fuzz: test-guests runtime ## Give changed requests, cards, manifests, pictures and HTTP to what reads them, each for FUZZ_SECONDS=60.
-	for target in infer card manifest; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
+fuzz: test-guests runtime ## Give changed requests, cards, manifests, graphs, pictures and HTTP to what reads them, each for FUZZ_SECONDS=60.
+	for target in infer card manifest graph; do FUZZ_TARGET=$$target cargo run --release -p modelfn --example fuzz; done
 	cargo test --release -p modelfn --test it http_fuzz::
 	cargo run --release -p modelfn --example fuzz_pictures
 
@@ -101,6 +103,9 @@ differential: test-tools ## Compare the pixels of DIFFERENTIAL_FILES=3000 pictur
 
 zoo: runtime ## Make models with the usual exporters, and compare what is served with ONNX Runtime in Python.
 	@tests/zoo/run
+
+zoo-sample: runtime ## The same with one model of each exporter, in some seconds once all is made.
+	@tests/zoo/run --sample
 
 attacks: export ATTACK_MINUTES ?= 20
 attacks: export ATTACK_SECONDS ?= 10
@@ -130,4 +135,4 @@ bench: guest models runtime pictures test-tools ## Measure all that bench/README
 	bench/run $(ARGS)
 
 clean: ## Remove all that was built or fetched here; tools in ~/.cache/modelfn stay.
-	rm -rf target models/*/*.{onnx,xml,bin} tests/fixtures/models/*/*.{onnx,xml,bin}
+	rm -rf target models/*/*.{onnx,xml,bin} models/*/vocab.txt tests/fixtures/models/*/*.{onnx,xml,bin}

@@ -30,8 +30,10 @@ class LoadError(Exception):
 class Requests:
     """The requests of a workload in a server's format: the picture is the body, or the field `form` of a form.
 
-    `bodies` maps the file of each body to the correct class.
+    `bodies` maps the file of each body to the correct class, which responses tell as `key`.
     """
+
+    path, key = "/classify", "class"
 
     def __init__(self, work, form=None):
         self.content_type = "image/jpeg"
@@ -91,14 +93,14 @@ def verify(port, requests):
     """Sends each body once; every response must be correct."""
     for body in requests.bodies:
         try:
-            response = post(f"127.0.0.1:{port}/classify", body.read_bytes(), requests.content_type, TIMEOUT)
+            response = post(f"127.0.0.1:{port}{requests.path}", body.read_bytes(), requests.content_type, TIMEOUT)
         except LoadError as error:
             raise LoadError(f"no answer to {body.name}: {error}") from None
         if not requests.is_correct(response, body):
             sys.exit(f"a wrong answer to {body.name}: {response}")
 
 
-def await_first_response(port, requests, *, path="/classify", timeout=TIMEOUT, is_alive=lambda: True):
+def await_first_response(port, requests, *, path=None, timeout=TIMEOUT, is_alive=lambda: True):
     """Polls a server, which may not listen yet, until it responds correctly."""
     body, deadline = next(iter(requests.bodies)), time.monotonic() + timeout
     data = body.read_bytes()
@@ -106,7 +108,7 @@ def await_first_response(port, requests, *, path="/classify", timeout=TIMEOUT, i
     while time.monotonic() < deadline and is_alive():
         remaining = max(1, deadline - time.monotonic())
         try:
-            response = post(f"127.0.0.1:{port}{path}", data, requests.content_type, remaining)
+            response = post(f"127.0.0.1:{port}{path or requests.path}", data, requests.content_type, remaining)
             if requests.is_correct(response, body):
                 return
             last = str(response)
@@ -128,8 +130,9 @@ def closed_loop(port, requests, connections, seconds):
         f"--timeout={TIMEOUT}s",
         "-s",
         ROOT / "bench/wrk.lua",
-        f"http://127.0.0.1:{port}/classify",
+        f"http://127.0.0.1:{port}{requests.path}",
         "--",
+        requests.key,
         "|".join(sorted(set(requests.bodies.values()))),
         requests.content_type,
         *requests.bodies,
@@ -172,7 +175,7 @@ def open_loop(port, requests, rate, seconds, *, connections=256):
         requests.content_type,
         "-D",
         body,
-        f"http://127.0.0.1:{port}/classify",
+        f"http://127.0.0.1:{port}{requests.path}",
     )
     verify(port, requests)
     result = json.loads(out)

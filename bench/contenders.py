@@ -16,8 +16,8 @@ import time
 import tomllib
 
 import wheels
-from clients import LoadError, Requests, await_first_response
-from system import BENCHES, ROOT, RUNTIME, SCRATCH, TOOLS, classify_app, free_ports, run, say, server, tree
+from clients import LoadError, await_first_response
+from system import BENCHES, ROOT, RUNTIME, SCRATCH, TOOLS, free_ports, model_app, run, say, server, tree
 
 PEERS = ROOT / "bench/peers"
 INSTALLED = ROOT / "target/bench-peers"
@@ -33,8 +33,13 @@ class Modelfn:
     def start(self, work, log="warn"):
         began, since = time.time(), time.perf_counter()
         options = ["--load-model", work.folder.name, "--log", log]
-        with server(options, app=classify_app(work.folder), models=work.folder.parent, wait=False) as running:
-            await_first_response(running.port, Requests(work), is_alive=lambda: running.process.poll() is None)
+        with server(
+            options,
+            app=model_app(work.folder, ROOT / f"target/guest/{work.component}.wasm"),
+            models=work.folder.parent,
+            wait=False,
+        ) as running:
+            await_first_response(running.port, work.requests(), is_alive=lambda: running.process.poll() is None)
             running.began, running.started = began, time.perf_counter() - since
             yield running
 
@@ -46,6 +51,7 @@ class Peer:
         self.folder, self.name = folder, folder.name
         card = tomllib.loads((folder / "peer.toml").read_text())
         self.title, self.form, self.openvino = card["title"], card.get("form"), card.get("openvino", False)
+        self.component = card.get("component", "classify")
         self.venv = INSTALLED / self.name
 
     def install(self):
@@ -114,7 +120,7 @@ class Peer:
             )
             try:
                 try:
-                    await_first_response(port, Requests(work, self.form), is_alive=lambda: process.poll() is None)
+                    await_first_response(port, work.requests(self.form), is_alive=lambda: process.poll() is None)
                 except LoadError as error:
                     last = (scratch / "log").read_text().strip().splitlines()[-1:]
                     raise LoadError(f"{error}; its log ends with: {' '.join(last)[:200]}") from None
@@ -149,11 +155,13 @@ def native(work, seconds):
 
 
 @functools.cache
-def peers():
-    """Returns the peers that can be measured, and for the others the reason, by title."""
+def peers(component="classify"):
+    """Returns the peers that can be measured beside this function, and for the others the reason, by title."""
     ready, missing = [], {}
     for folder in sorted(path.parent for path in PEERS.glob("*/peer.toml")):
         peer = Peer(folder)
+        if peer.component != component:
+            continue
         reason = peer.install()
         if reason:
             say(f"{peer.title}: {reason}")

@@ -8,6 +8,7 @@ from workloads import FUNCTIONS
 
 OURS, PYTHON = "modelfn", ("Flask + gunicorn", "FastAPI + uvicorn", "BentoML", "MLServer")
 COMPARED = PYTHON[:3]
+EMBEDDERS = ("FastAPI + tokenizers",)
 
 
 class MeasurementError(Exception):
@@ -111,10 +112,14 @@ def against(find, others, unit):
 
 def faster(model, pictures, others, *, connections=32, against=None):
     """Ratio of our median rate to the best of the others, with its spread over the rounds."""
-    labels = {"model": model, "pictures": pictures, "connections": connections, "against": against}
+    return ahead("throughput", others, model=model, pictures=pictures, connections=connections, against=against)
+
+
+def ahead(name, others, **labels):
+    """The same of any measure with rates."""
 
     def measure(results):
-        found, rounds = (column("throughput", key, **labels)(results) for key in ("rate", "rates"))
+        found, rounds = (column(name, key, **labels)(results) for key in ("rate", "rates"))
         best, words = compare(found, others, max, "/s")
         ratios = [ours / theirs for ours, theirs in zip(rounds[OURS], rounds[best], strict=True)]
         return found[OURS] / found[best], f"{words}; by round {number(min(ratios))} to {number(max(ratios))}"
@@ -232,6 +237,13 @@ GOALS = [
         grown("same"),
     ),
     Goal(f"11. the same with {FUNCTIONS['distinct']} functions of a file each", at_most(1.3), " ×", grown("distinct")),
+    Goal(
+        "12. texts/s embedded, one a request, 32 connections, against FastAPI with ONNX Runtime and tokenizers",
+        at_least(1.5),
+        " ×",
+        ahead("embed", EMBEDDERS, texts="single"),
+    ),
+    Goal("12. the same, 32 a request, 4 connections", at_least(1.0), " ×", ahead("embed", EMBEDDERS, texts="lists")),
 ]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import plot
 from clients import Requests, closed_loop
-from system import ROOT, SCRATCH, WITH_SYMBOLS, classify_app, cpu, results, run, say, server
+from system import ROOT, SCRATCH, WITH_SYMBOLS, cpu, model_app, results, run, say, server
 from workloads import Workload
 
 # A sample belongs to the first phase whose pattern matches `library function`.
@@ -69,7 +69,7 @@ def one(work, component, connections, seconds):
     shutil.rmtree(code, ignore_errors=True)
     options = ["--load-model", work.folder.name, "--log", "warn", "--code-cache", code]
     with server(
-        options, app=classify_app(work.folder, component), models=work.folder.parent, program=WITH_SYMBOLS
+        options, app=model_app(work.folder, component), models=work.folder.parent, program=WITH_SYMBOLS
     ) as ours:
         closed_loop(ours.port, Requests(work), connections, 2)
         before, result = cpu(ours.pid), {}

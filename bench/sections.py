@@ -4,6 +4,7 @@ Each function raises KeyError where its measure has no results.
 """
 
 import plot
+from embedding import WORKLOADS
 from goals import OWN_GOALS, verdicts
 from markdown import number, table
 from system import ROOT
@@ -207,6 +208,25 @@ def stacked(results):
     )
 
 
+def embeddings(results):
+    every = results["embed"]["figures"]["cells"]
+    names = list(dict.fromkeys(cell["contender"] for cell in every))
+    rows = []
+    for kind, (texts, connections) in WORKLOADS.items():
+        found = {cell["contender"]: cell for cell in every if cell["texts"] == kind}
+        rates = [
+            "failed"
+            if "failed" in found[name]
+            else f"{number(found[name]['rate'] * texts)} ({found[name]['cpu_ms'] / texts:.2f})"
+            for name in names
+        ]
+        rows.append([f"{texts} a request, {connections} connections", *rates])
+    return (
+        "### Embeddings\n\nTexts a second, and milliseconds of CPU for one, all-MiniLM-L6-v2, medians; the texts are "
+        "those of [texts.txt](texts.txt).\n\n" + table(["", *names], rows)
+    )
+
+
 def figures_of(name):
     def part(results):
         rows = [
@@ -229,6 +249,7 @@ SECTIONS = [
     memories,
     sizes,
     phases,
+    embeddings,
     own_goals,
     stacked,
     *map(figures_of, PLAIN),

@@ -18,10 +18,10 @@ from system import (
     RUNTIME,
     SCRATCH,
     TOOLS,
-    classify_app,
     cpu,
     mappings,
     memory,
+    model_app,
     peak,
     run,
     say,
@@ -95,7 +95,7 @@ def await_idle(pid, timeout=20):
 def warm_up(started, work):
     for contender, running_server in started.items():
         with contextlib.suppress(LoadError):
-            closed_loop(running_server.port, Requests(work, contender.form), 8, 1)
+            closed_loop(running_server.port, work.requests(contender.form), 8, 1)
 
 
 def in_turns(turns, rounds, labels):
@@ -339,7 +339,7 @@ def size(_quick):
     model = Workload(*MAIN).folder
     graph = (model / "model.onnx").stat().st_size
     wasm, code = ROOT / "target/guest/classify.wasm", SCRATCH / "size"
-    run(MODELFN, "compile", "--app", classify_app(model), "--out", code)
+    run(MODELFN, "compile", "--app", model_app(model), "--out", code)
     figures = [
         {
             "contender": "modelfn",

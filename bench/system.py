@@ -52,7 +52,7 @@ def build():
     )
     messages = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     BENCHES.update((m["target"]["name"], m["executable"]) for m in messages if m.get("executable"))
-    run(ROOT / "guest/build.sh", "classify", "probe")
+    run(ROOT / "guest/build.sh", "classify", "embed", "probe")
     run(ROOT / "models/build.py", "model", *MODELS.values())
     shutil.rmtree(SCRATCH, ignore_errors=True)
     SCRATCH.mkdir(parents=True)
@@ -69,6 +69,7 @@ MODELS = {
     "cifar10": "tests/fixtures/models/cifar10",
     "dense": "bench/models/dense",
     "tiny": "bench/models/tiny",
+    "minilm": "all-minilm-l6-v2",
 }
 
 
@@ -184,8 +185,8 @@ def connect(port, timeout):
             time.sleep(0.001)
 
 
-def classify_app(model, component=ROOT / "target/guest/classify.wasm"):
-    """Writes a manifest in which classify.wasm has the model of this folder, and returns its path."""
+def model_app(model, component=ROOT / "target/guest/classify.wasm"):
+    """Writes a manifest in which a component has the model of this folder, and returns its path."""
     path = app(component, SCRATCH / f"{model.name}.toml")
     with path.open("a") as manifest:
         manifest.write(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import wheels
+from clients import Requests
 from system import PICTURES, ROOT, folder, say
 
 MADE = ROOT / "target/bench-pictures"
@@ -49,6 +50,8 @@ MODEL_WORDS = {
 class Workload:
     """A model and its pictures."""
 
+    component = "classify"
+
     def __init__(self, model, pictures):
         self.model, self.pictures, self.folder = model, pictures, folder(model)
         self.files = dict(SETS[pictures][1])
@@ -58,6 +61,10 @@ class Workload:
     @property
     def words(self):
         return f"{MODEL_WORDS[self.model]}, {SETS[self.pictures][0]}"
+
+    def requests(self, form=None):
+        """The requests in a server's format."""
+        return Requests(self, form)
 
 
 def make_pictures():

@@ -1,5 +1,6 @@
 -- Sends bodies in turns, as POST, and looks at every answer; prints what came of it as one JSON object.
--- Arguments: the classes that are right, separated by |; the content type; the files.
+-- Arguments: the key of a response that tells what is right; the values that are, separated by |; the content type; the
+-- files.
 
 local threads = {}
 
@@ -9,13 +10,13 @@ end
 
 function init(args)
   right, requests, at, wrong, sample = {}, {}, 0, 0, ""
-  for class in args[1]:gmatch("[^|]+") do
+  for value in args[2]:gmatch("[^|]+") do
     -- Plain, but for the space that some write behind the colon.
-    right[#right + 1] = '"class": ?"' .. class:gsub("%p", "%%%0") .. '"'
+    right[#right + 1] = '"' .. args[1] .. '": ?"' .. value:gsub("%p", "%%%0") .. '"'
   end
   wrk.method = "POST"
-  wrk.headers["Content-Type"] = args[2]
-  for n = 3, #args do
+  wrk.headers["Content-Type"] = args[3]
+  for n = 4, #args do
     local file = assert(io.open(args[n], "rb"))
     requests[#requests + 1] = wrk.format(nil, nil, nil, file:read("*a"))
     file:close()

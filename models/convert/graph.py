@@ -1,4 +1,4 @@
-"""Builds ONNX graphs from constants and nodes; the card names the model's input and output."""
+"""Builds ONNX graphs from constants and nodes; the card names the model's inputs and its output."""
 
 import numpy
 from onnx import TensorProto, helper, numpy_helper
@@ -9,8 +9,10 @@ IR_VERSION = 7
 
 
 class Graph:
-    def __init__(self, card):
-        self.card = card
+    """A graph under construction, of OPSET unless it needs operators of a newer one."""
+
+    def __init__(self, card, *, opset=OPSET, ir_version=IR_VERSION):
+        self.card, self.opset, self.ir_version = card, opset, ir_version
         self.input = card["inputs"][0]["name"]
         self.nodes = []
         self.constants = {}
@@ -24,8 +26,12 @@ class Graph:
 
     def node(self, operator, inputs, name, **attributes):
         """Adds one operator and returns the name of its output, which is the node's."""
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        return name
+        return self.nodes_of(operator, inputs, [name], **attributes)[0]
+
+    def nodes_of(self, operator, inputs, names, **attributes):
+        """Adds one operator with several outputs and returns their names; the node has that of the first."""
+        self.nodes.append(helper.make_node(operator, inputs, names, name=names[0], **attributes))
+        return names
 
     def model(self, output):
         """Returns the finished model. `output`, the output of the last node, is renamed to the card's output."""
@@ -35,20 +41,27 @@ class Graph:
         graph = helper.make_graph(
             self.nodes,
             self.card["name"],
-            [_value_info(self.card["inputs"][0])],
+            [_value_info(tensor) for tensor in self.card["inputs"]],
             [_value_info(self.card["outputs"][0])],
             list(self.constants.values()),
         )
         return helper.make_model(
             graph,
             producer_name="modelfn",
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=self.ir_version,
+            opset_imports=[helper.make_opsetid("", self.opset)],
         )
 
 
+# What the axes that may vary are called, from the first on.
+AXES = ("N", "L")
+TYPES = {"FP32": TensorProto.FLOAT, "I64": TensorProto.INT64}
+
+
 def _value_info(tensor):
-    if tensor["dtype"] != "FP32":
-        raise ValueError(f"{tensor['name']}: the converters write FP32 only, the card says {tensor['dtype']}")
-    shape = ["N" if size == -1 else size for size in tensor["shape"]]
-    return helper.make_tensor_value_info(tensor["name"], TensorProto.FLOAT, shape)
+    if tensor["dtype"] not in TYPES:
+        raise ValueError(
+            f"{tensor['name']}: the converters write {' and '.join(TYPES)}, the card says {tensor['dtype']}"
+        )
+    shape = [AXES[axis] if size == -1 else size for axis, size in enumerate(tensor["shape"])]
+    return helper.make_tensor_value_info(tensor["name"], TYPES[tensor["dtype"]], shape)

@@ -61,6 +61,20 @@ pub(crate) fn manifest_seeds() -> Vec<Input> {
     .into()
 }
 
+/// Graphs of other tests: with operators that trap, with functions, with weights in other files and with maps.
+pub(crate) fn graph_seeds() -> Vec<Input> {
+    let graphs: [&[u8]; 7] = [
+        include_bytes!("../fixtures/hostile/add/model.onnx"),
+        include_bytes!("../fixtures/hostile/endless-loop/model.onnx"),
+        include_bytes!("../fixtures/external/two-files/model.onnx"),
+        include_bytes!("../fixtures/external/offset/model.onnx"),
+        include_bytes!("../fixtures/open/picture.onnx"),
+        include_bytes!("../fixtures/tensors/zipmap-ints/model.onnx"),
+        include_bytes!("../fixtures/tensors/zipmap-strings/model.onnx"),
+    ];
+    graphs.map(|graph| Input { path: String::new(), json_length: None, body: graph.to_vec() }).into()
+}
+
 /// Requests as curl and the clients of KServe and Triton send them.
 pub(crate) fn seeds() -> Vec<Input> {
     let infer = "/v2/models/m/infer";

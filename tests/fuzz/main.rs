@@ -1,13 +1,14 @@
-//! A fuzzer of what reads requests below `/v2`, cards and manifests, which mutates valid ones.
+//! A fuzzer of what reads requests below `/v2`, cards, manifests and graphs, which mutates valid ones.
 //!
 //! `make fuzz` runs it for FUZZ_SECONDS (60) with the seed FUZZ_SEED (the time) for each FUZZ_TARGET: `infer` (the
-//! default), `card` and `manifest`. It checks that nothing panics, and that tensors are parsed as the request describes
+//! default), `card`, `manifest` and `graph`. It checks that nothing panics, and that tensors are parsed as the request describes
 //! them. Inputs that fail are written to `target/fuzz/`, and `FUZZ_INPUT=<file>` tries one of them again.
 
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "its output is its result, and it ends where it stands")]
 
 mod input;
 mod mutate;
+mod protobuf;
 #[path = "../random.rs"]
 mod random;
 mod targets;
@@ -33,7 +34,7 @@ const MAX_KEPT: usize = 2000;
 
 fn main() -> ExitCode {
     let name = std::env::var("FUZZ_TARGET").unwrap_or_else(|_| "infer".to_owned());
-    let target = Target::named(&name).expect("FUZZ_TARGET is infer, card or manifest");
+    let target = Target::named(&name).expect("FUZZ_TARGET is infer, card, manifest or graph");
     if let Ok(path) = std::env::var("FUZZ_INPUT") {
         let input = Input::read(&std::fs::read(&path).expect("FUZZ_INPUT names a file that can be read"));
         println!("{path}: {:?}", target.run(&input));
@@ -58,7 +59,7 @@ fn fuzz(target: Target, time: Duration, mut random: Random) -> ExitCode {
             let mut input = kept[random.below(from)].clone();
             for _ in 0..=random.below(MAX_CHANGES) {
                 let other = &kept[random.below(kept.len())];
-                mutate::change(&mut input, other, &mut random);
+                target.change(&mut input, other, &mut random);
             }
             let before = Instant::now();
             let result = catch_unwind(AssertUnwindSafe(|| target.run(&input)));

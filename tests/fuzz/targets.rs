@@ -1,14 +1,16 @@
 //! The parsers under test, and what must be true of all that they accept.
 //!
 //! [`Target::Infer`] reads requests below `/v2`, [`Target::Card`] the file `model.toml`, [`Target::Manifest`]
-//! `spin.toml`. The latter two take the body of an input and nothing else.
+//! `spin.toml`, and [`Target::Graph`] what is read of an ONNX file before the engine sees it. All but the first take the body
+//! of an input and nothing else.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use modelfn_card::Card;
+use modelfn_nn::backend::onnx::{Survey, survey};
 use modelfn_nn::tensor::{DType, Signature, Tensor, TensorSpec};
 use modelfn_server::functions::manifest::App;
 use modelfn_server::oip::classification::{Classes, Top};
@@ -16,6 +18,11 @@ use modelfn_server::oip::rest::endpoint::Endpoint;
 use modelfn_server::oip::rest::request::{self, InferRequest};
 
 use crate::input::{self, Input};
+use crate::random::Random;
+use crate::{mutate, protobuf};
+
+/// The most bytes of a graph that is changed.
+const MAX_GRAPH: usize = 20_000;
 
 /// What is fuzzed.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +30,7 @@ pub(crate) enum Target {
     Infer,
     Card,
     Manifest,
+    Graph,
 }
 
 /// The outcome of an input.
@@ -55,6 +63,7 @@ impl Target {
             "infer" => Some(Target::Infer),
             "card" => Some(Target::Card),
             "manifest" => Some(Target::Manifest),
+            "graph" => Some(Target::Graph),
             _ => None,
         }
     }
@@ -65,6 +74,19 @@ impl Target {
             Target::Infer => input::seeds(),
             Target::Card => input::card_seeds(),
             Target::Manifest => input::manifest_seeds(),
+            Target::Graph => input::graph_seeds(),
+        }
+    }
+
+    /// Changes one thing of `input`. Some changes take bytes of `other`.
+    pub(crate) fn change(self, input: &mut Input, other: &Input, random: &mut Random) {
+        match self {
+            // Bytes that are changed blindly rarely leave the lengths of a graph right.
+            Target::Graph if random.below(8) > 0 => {
+                input.body = protobuf::change(&input.body, &other.body, random);
+                input.body.truncate(MAX_GRAPH);
+            }
+            _ => mutate::change(input, other, random),
         }
     }
 
@@ -74,7 +96,28 @@ impl Target {
             Target::Infer => infer(input),
             Target::Card => card(&String::from_utf8_lossy(&input.body)),
             Target::Manifest => manifest(&String::from_utf8_lossy(&input.body)),
+            Target::Graph => graph(&input.body),
         }
+    }
+}
+
+fn graph(file: &[u8]) -> Run {
+    match survey(file) {
+        Ok(Survey { external, weights, without_maps }) => {
+            for name in &external {
+                let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+                assert!(Path::new(name).components().all(is_plain), "{name} leads out of the folder");
+            }
+            if let Some(without) = &without_maps {
+                let again = survey(without).expect("a graph without maps is a graph");
+                assert!(again.without_maps.is_none(), "no map is left that can be taken out");
+                assert_eq!((&again.external, &again.weights), (&external, &weights), "weights stay as they are");
+            }
+            let counted = weights.groups.iter().map(|group| group.element.name).collect::<Vec<_>>().join(" ");
+            let kind = format!("{} {counted} {}", external.len().min(3), without_maps.is_some());
+            Run { taken: true, kind }
+        }
+        Err(error) => Run { taken: false, kind: said(&error) },
     }
 }
 

@@ -14,9 +14,9 @@ fn graph(name: &str) -> PathBuf {
     root().join("tests/fixtures/open").join(format!("{name}.onnx"))
 }
 
-/// A folder `name` in `scratch`, with that graph and a card.
+/// A folder `name` in `scratch`, with that graph and a card, which may say nothing.
 fn model(scratch: &Scratch, name: &str, of: &str, card: &str) -> PathBuf {
-    scratch.write(&format!("{name}/model.toml"), card);
+    scratch.write(&format!("{name}/model.toml"), format!("# A card.\n{card}"));
     scratch.write(&format!("{name}/model.onnx"), std::fs::read(graph(of)).unwrap());
     scratch.path().join(name)
 }
@@ -297,4 +297,81 @@ fn a_plan_measures_shapes_that_the_model_computes() {
     assert!(succeeds && said.contains("[1, 3, 48, 192]"), "{said}");
     let (succeeds, said) = plan("picture", &[]);
     assert!(succeeds && said.contains("[1, 3, 224, 224]"), "{said}");
+}
+
+#[tokio::test]
+async fn who_sends_a_picture_to_a_model_without_a_card_is_told_how_to_write_one() {
+    let scratch = Scratch::new();
+    scratch.write("net/net.onnx", std::fs::read(graph("picture")).unwrap());
+    scratch.write("net/labels.txt", "cat\ndog\n");
+    let server = Setup::of_models(&[scratch.path().join("net")]).start();
+    let told = server.post("/classify", "picture").await.problem(404);
+    assert!(told.contains("/classify: model 'net' does not classify pictures: it has no card"), "{told}");
+    assert!(told.contains("`modelfn model card net.onnx --task image-classification"), "{told}");
+    assert_eq!(server.post("/models/net/classify", "picture").await.problem(404).replace("/models/net", ""), told);
+    assert_eq!(server.get("/nowhere").await.problem(404), "No function answers /nowhere.");
+
+    let of_two = Setup::of_models(&[scratch.path().join("net"), model(&scratch, "add", "add", "")]).start();
+    assert_eq!(of_two.post("/classify", "picture").await.problem(404), "No function answers /classify.");
+    let told = of_two.post("/models/add/classify", "picture").await.problem(404);
+    assert!(told.contains("the card does not say how a picture becomes"), "{told}");
+}
+
+/// As the caches of hubs have them: what is called by its name is a link to what is called by its digest.
+#[tokio::test]
+async fn a_graph_that_is_a_link_is_served_where_a_person_named_it_or_its_folder() {
+    let scratch = Scratch::new();
+    let link = |to: &str, name: &str| {
+        let place = scratch.path().join(name);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(to, place).unwrap();
+    };
+    let external = root().join("tests/fixtures/external/plain");
+    let mut files =
+        std::fs::read_dir(&external).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let weights = files.find(|name| name != "model.onnx").unwrap();
+    for (blob, file) in [("1f", "model.onnx"), ("2f", weights.as_str())] {
+        scratch.write(&format!("hub/blobs/{blob}"), std::fs::read(external.join(file)).unwrap());
+        link(&format!("../../blobs/{blob}"), &format!("hub/snapshots/main/{file}"));
+    }
+    let folder = scratch.path().join("hub/snapshots/main");
+    let setup = Setup::of_models(std::slice::from_ref(&folder));
+    let server = setup.start();
+    assert_eq!(server.get("/v2/models/main/ready").await.status, 200);
+    assert_eq!(server.admin_post("/reload").await.status, 200);
+
+    // Weights elsewhere than beside the graph or its link are nobody's to vouch for, nor is a folder of models.
+    scratch.write("elsewhere/weights", std::fs::read(external.join(&weights)).unwrap());
+    std::fs::remove_file(folder.join(&weights)).unwrap();
+    link("../../../elsewhere/weights", &format!("hub/snapshots/main/{weights}"));
+    let error = refused(scratch.path(), &["hub/snapshots/main"]);
+    assert!(error.contains("which is not below"), "{error}");
+    let error = refused(scratch.path(), &["hub/snapshots"]);
+    assert!(error.contains("name it by its real path"), "{error}");
+    let versions = scratch.path().join("versions/1");
+    std::fs::create_dir_all(&versions).unwrap();
+    std::os::unix::fs::symlink(graph("add"), versions.join("model.onnx")).unwrap();
+    assert!(refused(scratch.path(), &["versions"]).contains("which is not below"));
+}
+
+#[test]
+fn cards_that_say_nothing_or_nonsense_are_refused() {
+    let scratch = Scratch::new();
+    let of = |name: &str, card: &str| {
+        scratch.write(&format!("{name}/model.onnx"), std::fs::read(graph("add")).unwrap());
+        scratch.write(&format!("{name}/model.toml"), card);
+        refused(scratch.path(), &[name])
+    };
+    for (name, card, says) in [
+        ("empty", "", "it is empty; write one with `modelfn model card"),
+        ("blank", " \n\n", "it is empty"),
+        (
+            "sizes",
+            "inputs = [{ name = \"x\", dtype = \"FP32\", shape = [-2, 2] }]",
+            "-2 is no size of an axis; write -1",
+        ),
+    ] {
+        let error = of(name, card);
+        assert!(error.contains(says), "{error}");
+    }
 }

@@ -49,7 +49,10 @@ fn inspect_shows_card_and_graph() {
     let (_, out, _) = run(&["model", "inspect", "efficientnet-lite0-int8", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["signature"]["inputs"][0]["shape"], serde_json::json!([-1, 224, 224, 3]));
-    assert!(fails(&["model", "inspect", "nothing"]).contains("no model 'nothing' in models; have: efficientnet-lite0"));
+    assert!(
+        fails(&["model", "inspect", "nothing"])
+            .contains("no model 'nothing' in models; have: all-minilm-l6-v2, efficientnet-lite0")
+    );
 }
 
 /// A copy of the example's model whose card is wrong in one place.

@@ -164,6 +164,39 @@ async fn a_process_that_is_started_again_has_the_same_weights() {
     assert_eq!(output(&server, "plain").await, golden()["y"]);
 }
 
+/// A model that can't be loaded again is down as one that could not be loaded at the start: whoever must have it is unready.
+#[tokio::test]
+async fn weights_that_changed_in_place_make_who_must_have_them_unready() {
+    for must_have in [true, false] {
+        let setup = with(Setup::models_only(), "plain", &["model.onnx.data"]);
+        let data = setup.path("models/plain/model.onnx.data");
+        let bytes = std::fs::read(&data).unwrap();
+        // The harness may have linked it to its fixture.
+        replace(&data, &bytes);
+        let setup = if must_have { setup.args(&["--load-model", "plain"]) } else { setup };
+        let server = setup.start();
+        std::fs::write(&data, vec![0; bytes.len()]).unwrap();
+        let engine = children_of(server.pid().cast_unsigned())[0];
+        assert!(std::process::Command::new("kill").args(["-KILL", &engine.to_string()]).status().unwrap().success());
+        server.wait_for_log("unready for ");
+        let readyz = server.admin("/readyz").await;
+        if must_have {
+            assert_eq!(readyz.status, 503);
+            assert!(
+                readyz.text().contains("not served: model 'plain': the engine's process does not start"),
+                "{readyz:?}"
+            );
+        } else {
+            assert!(readyz.status == 200 && readyz.text().contains("plain"), "{}", readyz.text());
+        }
+        assert_eq!(server.get("/v2/models/plain/ready").await.status, 503);
+        assert_eq!(server.admin_post("/reload").await.status, 200);
+        let readyz = server.admin("/readyz").await;
+        assert!(readyz.status == 200 && !readyz.text().contains("plain"), "{}", readyz.text());
+        assert_eq!(output(&server, "plain").await, json!(vec![0.0; 16]));
+    }
+}
+
 /// A card may pin the files by their digests.
 #[tokio::test]
 async fn a_card_pins_files_of_weights() {

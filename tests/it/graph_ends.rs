@@ -141,6 +141,21 @@ async fn maps_of_classes_are_tensors_with_the_keys_as_labels() {
     }
 }
 
+/// A map with a name for one of two classes: nothing says which is whose.
+#[tokio::test]
+async fn a_map_with_too_few_names_is_an_error_with_a_remedy() {
+    if no_engine() {
+        return;
+    }
+    let server = serve(&graphs());
+    let line = server.wait_for_log("left out: model 'zipmap-short'");
+    assert!(
+        line.contains("does not have the 1 scores a row that its ZipMap has names for; export the model again"),
+        "{line}"
+    );
+    assert_eq!(server.get("/v2/models/zipmap-short/ready").await.status, 503);
+}
+
 /// The engine is asked only for the outputs that the card names.
 #[tokio::test]
 async fn a_card_chooses_the_outputs() {

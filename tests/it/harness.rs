@@ -88,7 +88,13 @@ pub fn place(from: &Path, to: &Path) {
 
 /// The program, with a log that a test can read, and without the settings in the developer's environment.
 pub fn modelfn() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
+    modelfn_by(None)
+}
+
+fn modelfn_by(launcher: Option<&str>) -> Command {
+    let program = env!("CARGO_BIN_EXE_modelfn");
+    let mut command = Command::new(launcher.map_or(PathBuf::from(program), |name| root().join("tests").join(name)));
+    command.args(launcher.map(|_| program));
     command.current_dir(root());
     for (name, _) in std::env::vars_os().filter(|(name, _)| {
         name.to_string_lossy().starts_with("MODELFN_") || name.to_string_lossy().starts_with("OTEL_")
@@ -108,6 +114,16 @@ pub fn app(component: &Path, settings: &str) -> String {
     )
 }
 
+/// The models of the function that reads text.
+pub const OCR_MODELS: [&str; 3] = ["ocr-detection", "ocr-direction", "ocr-recognition"];
+
+/// The manifest of that function as it is shipped, with the files of this checkout.
+pub fn ocr_manifest() -> String {
+    guest("ocr");
+    let text = std::fs::read_to_string(root().join("guest/ocr/spin.toml")).unwrap();
+    text.replace("\"../../", &format!("\"{}/", root().display()))
+}
+
 /// What to start. The default is the application of this repository with `efficientnet-lite0-int8`.
 pub struct Setup {
     scratch: Scratch,
@@ -117,6 +133,8 @@ pub struct Setup {
     paths: Vec<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// A program of `tests/` that starts the server.
+    launcher: Option<&'static str>,
 }
 
 impl Setup {
@@ -130,6 +148,7 @@ impl Setup {
             paths: Vec::new(),
             arguments,
             environment: Vec::new(),
+            launcher: None,
         }
     }
 
@@ -139,7 +158,8 @@ impl Setup {
         let app = scratch.write("spin.toml", text);
         std::fs::create_dir(scratch.path().join("models")).unwrap();
         let models = scratch.path().join("models");
-        Setup { models, app, scratch, paths: Vec::new(), arguments: Vec::new(), environment: Vec::new() }
+        let (paths, arguments, environment) = (Vec::new(), Vec::new(), Vec::new());
+        Setup { models, app, scratch, paths, arguments, environment, launcher: None }
     }
 
     /// Nothing but the models at `paths`: no manifest.
@@ -172,6 +192,12 @@ impl Setup {
         Setup::app(&app(&guest("classify"), settings))
             .fake_model("pixels", inputs, ("compute = \"echo\"", tables))
             .args(&["--load-model", "pixels"])
+    }
+
+    /// The function that reads text, with its models.
+    pub fn ocr() -> Setup {
+        let arguments: Vec<&str> = OCR_MODELS.iter().flat_map(|model| ["--load-model", model]).collect();
+        Setup::app(&ocr_manifest()).models(root().join("models")).args(&arguments)
     }
 
     /// The misbehaving guest of `tests/guests`, with further settings of its component.
@@ -225,6 +251,12 @@ impl Setup {
         self
     }
 
+    /// Lets this program of `tests/` start the server.
+    pub fn launched_by(mut self, program: &'static str) -> Setup {
+        self.launcher = Some(program);
+        self
+    }
+
     /// A path in the folder that the server's files are in.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
@@ -232,7 +264,7 @@ impl Setup {
 
     /// Starts the server and waits until it is ready.
     pub fn start(self) -> Server {
-        let mut command = modelfn();
+        let mut command = modelfn_by(self.launcher);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         if self.paths.is_empty() {
             command.arg("--app").arg(&self.app).arg("--models").arg(&self.models);

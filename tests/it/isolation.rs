@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Answer, Server, Setup, app, guest, http2_client, read_head};
+use crate::harness::{Answer, Server, Setup, http2_client, read_head};
 
 /// Longer than any test, so that something else must have ended a guest.
 const NO_TIMEOUT: [&str; 2] = ["--request-timeout", "1h"];
@@ -222,29 +222,6 @@ async fn headers_that_only_the_host_may_set_are_not_taken_from_clients() {
             let expected = if name == "forged" { vec!["forged"; 2] } else { seen.lines().collect() };
             assert_eq!(lines, expected, "{protocol}: {name}");
         }
-    }
-}
-
-/// Guests made for Spin rely on these: its file server panics without the first.
-#[tokio::test]
-async fn a_guest_is_told_what_spin_tells_it() {
-    let text = app(&guest("probe"), "").replace("\"/...\"", "\"/:first/...\"");
-    let server = Setup::app(&text).start();
-    for (protocol, client) in clients() {
-        for (name, expected) in [
-            ("spin-component-route", "/:first".to_owned()),
-            ("spin-raw-component-route", "/:first/...".to_owned()),
-            ("spin-matched-route", "/:first/...".to_owned()),
-            ("spin-base-path", "/".to_owned()),
-            ("spin-path-match-first", "header".to_owned()),
-            ("spin-path-info", String::new()),
-            ("spin-full-url", server.url("/header?name=spin-full-url")),
-        ] {
-            let answer = client.get(server.url(&format!("/header?name={name}"))).send().await.unwrap();
-            assert_eq!(answer.text().await.unwrap().trim(), expected, "{protocol}: {name}");
-        }
-        let answer = client.get(server.url("/header?name=spin-client-addr")).send().await.unwrap();
-        assert!(answer.text().await.unwrap().starts_with("127.0.0.1:"), "{protocol}");
     }
 }
 

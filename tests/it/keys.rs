@@ -184,6 +184,42 @@ async fn only_public_routes_need_no_key() {
     }
 }
 
+/// What exists must look like what does not to those who may not know.
+#[tokio::test]
+async fn without_a_key_nobody_learns_which_models_there_are() {
+    let pages = "spin_manifest_version = 2\n[application]\nname = \"test\"\ntool.modelfn.model_pages = true\n";
+    let echo = ("compute = \"echo\"", "");
+    let pictures = (
+        "compute = \"echo\"",
+        "[preprocessing]\nlayout = \"NCHW\"\nsize = [2, 2]\n[postprocessing]\nscores = \"logits\"\n",
+    );
+    let setup = Setup::app(pages).fake_model("rows-7", X, echo);
+    let setup = setup.fake_model("pictures-7", "dtype = \"FP32\", shape = [1, 3, 2, 2]", pictures);
+    let file = setup.path("keys");
+    let key = new_key("alice", &[], &file);
+    let server = setup.args(&["--api-keys", file.to_str().unwrap()]).start();
+    for below in ["", "/", "/card", "/classify", "/model", "/x/y"] {
+        for method in [reqwest::Method::GET, reqwest::Method::HEAD, reqwest::Method::POST] {
+            let ask = async |name: &str| {
+                let url = server.url(&format!("/models/{name}{below}"));
+                let answer = server.send(server.client.request(method.clone(), url)).await;
+                let text = answer.text().replace(name, "NAME");
+                let kind = answer.header("content-type").to_owned();
+                (answer.status, kind, answer.header("content-security-policy").to_owned(), text)
+            };
+            let nothing = ask("nothing-7").await;
+            for name in ["rows-7", "pictures-7"] {
+                assert!(ask(name).await == nothing, "{method} /models/{name}{below} differs from what is not there");
+            }
+        }
+    }
+    // Who has a key learns it, by the page as well.
+    get(&server, "/models/nothing-7/card", &key).await.problem(404);
+    for name in ["rows-7", "pictures-7"] {
+        assert_eq!(get(&server, &format!("/models/{name}/card"), &key).await.json()["name"], name);
+    }
+}
+
 #[tokio::test]
 async fn requests_in_flight_of_a_name_are_limited() {
     let setup = Setup::probe("");

@@ -134,6 +134,33 @@ fn what_ends_the_program_is_json_where_the_log_is() {
 }
 
 /// The engine and its own log are another matter.
+/// Where stderr is no terminal, a person's command still speaks to that person, and a server to what collects its log.
+#[test]
+fn commands_speak_to_people_unless_they_print_json() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_modelfn"));
+        let output = command.current_dir(root()).args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap().lines().last().unwrap().to_owned()
+    };
+    let json: [&[&str]; 4] = [
+        &["serve", "--app", "/nowhere.toml", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+        &["model", "inspect", "/nowhere", "--json"],
+        &["plan", "/nowhere", "--format", "json"],
+        &["model", "inspect", "/nowhere", "--log-format", "json"],
+    ];
+    for arguments in json {
+        let line: Value = serde_json::from_str(&run(arguments)).unwrap();
+        assert!(line["message"].as_str().unwrap().contains("/nowhere"), "{line}");
+    }
+    let human: [&[&str]; 3] =
+        [&["model", "inspect", "/nowhere"], &["plan", "/nowhere"], &["invoke", "/", "--app", "/nowhere"]];
+    for arguments in human {
+        let line = run(arguments);
+        assert!(line.starts_with("modelfn: ") && line.contains("/nowhere"), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn every_line_of_a_server_is_json() {
     let server = Setup::probe("").args(&["--log", "trace", "--request-timeout", "300ms"]).start();

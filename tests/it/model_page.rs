@@ -386,6 +386,31 @@ async fn the_request_works_from_elsewhere_as_it_is_shown() {
     assert_eq!(answer["outputs"][0]["data"], json!(values));
 }
 
+/// Inputs whose names differ only in what no file's name can have.
+#[tokio::test]
+async fn each_input_has_a_file_of_its_own() {
+    let setup = Setup::app(PAGES);
+    let spec = |name| format!("{{ name = \"{name}\", dtype = \"FP32\", shape = [1, 300] }}");
+    let inputs = format!("[{}, {}, {}]", spec("a:0"), spec("a/0"), spec("A 0"));
+    let folder = setup.path("models/two");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("model.toml"), "graph = { file = \"graph\", engine = \"fake\" }\n").unwrap();
+    let graph = format!("compute = \"echo\"\ninputs = {inputs}\noutputs = [{}]\n", spec("y"));
+    std::fs::write(folder.join("graph"), graph).unwrap();
+    let server = setup.start();
+    let Some(browser) = Browser::open(&server, "/models/two").await else { return };
+    browser.wait_for("[data-view=model]").await;
+    for file in ["a_0.bin", "a_0-2.bin", "A_0-3.bin"] {
+        browser.wait_for_text("#snippet-files", file).await;
+    }
+    for language in ["curl", "python", "javascript"] {
+        let shown = snippet(&browser, language).await;
+        for file in ["a_0.bin", "a_0-2.bin", "A_0-3.bin"] {
+            assert_eq!(shown.matches(file).count(), 1, "{shown}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_list_shows_what_there_is_and_changes_with_it() {
     let setup = echoes(&[("one", "FP32", "[-1, 4]"), ("a b%", "U8", "[-1]")]);
@@ -522,7 +547,8 @@ async fn a_preset_makes_a_classifier_of_graph_and_labels() {
         place(&root().join("tests/fixtures/hostile/add/model.onnx"), copy);
     }
     std::fs::remove_file(folder.join("model.toml")).unwrap();
-    for (path, says) in [(&add, "takes 2 inputs"), (&folder, "has several .onnx files")] {
+    std::fs::rename(folder.join("model.onnx"), folder.join("lite.onnx")).unwrap();
+    for (path, says) in [(&add, "takes 2 inputs"), (&folder, "could each be the graph")] {
         let output = modelfn().arg("serve").arg(path).args(["--preset", "raw"]).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(says), "{error}");

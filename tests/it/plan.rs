@@ -59,6 +59,25 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// The model is a file among others, or a folder, and there is no manifest.
+#[test]
+fn a_model_is_planned_by_its_path() {
+    let scratch = Scratch::new();
+    let external = root().join("tests/fixtures/external/plain");
+    for entry in std::fs::read_dir(&external).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), scratch.path().join(entry.file_name())).unwrap();
+    }
+    scratch.write("notes.txt", "not the model's");
+    for model in [scratch.path().join("model.onnx"), scratch.path().to_owned()] {
+        let planned = plan_json(&[path(&model), "--seconds", "1", "--instances", "1"]);
+        assert_eq!(planned["model"].as_str(), model.file_stem().unwrap().to_str(), "{planned}");
+        assert!(planned["service"]["capacity"].as_f64().unwrap() > 1.0, "{planned}");
+    }
+    let error = fails(&[path(&scratch.path().join("nowhere")), "--static"]);
+    assert!(error.contains("a file or folder of that name is not here, either"), "{error}");
+}
+
 #[test]
 fn a_static_plan_runs_nothing_and_says_so() {
     let (code, out, error) = plan(&[&STATIC[..], &["--rate", "200"]].concat());
@@ -201,7 +220,7 @@ fn errors_tell_the_remedy() {
     let models = fake("broken", "fail");
     let folder = ["--models", path(models.path()), "--no-app", "--seconds", "1"];
     let broken = [&["broken"][..], &folder].concat();
-    assert!(fails(&["nothing"]).contains("no model 'nothing' in models; have: efficientnet-lite0"));
+    assert!(fails(&["nothing"]).contains("no model 'nothing' in models; have: all-minilm-l6-v2, efficientnet-lite0"));
     assert!(fails(&["nothing", "--models", "no-such"]).contains("name another with --models"));
     assert!(fails(&broken).contains("the server answered"), "a model that fails can't be planned");
     let lite0 = |more: &[&str]| fails(&[&["efficientnet-lite0"], more].concat());

@@ -76,7 +76,7 @@ fn documents_show_what_their_commands_print() {
     if skip(Command::new("curl").arg("--version").output().is_err(), "curl is not installed") {
         return;
     }
-    let example = Setup::example().start();
+    let (example, ocr) = (Setup::example().start(), Setup::ocr().start());
     let scratch = Scratch::new();
     place(&root().join("tests/fixtures/hostile/add/model.onnx"), &scratch.path().join("model.onnx"));
     let mut of_model: Option<Server> = None;
@@ -85,8 +85,9 @@ fn documents_show_what_their_commands_print() {
             expect_welcome(scratch.path(), &shown);
             of_model = Some(Setup::of_models(&[scratch.path().join("model.onnx")]).start());
         } else {
-            let server = of_model.as_ref().filter(|_| command.contains("/v2/models/model/"));
-            expect_output(server.unwrap_or(&example), &command, &shown);
+            let of_model = of_model.as_ref().filter(|_| command.contains("/v2/models/model/"));
+            let server = if command.contains(":8080/ocr") { &ocr } else { of_model.unwrap_or(&example) };
+            expect_output(server, &command, &shown);
         }
     }
     assert!(of_model.is_some(), "the README shows how a model is served");
@@ -130,8 +131,11 @@ fn the_paths_that_documents_name_exist() {
 fn every_setting_that_documents_name_exists() {
     let pages = pages().into_iter().filter(|page| !page.ends_with("cli.md"));
     let text = pages.map(|page| std::fs::read_to_string(page).unwrap()).collect::<Vec<_>>().join("\n");
-    let help = Command::new(env!("CARGO_BIN_EXE_modelfn")).args(["serve", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = ["serve", "new"].map(|command| {
+        let help = Command::new(env!("CARGO_BIN_EXE_modelfn")).args([command, "--help"]).output().unwrap();
+        String::from_utf8(help.stdout).unwrap()
+    });
+    let help = help.concat();
     let settings = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("--"));
     for setting in settings.filter(|setting| !setting.contains(' ')) {
         assert!(help.contains(&format!("{setting} <")), "{setting}");

@@ -32,6 +32,26 @@ async fn numbers_that_are_not_finite_are_words_in_json() {
     }
 }
 
+/// Triton takes both forms, and a client that nests its data otherwise than it says has made a mistake.
+#[tokio::test]
+async fn data_is_flat_or_nested_as_its_shape_says() {
+    let tensor = "dtype = \"FP32\", shape = [-1, 2]";
+    let server = Setup::probe("").fake_model("m", tensor, ("compute = \"echo\"", "")).start();
+    for (shape, data, says) in [
+        ("[2,2]", "[1,2,3,4]", ""),
+        ("[2,2]", "[[1,2],[3,4]]", ""),
+        ("[2,2]", "[[1,2,3],[4]]", "axis 1 of the shape has 2, but a list there has 3"),
+        ("[2,2]", "[[[1,2]],[[3,4]]]", "within 3 lists, but the shape has 2 axes"),
+        ("[2,2]", "[[1,2],3,4]", "both elements and lists"),
+        ("[1,2]", "[[1],[2]]", "axis 1 of the shape has 2, but a list there has 1"),
+    ] {
+        let body = format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":{shape},"data":{data}}}]}}"#);
+        let answer = infer(&server, "m", body).await;
+        assert_eq!(answer.status, if says.is_empty() { 200 } else { 400 }, "{data}: {}", answer.text());
+        assert!(answer.text().contains(says), "{data}: {}", answer.text());
+    }
+}
+
 /// To an engine that is written in C++, a boolean of 2 would be undefined behaviour.
 #[tokio::test]
 async fn a_boolean_is_a_byte_that_is_0_or_1() {

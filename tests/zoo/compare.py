@@ -1,9 +1,9 @@
 """Serves the models of a folder and compares each response with ONNX Runtime's in Python.
 
-    python3 compare.py MODELFN LIBRARY FOLDER
+    python3 compare.py MODELFN LIBRARY FOLDER [NAME...]
 
-Each model is asked through `tritonclient`, in JSON and in binary, with one row and with three. Prints a table; fails
-where an output differs or a refusal has no remedy.
+Without names all models are meant. Each is asked through `tritonclient`, in JSON and in binary, with one row and with
+three. Prints a table; fails where an output differs or a refusal has no remedy.
 """
 
 import json
@@ -20,9 +20,9 @@ import tritonclient.http as triton
 REMEDIES = ["--onnxruntime", "zipmap", "export", "save the model", "copy", "card", "end the graph"]
 
 
-def start(program, library, folder):
+def start(program, library, paths):
     """Starts the server; returns its process, its address and its log."""
-    command = [program, "serve", folder, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+    command = [program, "serve", *paths, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
     command += ["--log-format", "json", "--onnxruntime", library, "--model-load-timeout", "60s"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log = []
@@ -98,12 +98,13 @@ def compare(client, folder):
 
 
 def main():
-    program, library, folder = sys.argv[1:]
-    process, address, log = start(program, library, folder)
+    program, library, folder, *names = sys.argv[1:]
+    models = [pathlib.Path(folder, name) for name in names]
+    process, address, log = start(program, library, models or [folder])
     problems, served = [], 0
     try:
         client = triton.InferenceServerClient(address, network_timeout=60)
-        for model in sorted(path for path in pathlib.Path(folder).iterdir() if (path / "inputs.npz").exists()):
+        for model in models or sorted(file.parent for file in pathlib.Path(folder).glob("*/inputs.npz")):
             if client.is_model_ready(model.name):
                 try:
                     found, equal = compare(client, model)

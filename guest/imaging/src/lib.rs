@@ -21,10 +21,16 @@ mod webp;
 mod jpeg;
 mod picture;
 mod resample;
+mod rgb;
+mod rectify;
 mod preprocess;
 
 pub use error::{Error, ErrorKind};
+pub use image::RgbImage;
+pub use image::imageops::{rotate180_in_place, rotate270};
 pub use modelfn_card::image::{Color, Filter, Layout, Preprocessing, Resize, Scale};
 pub use picture::decode;
 pub use preprocess::tensor;
+pub use rectify::rectify;
+pub use rgb::{resize, rgb};
 pub use types::{ColorModel, CropBox, Picture, Plane, Raster, Samples, Window};

@@ -3,17 +3,16 @@
 //! Every number that depends on the model comes from its card. The crop is centred to a fraction of a pixel, so cropping
 //! commutes with rotating: the small result is rotated, not the photo.
 
-use image::metadata::Orientation;
 use image::{Rgb, RgbImage, imageops};
 
 use half::f16;
 use modelfn_card::DType;
 use modelfn_card::image::{Color, Layout, Preprocessing, Resize};
 
-use crate::color::{gray_to_rgb, interleave, planes_to_rgb, rgb_to_gray};
+use crate::color::rgb_to_gray;
 use crate::error::Error;
-use crate::resample;
-use crate::types::{Picture, Samples, Window};
+use crate::rgb::upright;
+use crate::types::{Picture, Window};
 
 /// The input tensor of one picture, of shape [`Preprocessing::input_shape`]: row-major, of little-endian numbers for FP32
 /// and FP16, of bytes, rounded to the nearest, for any other `dtype`.
@@ -34,20 +33,7 @@ pub fn tensor(picture: &Picture, preprocessing: &Preprocessing, dtype: DType) ->
 /// The network's picture: what its window shows, scaled, upright and padded.
 fn scale(picture: &Picture, preprocessing: &Preprocessing) -> Result<RgbImage, Error> {
     let window = Window::of(preprocessing).as_stored(picture.size, picture.orientation);
-    let to = (window.size.0 as usize, window.size.1 as usize);
-    let rgb = match &picture.samples {
-        Samples::Interleaved(raster) => {
-            match resample::resize_interleaved(raster, to, preprocessing.filter).as_slice() {
-                [gray] => Some(gray_to_rgb(gray)),
-                [red, green, blue] => Some(interleave(red, green, blue)),
-                _ => None,
-            }
-        }
-        Samples::Planes(planes, color) => planes_to_rgb(&resample::resize(planes, to, preprocessing.filter), *color),
-    };
-    rgb.and_then(|rgb| RgbImage::from_raw(window.size.0, window.size.1, rgb))
-        .map(|small| pad(turn(small, picture.orientation), preprocessing))
-        .ok_or_else(|| Error::internal("the picture cannot be scaled"))
+    Ok(pad(upright(picture, window.size, preprocessing.filter)?, preprocessing))
 }
 
 /// Centres a picture that keeps its aspect ratio on one of the network's size, to whole pixels as `ImageOps.pad` of Pillow
@@ -61,28 +47,6 @@ fn pad(picture: RgbImage, preprocessing: &Preprocessing) -> RgbImage {
     let start = |outer: u32, inner: u32| (f64::from(outer.saturating_sub(inner)) / 2.0).round_ties_even() as i64;
     imageops::replace(&mut padded, &picture, start(width, picture.width()), start(height, picture.height()));
     padded
-}
-
-/// Applies the orientation that the camera recorded (Exif) to the scaled picture.
-fn turn(mut picture: RgbImage, orientation: Orientation) -> RgbImage {
-    use imageops::{flip_horizontal_in_place, flip_vertical_in_place, rotate90, rotate180_in_place, rotate270};
-    match orientation {
-        Orientation::NoTransforms => {}
-        Orientation::FlipHorizontal => flip_horizontal_in_place(&mut picture),
-        Orientation::FlipVertical => flip_vertical_in_place(&mut picture),
-        Orientation::Rotate180 => rotate180_in_place(&mut picture),
-        Orientation::Rotate90 => picture = rotate90(&picture),
-        Orientation::Rotate270 => picture = rotate270(&picture),
-        Orientation::Rotate90FlipH => {
-            picture = rotate90(&picture);
-            flip_horizontal_in_place(&mut picture);
-        }
-        Orientation::Rotate270FlipH => {
-            picture = rotate270(&picture);
-            flip_horizontal_in_place(&mut picture);
-        }
-    }
-    picture
 }
 
 /// The normalised value of each sample, encoded by `encode` and ordered by the card.

@@ -48,11 +48,32 @@ struct AxisCrop {
     count: usize,
 }
 
+/// An interleaved picture, and which part of it is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct PixelView<'a> {
+    pub(crate) samples: &'a [u8],
+    /// Samples of a pixel.
+    pub(crate) channels: usize,
+    /// Width and height in pixels.
+    pub(crate) size: (usize, usize),
+    pub(crate) crop: CropBox,
+}
+
+impl<'a> From<&'a Raster> for PixelView<'a> {
+    fn from(raster: &'a Raster) -> Self {
+        let Raster { samples, channels, width, height, crop } = raster;
+        Self { samples, channels: *channels, size: (*width, *height), crop: *crop }
+    }
+}
+
 /// Scales the crop of each plane to the size `to`, which is width and height; row-major.
 pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Vec<Vec<u8>> {
     let shape = |plane: &Plane| (plane.width, plane.height, plane.crop);
     let mut last = None;
     let one = |plane: &Plane| {
+        if (plane.width, plane.height) == to && plane.crop.is_all_of(to) {
+            return Some(plane.samples.clone());
+        }
         // All planes often have the same shape, or at least the two of color.
         if last.as_ref().is_none_or(|(of, _)| *of != shape(plane)) {
             last = Some((shape(plane), Scaling::new(plane.crop, (plane.width, plane.height), to, filter)));
@@ -65,14 +86,14 @@ pub(crate) fn resize(planes: &[Plane], to: (usize, usize), filter: Filter) -> Ve
 
 /// Scales the crop of an interleaved picture to the size `to`, and returns a plane for each of its channels; no plane
 /// where the number of samples contradicts the size.
-pub(crate) fn resize_interleaved(picture: &Raster, to: (usize, usize), filter: Filter) -> Vec<Vec<u8>> {
-    let Raster { samples, channels, width, height, crop } = picture;
-    if samples.len() != width * height * channels {
+pub(crate) fn resize_interleaved(picture: PixelView<'_>, to: (usize, usize), filter: Filter) -> Vec<Vec<u8>> {
+    let PixelView { samples, channels, size, crop } = picture;
+    if samples.len() != size.0 * size.1 * channels {
         return Vec::new();
     }
-    let scaling = Scaling::new(*crop, (*width, *height), to, filter);
+    let scaling = Scaling::new(crop, size, to, filter);
     // The first pass writes the columns of all channels as rows; the second one turns those of each channel into a plane.
-    let planes = scaling.apply(samples, *channels).unwrap_or_default();
+    let planes = scaling.apply(samples, channels).unwrap_or_default();
     planes.chunks_exact(to.0 * to.1).map(<[u8]>::to_vec).collect()
 }
 
@@ -195,11 +216,16 @@ fn steps(length: usize) -> impl Iterator<Item = usize> {
 
 /// Keys' cubic convolution with a = -0.5 (IEEE Trans. ASSP 29, 1981), which is Catmull and Rom's spline.
 fn bicubic(x: f64) -> f64 {
+    cubic(x, -0.5)
+}
+
+/// Keys' cubic convolution, whose slope at 1 is `a`: the lower that is, the sharper.
+pub(crate) fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
-        (1.5 * x - 2.5) * x * x + 1.0
+        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     } else if x < 2.0 {
-        ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+        ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
     } else {
         0.0
     }

@@ -98,6 +98,12 @@ impl Window {
         Self { size: preprocessing.size, resize: preprocessing.resize, crop: preprocessing.crop }
     }
 
+    /// All of a picture, for functions that look at it more than once and with at most so many pixels a side. What is
+    /// larger is decoded at a half, a quarter or an eighth where its format can do that.
+    pub const fn whole(max_side: u32) -> Self {
+        Self { size: (max_side, max_side), resize: Resize::Pad, crop: 1.0 }
+    }
+
     /// A part of the largest centred box of the aspect ratio of `size`.
     pub const fn cropped(size: (u32, u32), crop: f64) -> Self {
         Self { size, resize: Resize::Crop, crop }
@@ -185,6 +191,16 @@ fn contained(picture: (u32, u32), size: (u32, u32)) -> (u32, u32) {
 }
 
 impl CropBox {
+    /// All of a picture of `size` pixels.
+    pub(crate) fn all_of(size: (usize, usize)) -> Self {
+        Self { left: 0.0, top: 0.0, width: size.0 as f64, height: size.1 as f64 }
+    }
+
+    /// Whether this is all of a picture of `size` pixels, and nothing is lost to rounding.
+    pub(crate) fn is_all_of(self, size: (usize, usize)) -> bool {
+        self == Self::all_of(size)
+    }
+
     /// The same box in a picture that lacks so many columns and rows at its left and upper edge.
     pub(crate) fn without(self, (columns, rows): (usize, usize)) -> Self {
         Self { left: self.left - columns as f64, top: self.top - rows as f64, ..self }

@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::block_on;
 use crate::engines::ENGINE_WORKER;
-use crate::log::{self, LogSettings, RequestLines};
+use crate::log::{self, LogSettings, Reader, RequestLines};
 
 /// Machine-learning models as sandboxed WebAssembly functions.
 #[derive(Debug, Parser)]
@@ -89,6 +89,24 @@ impl Command {
             }
             _ => log::start(settings, RequestLines::Logged),
         }
+    }
+
+    /// Who reads its log, and why it ends.
+    pub(crate) fn reader(&self) -> Reader {
+        let prints_json = match self {
+            Command::Serve(_) | Command::EngineWorker(_) => return Reader::Server,
+            Command::Plan(arguments) => arguments.prints_json(),
+            Command::Model { command } => command.prints_json(),
+            Command::Test(arguments) => arguments.prints_json(),
+            Command::New(_)
+            | Command::Build(_)
+            | Command::Dev(_)
+            | Command::Invoke(_)
+            | Command::Compile(_)
+            | Command::Key(_)
+            | Command::Completions(_) => false,
+        };
+        if prints_json { Reader::Program } else { Reader::Person }
     }
 
     /// Runs the subcommand to its end.

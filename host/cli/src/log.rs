@@ -31,7 +31,7 @@ pub(crate) struct LogSettings {
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// `human` on a terminal, `json` elsewhere.
+    /// Of a server `human` on a terminal and `json` elsewhere; of other commands `human`, unless they print JSON.
     #[default]
     Auto,
     /// For people.
@@ -41,14 +41,33 @@ pub(crate) enum LogFormat {
 }
 
 impl LogSettings {
-    /// [`LogFormat::Human`] or [`LogFormat::Json`].
-    pub(crate) fn format(&self) -> LogFormat {
-        match self.log_format {
-            LogFormat::Auto if std::io::stderr().is_terminal() => LogFormat::Human,
-            LogFormat::Auto => LogFormat::Json,
-            chosen => chosen,
+    /// Chooses the form of the lines of a command, where nobody chose one.
+    pub(crate) fn choose(&mut self, reader: Reader) {
+        if self.log_format != LogFormat::Auto {
+            return;
         }
+        self.log_format = match reader {
+            Reader::Program => LogFormat::Json,
+            Reader::Server if !std::io::stderr().is_terminal() => LogFormat::Json,
+            Reader::Person | Reader::Server => LogFormat::Human,
+        };
     }
+
+    /// [`LogFormat::Human`] or [`LogFormat::Json`], once it was chosen.
+    pub(crate) fn format(&self) -> LogFormat {
+        self.log_format
+    }
+}
+
+/// Who reads what a command writes to stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever typed the command.
+    Person,
+    /// A program that asked for JSON.
+    Program,
+    /// Nobody, while a server runs: its lines are collected.
+    Server,
 }
 
 /// The form of the lines of this process, once its log has started.

@@ -24,7 +24,8 @@ use self::commands::Arguments;
 
 fn main() -> ExitCode {
     allocator::return_large_blocks();
-    let Arguments { command, log } = Arguments::parse();
+    let Arguments { command, mut log } = Arguments::parse();
+    log.choose(command.reader());
     let result = command.start_log(&log).and_then(|()| command.run());
     log::end();
     result.unwrap_or_else(|error| {

@@ -29,6 +29,17 @@ impl ModelFiles {
         Ok(ModelFiles { folder: version.folder, card: version.card, graph: graph.bytes })
     }
 
+    /// The names of the files beside the graph that hold its weights.
+    ///
+    /// # Errors
+    ///
+    /// The file is not a graph of its engine.
+    pub fn external_files(&self, backends: &[Box<dyn Backend>]) -> Result<Vec<String>, RegistryError> {
+        let found = backend::find(backends, self.card.graph.engine);
+        let names = found.and_then(|backend| backend.external_files(&self.graph));
+        names.map_err(|reason| RegistryError::Load { name: self.card.name.clone(), reason })
+    }
+
     /// Counts the weights of the graph without starting an engine.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
-pub use self::graph_file::{GraphFacts, graph_facts};
+pub use self::graph_file::{GraphFacts, graph_at, graph_facts};
 use super::registry::{EngineSettings, FoundModel, LenientRead, ModelVersion, RegistryError, Source, without_name};
 use super::tensor::{Signature, TensorSpec};
 use super::warm_up::WarmUpOutcome;
@@ -38,6 +38,8 @@ pub struct Inspection {
     pub load_ms: Option<f64>,
     /// What is wrong: a sentence each. Empty where the model is served as it is.
     pub problems: Vec<String>,
+    /// What is likely to be wrong, and keeps the model from nothing: a sentence each.
+    pub doubts: Vec<String>,
 }
 
 /// What is known of a model without its graph.
@@ -94,10 +96,13 @@ pub fn inspect(found: &FoundModel, engines: &EngineSettings) -> Inspection {
         warm_up: None,
         load_ms: None,
         problems: problems.iter().map(|problem| without_name(problem).to_owned()).collect(),
+        doubts: Vec::new(),
     };
     if let Some(version) = read {
         inspection.load(&version, engines);
     }
+    let preprocessing = inspection.whole_card().image_preprocessing();
+    inspection.doubts.extend(preprocessing.ok().flatten().and_then(|preprocessing| preprocessing.doubt()));
     inspection
 }
 
@@ -163,6 +168,7 @@ impl fmt::Display for Inspection {
             row(f, "left out", sentence)?;
         }
         self.task(f)?;
+        self.doubts.iter().try_for_each(|sentence| row(f, "DOUBTFUL", sentence))?;
         match &self.warm_up {
             Some(WarmUpOutcome::Computed(shapes)) => row(f, "warm-up", &format_args!("computed {shapes:?}"))?,
             Some(WarmUpOutcome::Unknown(reason)) => row(f, "warm-up", reason)?,
@@ -181,9 +187,14 @@ impl fmt::Display for Inspection {
 }
 
 impl Inspection {
-    /// The rows of what a function makes of pictures and scores. What the card leaves out is the graph's.
+    /// The card, with what it leaves out taken from the graph.
+    fn whole_card(&self) -> Card {
+        self.signature.as_ref().map_or_else(|| self.card.clone(), |graph| self.card.completed("", graph))
+    }
+
+    /// The rows of what a function makes of pictures and scores.
     fn task(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let card = self.signature.as_ref().map_or_else(|| self.card.clone(), |graph| self.card.completed("", graph));
+        let card = self.whole_card();
         if let Ok(Some(preprocessing)) = card.image_preprocessing() {
             row(f, "picture", &picture(&preprocessing))?;
             let scale = u8::from(preprocessing.scale);

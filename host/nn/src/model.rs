@@ -27,6 +27,8 @@ pub struct Model {
     pub(super) engine: Engine,
     /// The card, completed by what the graph says; without content for graphs that guests loaded.
     pub(super) card: Card,
+    /// Whether there is a card.
+    pub(super) has_card: bool,
     /// Whether the file of the card says all of that itself.
     pub(super) is_card_whole: bool,
     /// How the warm-up ended; `None` where there was none.
@@ -100,8 +102,14 @@ impl Model {
 
     /// Why computations fail at the moment, if they do: the engine's process crashed again and again.
     pub fn unavailable(&self) -> Option<Failure> {
-        let Unavailable { reason, retry_after } = self.worker.as_ref()?.unavailable()?;
+        let Unavailable { reason, retry_after, .. } = self.worker.as_ref()?.unavailable()?;
         Some(Failure::Unavailable { reason, retry_after })
+    }
+
+    /// Why the engine's process can't load the graph again, if it can't: its files have changed, for example.
+    pub fn unloadable(&self) -> Option<String> {
+        let unavailable = self.worker.as_ref()?.unavailable()?;
+        unavailable.is_unloadable.then_some(unavailable.reason)
     }
 
     /// The engine that runs the model.
@@ -113,6 +121,11 @@ impl Model {
     /// say them. For graphs that guests loaded it is empty.
     pub fn card(&self) -> &Card {
         &self.card
+    }
+
+    /// Whether there is a card, and not the graph alone.
+    pub fn has_card(&self) -> bool {
+        self.has_card
     }
 
     /// The environment variable that gives [the card](Model::card) to a function, where the card's file does not say name,

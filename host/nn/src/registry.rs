@@ -11,7 +11,7 @@ mod report;
 mod sources;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(crate) use self::error::without_name;
 pub(super) use self::model_version::{LenientRead, ModelVersion};
 pub use self::report::ModelReport;
 pub use self::sources::{FoundModel, Source, find_models};
+pub(crate) use self::versions::graph_file;
 use super::backend::GraphBytes;
 use super::backend::{self, Engine, LoadError, LoadOptions, Target};
 use super::batcher::{Batcher, BatcherLimits};
@@ -40,6 +41,8 @@ pub struct Registry {
     models: BTreeMap<String, Arc<Model>>,
     broken: BTreeMap<String, Arc<RegistryError>>,
     left_out: BTreeMap<String, Arc<RegistryError>>,
+    /// The names of the models that must be there, since somebody named them.
+    named: BTreeSet<String>,
     /// The names of folders among those of models that hold none.
     empty: Vec<String>,
     /// All models that were found, whether they are served or not.
@@ -67,6 +70,7 @@ impl Registry {
             models: BTreeMap::new(),
             broken: BTreeMap::new(),
             left_out: BTreeMap::new(),
+            named: BTreeSet::new(),
             empty: Vec::new(),
             found: Vec::new(),
             engines,
@@ -88,6 +92,7 @@ impl Registry {
             }
         }
         let (mut models, mut broken, mut left_out) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut all_named = BTreeSet::new();
         for found in &present {
             let name = found.name.clone();
             let named = options.only.contains(&name) || options.required.contains(&name);
@@ -95,6 +100,9 @@ impl Registry {
                 continue;
             }
             let named = named || found.demanded;
+            if named {
+                all_named.insert(name.clone());
+            }
             let loaded = ModelVersion::read(found).and_then(|model_version| self.load_one(options, model_version));
             match loaded {
                 Ok(model) => {
@@ -115,7 +123,8 @@ impl Registry {
         }
         self.check_vanished(&present)?;
         let empty = if options.only.is_empty() { sources::folders_without_model(options.sources) } else { Vec::new() };
-        Ok(Registry { models, broken, left_out, empty, found: present, engines: self.engines.clone() })
+        let engines = self.engines.clone();
+        Ok(Registry { models, broken, left_out, named: all_named, empty, found: present, engines })
     }
 
     /// A model that serves and whose folder is still there has not been removed: its graph is missing.
@@ -144,7 +153,8 @@ impl Registry {
         let mut left_out = self.left_out.clone();
         left_out.remove(name);
         let (empty, found) = (self.empty.clone(), find_models(options.sources)?);
-        Ok(Registry { models, broken, left_out, empty, found, engines: self.engines.clone() })
+        let (named, engines) = (self.named.clone(), self.engines.clone());
+        Ok(Registry { models, broken, left_out, named, empty, found, engines })
     }
 
     /// The model called `name`.
@@ -160,6 +170,11 @@ impl Registry {
     /// The memory of all engine processes, in bytes.
     pub fn engine_bytes(&self) -> usize {
         self.models().filter_map(|model| model.worker.as_ref()).map(|worker| worker.memory_bytes()).sum()
+    }
+
+    /// Whether the server must have the model `name`: somebody named it.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.named.contains(name)
     }
 
     /// Models that were found and not named, and can't be loaded, with the reasons.
@@ -226,6 +241,7 @@ impl Registry {
             name: NAME.to_owned(),
             engine,
             card: Card::default(),
+            has_card: false,
             is_card_whole: false,
             warm_up: None,
             signature,

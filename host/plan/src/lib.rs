@@ -103,7 +103,7 @@ pub struct Layout {
 /// The model can't be read or served, or no number of replicas does what is asked. Tells the remedy.
 pub fn plan(settings: &PlanSettings, engines: &EngineSettings, progress: &Progress<'_>) -> Result<Plan> {
     let backends = engines.backends.as_slice();
-    let files = ModelFiles::read(&[Source::Folder(settings.models.clone())], &settings.model)?;
+    let files = ModelFiles::read(std::slice::from_ref(&settings.source), &settings.model)?;
     let size = ModelSize::of(files.weights(backends)?);
     let serving = &files.card.serving;
     let layout = Layout {
@@ -120,8 +120,10 @@ pub fn plan(settings: &PlanSettings, engines: &EngineSettings, progress: &Progre
             (Coefficients::estimated(time.map(|time| time.as_secs_f64()), size.bytes), None)
         }
         Method::Measure(time) => {
+            let external = files.external_files(backends)?;
             let files = with_shapes(settings, engines, files)?;
-            let measurement = subject(settings, files, layout, time)?.measure(progress)?;
+            let subject = Subject { external, ..subject(settings, files, layout, time)? };
+            let measurement = subject.measure(progress)?;
             (Coefficients::fitted(&measurement, size.bytes, layout.batch), Some(measurement))
         }
     };
@@ -172,8 +174,7 @@ fn fleets(service: ReplicaQueue, demand: Demand) -> Result<(Fleet, Scaling), Unr
 /// Completes the card by the graph's inputs and outputs, and by shapes that the model computes: those that were given, or
 /// those of its warm-up.
 fn with_shapes(settings: &PlanSettings, engines: &EngineSettings, files: ModelFiles) -> Result<ModelFiles> {
-    let sources = [Source::Folder(settings.models.clone())];
-    let trial = inspect::try_out(&sources, &settings.model, engines)?;
+    let trial = inspect::try_out(std::slice::from_ref(&settings.source), &settings.model, engines)?;
     let mut card = files.card.completed(&settings.model, &trial.signature);
     let names = card.inputs.iter().map(|spec| spec.name.clone());
     match trial.warm_up {
@@ -206,7 +207,11 @@ fn subject(settings: &PlanSettings, files: ModelFiles, layout: Layout, time: Dur
     Ok(Subject {
         card: files.card,
         folder: files.folder,
-        models: absolute(&settings.models)?,
+        external: Vec::new(),
+        source: match &settings.source {
+            Source::Folder(folder) | Source::OptionalFolder(folder) => Source::Folder(absolute(folder)?),
+            Source::Model(path) => Source::Model(absolute(path)?),
+        },
         onnxruntime: settings.onnxruntime.clone(),
         app: settings.app.as_deref().map(absolute).transpose()?,
         is_route: settings.route.is_some(),

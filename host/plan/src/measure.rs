@@ -18,6 +18,7 @@ use super::request::{self, DescribedRequest};
 use super::server::{Deployment, Server};
 use super::settings::ServerDefaults;
 use modelfn_card::Card;
+use modelfn_nn::registry::Source;
 
 /// Batch sizes whose throughput is compared.
 const BATCHES: [usize; 4] = [1, 2, 4, 8];
@@ -31,8 +32,10 @@ pub(super) struct Subject {
     pub(super) card: Card,
     /// The folder that the card's other files are in.
     pub(super) folder: PathBuf,
-    /// The folder of model folders.
-    pub(super) models: PathBuf,
+    /// The names of the files beside the graph that hold its weights.
+    pub(super) external: Vec<String>,
+    /// Where the model was found.
+    pub(super) source: Source,
     /// The engine's library.
     pub(super) onnxruntime: Option<PathBuf>,
     /// The manifest; `None` serves the model alone.
@@ -211,7 +214,8 @@ impl Subject {
         Server::start(&Deployment {
             card,
             folder: &self.folder,
-            models: &self.models,
+            external: &self.external,
+            source: &self.source,
             onnxruntime: self.onnxruntime.as_deref(),
             app: self.app.as_deref(),
             defaults: self.server,

@@ -1,6 +1,7 @@
 //! The server that is measured: `modelfn serve` of this program, in a child process, so that its memory and CPU time can
 //! be told apart.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -19,21 +20,24 @@ use super::load::{self, Load, LoadResult};
 use super::machine::{self, EngineSeconds};
 use super::settings::ServerDefaults;
 use modelfn_card::{CARD_FILE, Card};
+use modelfn_nn::registry::Source;
 
 /// The longest that a server may take to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The manifest of an application without functions.
 const NO_FUNCTIONS: &str = "spin_manifest_version = 2\napplication.name = \"none\"\n[[trigger.http]]\nroute = \"/\"\n\
-     component = { static_response = { status_code = 404, body = \"\" } }\n";
+     static_response = { status_code = 404, body = \"\" }\n";
 
 /// What a measured server serves, and how much it admits.
 pub(super) struct Deployment<'a> {
     pub(super) card: Card,
     /// The folder that the card's other files are in.
     pub(super) folder: &'a Path,
-    /// The folder of model folders.
-    pub(super) models: &'a Path,
+    /// The names of the files beside the graph that hold its weights.
+    pub(super) external: &'a [String],
+    /// Where the model was found.
+    pub(super) source: &'a Source,
     pub(super) onnxruntime: Option<&'a Path>,
     /// The manifest; `None` is an application without functions.
     pub(super) app: Option<&'a Path>,
@@ -191,11 +195,16 @@ impl Overlay {
         let model_folder = self.models().join(name);
         fs::create_dir_all(&model_folder)?;
         let file = format!("{name}.onnx");
-        link_all(deployment.models, &self.models(), |entry| entry != name.as_str() && entry != file.as_str())?;
-        let graph = deployment.card.graph.file.to_string_lossy().into_owned();
-        // A model that is a file of the folder of models has no others but those that are called after it.
-        let is_file = deployment.folder.canonicalize()? == deployment.models.canonicalize()?;
-        let belongs = |entry: &str| if is_file { entry.starts_with(&graph) } else { entry != CARD_FILE };
+        // A model that is a file has no others but its weights and its labels.
+        let is_file = match deployment.source {
+            Source::Folder(models) | Source::OptionalFolder(models) => {
+                link_all(models, &self.models(), |entry| entry != name.as_str() && entry != file.as_str())?;
+                deployment.folder.canonicalize()? == models.canonicalize()?
+            }
+            Source::Model(path) => path.is_file(),
+        };
+        let own = own_files(deployment)?;
+        let belongs = |entry: &str| if is_file { own.contains(entry) } else { entry != CARD_FILE };
         link_all(deployment.folder, &model_folder, belongs)?;
         fs::write(model_folder.join(CARD_FILE), toml::to_string(&deployment.card)?)?;
         Ok(())
@@ -208,6 +217,15 @@ impl Overlay {
     fn manifest(&self) -> PathBuf {
         self.0.join("spin.toml")
     }
+}
+
+/// The entries of the model's folder that its graph and its card name.
+fn own_files(deployment: &Deployment<'_>) -> Result<BTreeSet<String>> {
+    let Deployment { card, external, .. } = deployment;
+    let labels = card.classification()?.and_then(|table| table.labels);
+    let paths = external.iter().map(Path::new).chain([card.graph.file.as_path()]).chain(labels.as_deref());
+    let entries = paths.filter_map(|path| path.components().next());
+    Ok(entries.map(|entry| entry.as_os_str().to_string_lossy().into_owned()).collect())
 }
 
 /// Links every entry of `from` whose name is `wanted` into `to`. Files are linked so that they are files of the

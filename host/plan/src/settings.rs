@@ -5,13 +5,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use modelfn_nn::registry::Source;
+
 /// The settings of one plan. `modelfn plan` makes them from its arguments.
 #[derive(Clone, Debug)]
 pub struct PlanSettings {
-    /// The model's folder name.
+    /// The model's name.
     pub model: String,
-    /// The folder of model folders.
-    pub models: PathBuf,
+    /// Where it is: a folder of models, or the model itself.
+    pub source: Source,
     /// The engine's library, for the servers that are measured.
     pub onnxruntime: Option<PathBuf>,
     /// The manifest that is served beside the model; `None` serves the model alone.

@@ -3,3 +3,4 @@
 pub mod manifest;
 pub mod public_route;
 pub mod route;
+pub(crate) mod without_function;

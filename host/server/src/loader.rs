@@ -190,7 +190,8 @@ impl AppLoader {
         components.extend(self.load_components(&own.components)?);
         let all: Vec<_> = app.components.iter().chain(&own.components).collect();
         let functions = self.load_functions(&all, &registry, &components).await?;
-        let router = router(&app, &own, &functions, &registry);
+        let pages = pages(&registry).hiding_names(self.services.keys.is_some());
+        let router = router(&app, &own, &functions, pages);
         let code = components.into_values().collect();
         let shares = all.into_iter().map(share).collect();
         self.loaded = Loaded { app, registry: registry.clone(), code };
@@ -227,9 +228,12 @@ impl AppLoader {
             }
             let compiled = self.cache.load(&self.engine, &wasm).map_err(|e| {
                 let source = &component.source;
-                anyhow::anyhow!("component '{id}': {source} is not a component that this host can run: {e:#}")
+                anyhow::anyhow!(
+                    "component '{id}': {source} is not a component that this host can run: {e:#}{}",
+                    remedy(&wasm)
+                )
             })?;
-            let linked = self.linker.link(compiled).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn"))?;
+            let linked = self.linker.link(compiled).map_err(|e| anyhow::anyhow!("component '{id}': {e:#}; it must export wasi:http/incoming-handler@0.2 and import only WASI 0.2 and wasi:nn: build it without what needs more, or use a host that has it"))?;
             if code.len() >= self.settings.ready_components {
                 linked.evict();
             }
@@ -320,6 +324,18 @@ fn open_engine(sandbox: SandboxLimits, instances: usize) -> Result<Engine> {
         .map_err(|e| anyhow::anyhow!("the wasm engine did not start: {e:#}; lower --max-instances or --max-memory"))
 }
 
+/// The first bytes of a core module: what compilers make for targets before wasm32-wasip2. A component's version differs.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// What to do about wasm that is no component, where that is plain to see.
+fn remedy(wasm: &[u8]) -> &'static str {
+    if wasm.starts_with(CORE_MODULE) {
+        "; it is a core module: build it for the target wasm32-wasip2, or make a component of it with `wasm-tools component new`"
+    } else {
+        ""
+    }
+}
+
 /// Digest and bytes of a component.
 fn read_component(id: &str, component: &manifest::Component) -> Result<(String, Cow<'static, [u8]>)> {
     let path = match &component.source {
@@ -353,7 +369,7 @@ fn check_routes(app: &App) -> Result<()> {
 }
 
 /// The routes of the manifest, and what comes with models on paths that it leaves.
-fn router(app: &App, own: &ModelFunctions, functions: &BTreeMap<String, Arc<Function>>, registry: &Registry) -> Router {
+fn router(app: &App, own: &ModelFunctions, functions: &BTreeMap<String, Arc<Function>>, pages: ModelPages) -> Router {
     let of_component = |id: &String, component: &manifest::Component| Target::Function {
         function: functions[id].clone(),
         timeout: component.timeout,
@@ -367,8 +383,12 @@ fn router(app: &App, own: &ModelFunctions, functions: &BTreeMap<String, Arc<Func
     if !app.model_pages {
         return router;
     }
-    let models = registry.models().map(|model| model.name()).chain(registry.broken().keys().map(String::as_str));
-    let pages = ModelPages::new(models.map(str::to_owned));
     let routes = own.routes.iter().map(|(route, id)| (route.clone(), of_component(id, &own.components[id])));
-    router.with_models(routes.collect(), pages)
+    router.with_models(routes.collect(), pages, own.without.clone())
+}
+
+/// The pages of the models that serve, or should.
+fn pages(registry: &Registry) -> ModelPages {
+    let models = registry.models().map(|model| model.name()).chain(registry.broken().keys().map(String::as_str));
+    ModelPages::new(models.map(str::to_owned))
 }

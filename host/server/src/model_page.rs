@@ -46,6 +46,8 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 #[derive(Debug, Default)]
 pub struct ModelPages {
     models: BTreeSet<String>,
+    /// Whether every name has a page, so that who has no key does not learn which models there are.
+    hides_names: bool,
 }
 
 /// What a path below the pages asks for.
@@ -73,7 +75,18 @@ struct CardDocument<'a> {
 impl ModelPages {
     /// Pages for the models of these names.
     pub fn new(models: impl IntoIterator<Item = String>) -> Self {
-        ModelPages { models: models.into_iter().collect() }
+        ModelPages { models: models.into_iter().collect(), hides_names: false }
+    }
+
+    /// With `is_hiding`, names that no model has get the same page. It tells what is there to those who have a key.
+    #[must_use]
+    pub(crate) fn hiding_names(self, is_hiding: bool) -> Self {
+        ModelPages { hides_names: is_hiding, ..self }
+    }
+
+    /// What `path` asks for where names are hidden: the same of every name, whether its model has a function or not.
+    pub(crate) fn find_hidden(&self, path: &str) -> Option<PageRequest> {
+        if self.hides_names && path != "/" { self.find(path) } else { None }
     }
 
     /// What `path`, which is still percent-encoded, asks for; `None` if no page has it.
@@ -84,7 +97,8 @@ impl ModelPages {
         let rest = path.strip_prefix("/models/")?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (segment, is_card) = rest.strip_suffix("/card").map_or((rest, false), |name| (name, true));
-        let name = decode(segment).ok().filter(|name| !segment.contains('/') && self.models.contains(name.as_ref()))?;
+        let is_there = |name: &str| self.hides_names || self.models.contains(name);
+        let name = decode(segment).ok().filter(|name| !segment.contains('/') && !name.is_empty() && is_there(name))?;
         Some(if is_card { PageRequest::Card(name.into_owned()) } else { PageRequest::Page })
     }
 }
@@ -151,6 +165,23 @@ mod tests {
             ["", "/m", "/models", "/models/", "/models/x", "/models/m/x", "/models/a b/cé", "/models/%ff", "/models//m"]
         {
             assert_eq!(pages.find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn hidden_names_are_like_those_that_are_not_there() {
+        let open = ModelPages::new(["m".to_owned()]);
+        assert_eq!(open.find_hidden("/models/m"), None);
+        let pages = open.hiding_names(true);
+        for (path, expected) in [
+            ("/models/m", Some(PageRequest::Page)),
+            ("/models/x/", Some(PageRequest::Page)),
+            ("/models/x/card", Some(PageRequest::Card("x".to_owned()))),
+            ("/models/m/x", None),
+            ("/models/", None),
+            ("/", None),
+        ] {
+            assert_eq!(pages.find_hidden(path), expected, "{path}");
         }
     }
 

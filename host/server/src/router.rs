@@ -15,6 +15,7 @@ use http_body_util::Full;
 use crate::functions::manifest::StaticResponse;
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::{Match, Route};
+use crate::functions::without_function::WithoutFunction;
 use crate::model_page::{ModelPages, PageRequest};
 use crate::oip::rest;
 use modelfn_wasm::function::Function;
@@ -25,14 +26,22 @@ const PREFIX: &str = "spin-";
 /// The part of the path that the route's `/...` stands for.
 static PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 
-/// The route that matched. Routes have no prefix here, so this is [`RAW_COMPONENT_ROUTE`], too.
+/// The route that matched, without a slash at its end: the empty string is `/`.
 pub(crate) static MATCHED_ROUTE: HeaderName = HeaderName::from_static("spin-matched-route");
+
+/// The route that matched as the manifest has it.
 static RAW_COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-raw-component-route");
 
-/// The route without its trailing `/...`.
+/// The same without its trailing `/...`.
 static COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-component-route");
+
+/// What is before all routes. Applications have no such prefix here, nor in Spin since its manifest's version 2.
 static BASE_PATH: HeaderName = HeaderName::from_static("spin-base-path");
+
+/// The URL that the client asked for, with its query.
 static FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+
+/// The client's address and port.
 static CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
 /// The address of a request's client: an extension of requests that came over a socket.
@@ -45,6 +54,7 @@ pub struct Router {
     /// The routes of functions that come with models.
     of_models: Vec<(Route, Target)>,
     pages: Option<ModelPages>,
+    without_function: WithoutFunction,
 }
 
 /// What responds on a route.
@@ -85,35 +95,58 @@ impl Target {
 impl Router {
     /// A router over `routes`, in any order.
     pub fn new(routes: Vec<(Route, Target)>) -> Self {
-        Router { routes: sorted(routes), of_models: Vec::new(), pages: None }
+        Router {
+            routes: sorted(routes),
+            of_models: Vec::new(),
+            pages: None,
+            without_function: WithoutFunction::default(),
+        }
     }
 
-    /// Also has these functions of models on paths that no route has, and these pages on paths that remain.
+    /// Also has these functions of models on paths that no route has, and these pages on paths that remain. What is asked of
+    /// models that are `without` a function is refused with the reason.
     #[must_use]
-    pub fn with_models(self, functions: Vec<(Route, Target)>, pages: ModelPages) -> Self {
-        Router { of_models: sorted(functions), pages: Some(pages), ..self }
+    pub(crate) fn with_models(
+        self,
+        functions: Vec<(Route, Target)>,
+        pages: ModelPages,
+        without: WithoutFunction,
+    ) -> Self {
+        Router { of_models: sorted(functions), pages: Some(pages), without_function: without, ..self }
     }
 
     /// Finds what responds to `request`, and tells it how its path was matched.
     ///
     /// # Errors
     ///
-    /// The path, when no route has it.
+    /// The path, when no route has it, with what to do about it where that is known.
     pub fn route<B>(&self, request: &mut Request<B>) -> Result<Target, String> {
         remove_ours(request.headers_mut());
         let path = request.uri().path().to_owned();
         if rest::has(&path) {
             return Ok(Target::Inference);
         }
-        for (route, target) in self.routes.iter().chain(&self.of_models) {
-            if let Some(found) = route.matches(&path) {
-                describe(request, route, found);
-                return Ok(target.clone());
-            }
+        if let Some(target) = take(&self.routes, request, &path) {
+            return Ok(target);
         }
-        let page = self.pages.as_ref().and_then(|pages| pages.find(&path));
-        page.map(Target::Page).ok_or(path)
+        let Some(pages) = &self.pages else { return Err(path) };
+        if let Some(page) = pages.find_hidden(&path) {
+            return Ok(Target::Page(page));
+        }
+        let target = take(&self.of_models, request, &path).or_else(|| pages.find(&path).map(Target::Page));
+        target.ok_or_else(|| match self.without_function.reason(&path) {
+            Some(reason) => format!("{path}: {reason}"),
+            None => path,
+        })
     }
+}
+
+/// What the first of `routes` that has the path leads to. The request is told how it was matched.
+fn take<B>(routes: &[(Route, Target)], request: &mut Request<B>, path: &str) -> Option<Target> {
+    let (route, target, found) =
+        routes.iter().find_map(|(route, target)| Some((route, target, route.matches(path)?)))?;
+    describe(request, route, found);
+    Some(target.clone())
 }
 
 /// The most specific routes first.
@@ -127,12 +160,12 @@ fn describe<B>(request: &mut Request<B>, route: &Route, found: Match<'_>) {
     let url = full_url(request);
     let client = request.extensions().get::<ClientAddress>().map(|ClientAddress(address)| address.to_string());
     let headers = request.headers_mut();
-    let pattern = route.to_string();
+    let written = route.written();
     for (name, value) in [
         (&PATH_INFO, found.rest),
-        (&MATCHED_ROUTE, &pattern),
-        (&RAW_COMPONENT_ROUTE, &pattern),
-        (&COMPONENT_ROUTE, pattern.strip_suffix("/...").unwrap_or(&pattern)),
+        (&MATCHED_ROUTE, written.strip_suffix('/').unwrap_or(written)),
+        (&RAW_COMPONENT_ROUTE, written),
+        (&COMPONENT_ROUTE, written.strip_suffix("/...").unwrap_or(written)),
         (&BASE_PATH, "/"),
         (&FULL_URL, &url),
         (&CLIENT_ADDR, client.as_deref().unwrap_or_default()),
@@ -140,9 +173,7 @@ fn describe<B>(request: &mut Request<B>, route: &Route, found: Match<'_>) {
         insert(headers, name.clone(), value);
     }
     for (name, value) in found.names {
-        if let Ok(name) = HeaderName::try_from(format!("spin-path-match-{name}")) {
-            insert(headers, name, value);
-        }
+        insert(headers, name, value);
     }
 }
 
@@ -173,7 +204,7 @@ fn remove_ours(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves out what can't be a header, such as a path that is not ASCII: percent-encoding keeps paths plain.
+/// Leaves out what can't be a header. Paths can be: one that is not percent-encoded is UTF-8, which headers may have.
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);

@@ -276,7 +276,7 @@ fn trace_route(trace: &Trace, request: &Request<DrainOnDrop>, routed: &Result<Ta
         },
         Ok(Target::Function { .. } | Target::Static(_)) => {
             let matched = request.headers().get(&MATCHED_ROUTE).and_then(|route| route.to_str().ok());
-            matched.unwrap_or_default()
+            matched.map_or("", |route| if route.is_empty() { "/" } else { route })
         }
         Ok(Target::Page(PageRequest::Page)) if request.uri().path() == "/" => "/",
         Ok(Target::Page(PageRequest::Page)) => "/models/{model}",

@@ -8,7 +8,11 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::code_cache::{CompiledComponent, CompiledFile};
 use super::state::State;
-use super::wasi_nn;
+use super::{open_file, wasi_nn};
+
+/// The packages whose interfaces this host provides.
+const PACKAGES: [&str; 8] =
+    ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:http", "wasi:io", "wasi:nn", "wasi:random", "wasi:sockets"];
 
 /// The imports that this host provides to components: WASI 0.2 and wasi-nn.
 #[derive(Clone)]
@@ -24,6 +28,7 @@ impl HostLinker {
         let mut linker = Linker::<State>::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        open_file::add_to_linker(&mut linker)?;
         wasi_nn::add_to_linker(&mut linker)?;
         Ok(HostLinker(Arc::new(linker)))
     }
@@ -35,6 +40,10 @@ impl HostLinker {
     /// The component imports something that this host doesn't provide, or doesn't export `wasi:http/incoming-handler`.
     pub fn link(&self, compiled: CompiledComponent) -> wasmtime::Result<Code> {
         let CompiledComponent { component, file } = compiled;
+        let missing = missing_imports(&component);
+        if !missing.is_empty() {
+            wasmtime::bail!("it imports {}, which this host does not have", missing.join(", "));
+        }
         let linked = Mutex::new(Some(self.pre_instantiate(&component)?));
         Ok(Code(Arc::new(CodeInner { linker: self.clone(), file, linked })))
     }
@@ -42,6 +51,13 @@ impl HostLinker {
     fn pre_instantiate(&self, component: &Component) -> wasmtime::Result<ProxyPre<State>> {
         ProxyPre::new(self.0.instantiate_pre(component)?)
     }
+}
+
+/// The imports of a component that belong to none of [`PACKAGES`]. The linker would name only the first, and no remedy.
+fn missing_imports(component: &Component) -> Vec<String> {
+    let kind = component.component_type();
+    let names = kind.imports(component.engine()).map(|(name, _)| name.to_owned());
+    names.filter(|name| !PACKAGES.contains(&name.split('/').next().unwrap_or_default())).collect()
 }
 
 /// The linked code of a component. Functions of the same component share it.

@@ -4,7 +4,7 @@
 //! its deadline passes, and when its client does not read.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,22 +22,28 @@ pub use super::code::{Code, HostLinker};
 pub use super::error::InvokeError;
 use super::guest_threads::GuestLane;
 use super::invocation::Invocation;
+use super::mounts::{MountAccess, OpenMounts};
 use super::phases::InvocationProgress;
 pub use super::phases::Phases;
 use super::response_outlet::{ResponseBounds, ResponseOutlet, ResponseSlot};
 pub use super::services::FunctionServices;
 pub use super::settings::{FunctionSettings, Mount, SandboxLimits};
-use super::state::State;
+use super::state::{Limiter, State};
+use super::wasi_nn::Nn;
 
 /// Bytes that one host call may copy out of a guest, in addition to the tensors of the request.
 const HOSTCALL_BYTES: usize = 1 << 20;
 
+/// How long the folders of a function may take to answer when it is loaded.
+const WARM_UP: Duration = Duration::from_secs(30);
+
 /// A component that is ready to be invoked.
 pub struct Function {
     code: Code,
-    settings: FunctionSettings,
+    settings: Arc<FunctionSettings>,
     services: FunctionServices,
     lane: GuestLane,
+    mounts: MountAccess,
 }
 
 /// A guest's response, and how long it took until its head was there.
@@ -61,7 +67,8 @@ impl Function {
     /// A function that runs `code`, with what it shares with others.
     pub fn new(code: Code, settings: FunctionSettings, services: FunctionServices) -> Function {
         let lane = services.threads.lane(&settings.component);
-        Function { code, settings, services, lane }
+        let mounts = MountAccess::of(&settings.mounts);
+        Function { code, settings: settings.into(), services, lane, mounts }
     }
 
     /// The component's id in the manifest.
@@ -76,7 +83,9 @@ impl Function {
     ///
     /// See [`InvokeError`].
     pub async fn warm(&self) -> Result<(), InvokeError> {
-        let mut store = self.store(Instant::now(), Arc::default()).map_err(trapped)?;
+        let deadline = Instant::now() + WARM_UP;
+        let mounts = self.mounts.open(&self.settings, deadline).await?;
+        let mut store = self.store(mounts, deadline, Arc::default()).map_err(trapped)?;
         let result = self.code.get().map_err(trapped)?.instantiate_async(&mut store).await;
         result.map(drop).map_err(|error| InvokeError::from_wasmtime(error, store.data().limiter.refused_growth()))
     }
@@ -113,9 +122,12 @@ impl Function {
 
     /// The guest's life, on the threads for guests. Holds `permit` until the instance is gone.
     async fn run_guest(self: Arc<Self>, call: Call, mut outlet: ResponseOutlet, permit: impl Send) {
-        let result = match self.prepare(call) {
-            Ok(invocation) => invocation.run(&mut outlet).await,
-            Err(error) => Err(InvokeError::from_wasmtime(error, None)),
+        let result = match self.mounts.open(&self.settings, call.deadline).await {
+            Ok(mounts) => match self.prepare(call, mounts) {
+                Ok(invocation) => invocation.run(&mut outlet).await,
+                Err(error) => Err(InvokeError::from_wasmtime(error, None)),
+            },
+            Err(error) => Err(error),
         };
         drop(permit);
         if let Err(error) = outlet.fail(result.err().unwrap_or(InvokeError::NoResponse))
@@ -126,9 +138,9 @@ impl Function {
         outlet.finish().await;
     }
 
-    fn prepare(&self, call: Call) -> wasmtime::Result<Invocation> {
+    fn prepare(&self, call: Call, mounts: OpenMounts) -> wasmtime::Result<Invocation> {
         let Call { request, deadline, progress, slot, trace } = call;
-        let mut store = self.store(deadline, progress.clone())?;
+        let mut store = self.store(mounts, deadline, progress.clone())?;
         let mut wasi = store.data_mut().http();
         let request = wasi.new_incoming_request(Scheme::Http, request.map(Full::new))?;
         let response = wasi.new_response_outparam_from_callback(move |response| slot.set(response))?;
@@ -145,9 +157,15 @@ impl Function {
         })
     }
 
-    fn store(&self, deadline: Instant, progress: Arc<InvocationProgress>) -> wasmtime::Result<Store<State>> {
-        let state = State::new(&self.settings, &self.services, deadline, progress)?;
-        let mut store = Store::new(self.code.engine(), state);
+    fn store(
+        &self,
+        mounts: OpenMounts,
+        deadline: Instant,
+        progress: Arc<InvocationProgress>,
+    ) -> wasmtime::Result<Store<State>> {
+        let limiter = Limiter::new(self.settings.limits, &self.services.memory)?;
+        let nn = Nn::new(&self.settings, &self.services, deadline, progress);
+        let mut store = Store::new(self.code.engine(), State::new(mounts, limiter, nn));
         store.limiter(|state| &mut state.limiter);
         // Host-call fuel bounds the bytes that one host call copies out of the guest.
         store.set_hostcall_fuel(self.settings.limits.tensor_bytes.saturating_add(HOSTCALL_BYTES));

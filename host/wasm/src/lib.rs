@@ -15,6 +15,8 @@ pub mod function;
 mod guest_log;
 pub mod guest_threads;
 mod invocation;
+mod mounts;
+mod open_file;
 mod phases;
 mod poll_timer;
 pub mod process_memory;

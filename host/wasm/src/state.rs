@@ -2,21 +2,16 @@
 //!
 //! The state is created for one request and dropped with it, so no state survives between requests.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::error::RefusedGrowth;
-use super::guest_log::GuestLog;
-use super::phases::InvocationProgress;
+use super::mounts::OpenMounts;
 use super::process_memory::{MemoryFull, MemoryReservation, ProcessMemory};
-use super::services::FunctionServices;
-use super::settings::{FunctionSettings, SandboxLimits};
+use super::settings::SandboxLimits;
 use super::wasi_nn::Nn;
 
 /// The most handles (streams, tensors, errors …) that a guest may hold at once.
@@ -54,30 +49,18 @@ pub(super) struct State {
     outbound: NoOutbound,
     pub(super) limiter: Limiter,
     pub(super) nn: Nn,
+    /// Whether the guest's thread may read the files of its folders itself.
+    pub(super) reads_directly: bool,
 }
 
 impl State {
-    /// Creates the state of one request, whose computations must end by `deadline`.
-    ///
-    /// # Errors
-    ///
-    /// A folder of `settings.mounts` can't be opened, or all memory is reserved ([`MemoryFull`]).
-    pub(super) fn new(
-        settings: &FunctionSettings,
-        services: &FunctionServices,
-        deadline: Instant,
-        progress: Arc<InvocationProgress>,
-    ) -> wasmtime::Result<State> {
+    /// The state of one request.
+    pub(super) fn new(mounts: OpenMounts, limiter: Limiter, nn: Nn) -> State {
+        let OpenMounts { wasi, reads_directly } = mounts;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        Ok(State {
-            table,
-            wasi: wasi(settings)?,
-            http: WasiHttpCtx::new(),
-            outbound: NoOutbound { bodies: 0 },
-            limiter: Limiter::new(settings.limits, &services.memory)?,
-            nn: Nn::new(settings, services, deadline, progress),
-        })
+        let outbound = NoOutbound { bodies: 0 };
+        State { table, wasi, http: WasiHttpCtx::new(), outbound, limiter, nn, reads_directly }
     }
 }
 
@@ -90,21 +73,6 @@ impl State {
             std::mem::replace(body, spare).abort();
         }
     }
-}
-
-/// A WASI context without a network, and with no other environment variables and folders than those of `settings`.
-fn wasi(settings: &FunctionSettings) -> wasmtime::Result<WasiCtx> {
-    let mut wasi = WasiCtx::builder();
-    wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-    wasi.envs(&settings.environment);
-    wasi.stdout(GuestLog::new()).stderr(GuestLog::new());
-    // Mounted files (the card and its labels) are small, local and in the page cache: reading them here takes less time
-    // than handing the work to another thread would.
-    wasi.allow_blocking_current_thread(true);
-    for mount in &settings.mounts {
-        wasi.preopened_dir(&mount.source, &mount.destination, FsPerms::ReadOnly)?;
-    }
-    Ok(wasi.build())
 }
 
 /// Limits the linear memory of all instances of the store together, and the size of each table.
@@ -122,7 +90,12 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    fn new(limits: SandboxLimits, memory: &ProcessMemory) -> Result<Self, MemoryFull> {
+    /// A limiter of one request, which reserves from `memory`.
+    ///
+    /// # Errors
+    ///
+    /// All memory is reserved.
+    pub(super) fn new(limits: SandboxLimits, memory: &ProcessMemory) -> Result<Self, MemoryFull> {
         let mut reservation = memory.reservation(SMALL_GUEST);
         reservation.grow(HOST_BYTES)?;
         Ok(Limiter { limits, memory: 0, peak_memory: 0, reservation, refused: None })

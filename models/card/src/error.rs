@@ -8,6 +8,9 @@ pub enum CardError {
     /// No TOML, a key that is missing or unknown, or a value of the wrong type.
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
+    /// Nothing is written in the file, as where writing it was interrupted.
+    #[error("it is empty; write one with `modelfn model card FOLDER --output FOLDER --force`, or remove the file")]
+    Empty,
     /// The model's name is not that of its folder.
     #[error("name = \"{name}\" must be the folder's name, \"{folder}\"; rename one of them, or leave `name` out")]
     Name {

@@ -146,6 +146,23 @@ impl Preprocessing {
         is_plain && self.layout == Layout::Nhwc && self.color == Color::Rgb
     }
 
+    /// Why `mean` and `std` look as if they were meant for the other `scale`: a sentence.
+    pub fn doubt(&self) -> Option<String> {
+        let channels = self.color.channels() as usize;
+        let (mean, std) = (&self.mean[..channels], &self.std[..channels]);
+        let is_small = mean.iter().chain(std).all(|value| value.abs() <= 1.0);
+        let is_plain = mean.iter().all(|&mean| mean == 0.0) && std.iter().all(|&std| std == 1.0);
+        let (meant, other) = match self.scale {
+            Scale::Byte if is_small && !is_plain => (255, 1),
+            Scale::Unit if !is_small => (1, 255),
+            _ => return None,
+        };
+        Some(format!(
+            "preprocessing.mean = {mean:?} and .std = {std:?} look like those of values of 0 to {other}, but scale is \
+             {meant}; if they are, write scale = {other}"
+        ))
+    }
+
     /// Why the preprocessed picture does not fit `input`: a sentence.
     pub fn disagreement(&self, input: &TensorSpec) -> Option<String> {
         let picture = self.input_shape();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// As a slice it is the list of its axes, which is empty for scalars and for [`Shape::ANY`].
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Option<Vec<i64>>", into = "Option<Vec<i64>>")]
 pub struct Shape(Option<Vec<i64>>);
 
 impl Shape {
@@ -36,6 +36,23 @@ impl Shape {
             (None, Some(_)) => false,
             (Some(axes), Some(wider)) => axes.len() == wider.len() && axes.iter().zip(wider).all(fits),
         }
+    }
+}
+
+impl TryFrom<Option<Vec<i64>>> for Shape {
+    type Error = String;
+
+    fn try_from(axes: Option<Vec<i64>>) -> Result<Self, String> {
+        match axes.iter().flatten().find(|&&axis| axis < -1) {
+            Some(axis) => Err(format!("{axis} is no size of an axis; write -1 for an axis of any size")),
+            None => Ok(Shape(axes)),
+        }
+    }
+}
+
+impl From<Shape> for Option<Vec<i64>> {
+    fn from(shape: Shape) -> Self {
+        shape.0
     }
 }
 
@@ -115,5 +132,7 @@ mod tests {
             let table: Table = toml::from_str(text).unwrap();
             assert_eq!(table.shape, shape, "{text}");
         }
+        let error = toml::from_str::<Table>("shape = [-2, 3]").err().unwrap().to_string();
+        assert!(error.contains("-2 is no size of an axis; write -1"), "{error}");
     }
 }

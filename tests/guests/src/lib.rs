@@ -62,6 +62,8 @@ impl Guest for Probe {
             "/nn/echo" => nn::echo(&request, out),
             "/nn/load" => nn::load(&request, out),
             "/nn/tensors" => nn::tensors(&request, out),
+            path if path.starts_with("/static") => reach::file_server(&request, out),
+            path if path.split('/').any(|part| part == "header") => answers::header(&request, out),
             _ => answer(out, 404, b"the probe has no such path"),
         }
     }

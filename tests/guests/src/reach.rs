@@ -33,6 +33,23 @@ pub(crate) fn read(request: &Request, out: ResponseOutparam) {
     }
 }
 
+/// Spin's file server in short: it panics where the host does not tell it its route, and its files are in `/`.
+pub(crate) fn file_server(request: &Request, out: ResponseOutparam) {
+    let told = |name| String::from_utf8(request.header(name)).expect("a route is text");
+    assert_eq!(told("spin-component-route"), "/static", "the host must set it");
+    let path = told("spin-path-info");
+    let name = match path.trim_matches('/') {
+        "" => "index.html",
+        name => name,
+    };
+    let root = get_directories().into_iter().find(|(_, path)| path == "/").expect("a folder at /").0;
+    let open = root.open_at(PathFlags::SYMLINK_FOLLOW, name, OpenFlags::empty(), DescriptorFlags::READ);
+    match open.and_then(|file| file.read(64 << 10, 0)) {
+        Ok((bytes, _)) => answer(out, 200, &bytes),
+        Err(code) => answer(out, 404, code.name().as_bytes()),
+    }
+}
+
 /// Tries to change something at `path` within `mount`, the way that `how` says.
 pub(crate) fn write(request: &Request, out: ResponseOutparam) {
     let (mount, path) = (mount(request), request.text("path").unwrap_or_default());

@@ -1,7 +1,8 @@
 use image::DynamicImage;
+use image::metadata::Orientation;
 
 use super::*;
-use crate::types::{CropBox, Raster};
+use crate::types::{CropBox, Raster, Samples};
 
 /// What the pictures of these tests become: 4 x 2 pixels.
 pub(crate) fn preprocessing() -> Preprocessing {

@@ -79,7 +79,7 @@ fn interleaved_samples_are_scaled_as_their_planes() {
             let scale = |samples: &[u8], channels| {
                 let ((width, height), crop) = (from, planes[0].crop);
                 let raster = Raster { samples: samples.to_vec(), channels, width, height, crop };
-                resize_interleaved(&raster, to, Filter::Bicubic)
+                resize_interleaved((&raster).into(), to, Filter::Bicubic)
             };
             assert_eq!(scale(&interleaved, 3), resize(&planes, to, Filter::Bicubic), "{from:?} {to:?} {crop}");
             assert_eq!(scale(&planes[0].samples, 1), resize(&planes[..1], to, Filter::Bicubic));
@@ -126,7 +126,7 @@ fn what_is_outside_of_the_crop_costs_nothing() {
         crop: CropBox { left: 10.0, ..crop },
         ..raster.clone()
     };
-    let scale = |raster| resize_interleaved(raster, (224, 224), Filter::Bicubic);
+    let scale = |raster: &Raster| resize_interleaved(raster.into(), (224, 224), Filter::Bicubic);
     assert_eq!(scale(&raster), scale(&part));
 }
 

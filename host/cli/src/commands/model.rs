@@ -4,7 +4,7 @@ pub(super) mod card;
 mod check;
 mod inspect;
 mod list;
-mod place;
+pub(super) mod place;
 
 use std::process::ExitCode;
 
@@ -31,6 +31,16 @@ pub(crate) enum ModelCommand {
 }
 
 impl ModelCommand {
+    /// Whether a program reads the result.
+    pub(super) fn prints_json(&self) -> bool {
+        match self {
+            ModelCommand::Card(_) => false,
+            ModelCommand::Inspect(arguments) => arguments.json,
+            ModelCommand::List(arguments) => arguments.json,
+            ModelCommand::Check(arguments) => arguments.json,
+        }
+    }
+
     pub(super) fn run(&self) -> Result<ExitCode> {
         match self {
             ModelCommand::Card(arguments) => card::card(arguments),

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use modelfn_nn::registry::Source;
 use modelfn_plan::measure::Progress;
 use modelfn_plan::settings::{Method, PlanSettings, RouteRequest};
 use modelfn_server::units::parse_duration;
 
+use super::model::place;
 use crate::engines::{engines, onnxruntime};
 use crate::print_lines;
 use crate::settings::{ModelSettings, default_model_instances, server_defaults};
@@ -21,17 +23,23 @@ use crate::signals::EndSignals;
 
 pub(super) const EXAMPLES: &str = "Examples:
   modelfn plan efficientnet-lite0-int8
+  modelfn plan resnet/model.onnx
   modelfn plan efficientnet-lite0-int8 --rate 200 --p99 50ms
   modelfn plan efficientnet-lite0-int8 --rate 200 --route /classify --body cat.jpg --kustomize > plan.yaml
   modelfn plan efficientnet-lite0-int8 --static --time 10ms --rate 200 --json
 
 Starts servers of its own on free ports for some seconds. Leave the machine alone meanwhile.";
 
+/// The manifest of the application where none is named.
+const DEFAULT_APP: &str = "spin.toml";
+
 /// The arguments of `modelfn plan`.
 #[derive(Clone, Debug, Args)]
 #[command(next_display_order = None)]
 pub(crate) struct PlanArguments {
-    /// The model's folder name.
+    /// The model: a name of the folder of models, an .onnx file, or a model's folder. One that is named by its path is
+    /// served without functions, unless --app names some.
+    #[arg(value_name = "NAME|PATH")]
     model: String,
     /// Requests a second to plan for. Default: what one replica can do.
     #[arg(long, value_parser = parse_positive, value_name = "R")]
@@ -52,9 +60,9 @@ pub(crate) struct PlanArguments {
     /// How busy the engines of a replica may be, from 0 to 1; the rest absorbs what comes unevenly.
     #[arg(long, default_value = "0.7", value_parser = parse_share, value_name = "SHARE")]
     utilisation: f64,
-    /// The application that is served beside the model.
-    #[arg(long, default_value = "spin.toml", env = "MODELFN_APP", value_name = "FILE")]
-    app: PathBuf,
+    /// The application that is served beside the model. Default: spin.toml.
+    #[arg(long, env = "MODELFN_APP", value_name = "FILE")]
+    app: Option<PathBuf>,
     /// Serve the model alone, without functions.
     #[arg(long, conflicts_with_all = ["app", "route"])]
     no_app: bool,
@@ -99,6 +107,11 @@ enum PlanFormat {
 }
 
 impl PlanArguments {
+    /// Whether a program reads the plan.
+    pub(super) fn prints_json(&self) -> bool {
+        self.format() == PlanFormat::Json
+    }
+
     /// What to print.
     fn format(&self) -> PlanFormat {
         match (self.json, self.kustomize) {
@@ -108,18 +121,24 @@ impl PlanArguments {
         }
     }
 
-    fn settings(self) -> PlanSettings {
+    fn settings(self) -> Result<PlanSettings> {
+        let found = place::model(&self.model, &self.models)?;
+        let (source, default_app) = if found.demanded {
+            (Source::Model(found.path), None)
+        } else {
+            (Source::Folder(self.models.folder()), Some(PathBuf::from(DEFAULT_APP)))
+        };
         let onnxruntime = onnxruntime(&self.models).ok();
         let method = if self.estimate {
             Method::Estimate(self.time)
         } else {
             Method::Measure(Duration::from_secs(self.seconds.into()))
         };
-        PlanSettings {
-            model: self.model,
-            models: self.models.folder(),
+        Ok(PlanSettings {
+            model: found.name,
+            source,
             onnxruntime,
-            app: (!self.no_app).then_some(self.app),
+            app: if self.no_app { None } else { self.app.or(default_app) },
             rate: self.rate,
             p99: self.p99,
             shapes: self.shape.into_iter().map(|NamedShape { input, shape }| (input, shape)).collect(),
@@ -130,7 +149,7 @@ impl PlanArguments {
             route: self.route.zip(self.body).map(|(path, body)| RouteRequest { path, body }),
             method,
             server: server_defaults(),
-        }
+        })
     }
 }
 
@@ -140,7 +159,7 @@ pub(super) async fn plan(arguments: PlanArguments) -> Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, format) = (stop.clone(), arguments.format());
     let engines = engines(&arguments.models)?;
-    let settings = arguments.settings();
+    let settings = arguments.settings()?;
     let report = |what: &str| drop(writeln!(std::io::stderr(), "modelfn: {what}"));
     let mut planning = tokio::task::spawn_blocking(move || {
         modelfn_plan::plan(&settings, &engines, &Progress { report: &report, stop: &stop })

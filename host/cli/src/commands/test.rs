@@ -58,6 +58,13 @@ pub(crate) struct TestArguments {
     request: RequestSettings,
 }
 
+impl TestArguments {
+    /// Whether a program reads the results.
+    pub(super) fn prints_json(&self) -> bool {
+        self.json
+    }
+}
+
 /// What became of a request.
 struct TestResult {
     file: PathBuf,

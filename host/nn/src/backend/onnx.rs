@@ -36,11 +36,35 @@ use self::signature::Description;
 use self::zipmap::WithoutZipMaps;
 use super::{Backend, Canceller, ComputeError, Engine, Graph, GraphMetadata, LoadError, LoadOptions, Target};
 use crate::backend::{ExternalFile, GraphBytes};
-use crate::tensor::{DType, Signature, Tensor, TensorSpec, Tensors};
+use crate::tensor::{ClassNames, DType, Signature, Tensor, TensorSpec, Tensors};
 use crate::weights::Weights;
 
 /// The oldest library that can be used is ONNX Runtime 1.x of this x.
 pub const OLDEST_MINOR_VERSION: u32 = ort::MINOR_VERSION;
+
+/// What this program reads of a graph itself, without the engine.
+#[derive(Debug)]
+pub struct Survey {
+    /// The files that hold weights.
+    pub external: Vec<String>,
+    /// What is counted of its weights.
+    pub weights: Weights,
+    /// The graph in which tensors have taken the place of maps, if it has maps that no protocol carries.
+    pub without_maps: Option<Vec<u8>>,
+}
+
+/// Reads all of a graph that is ever read without the engine: for tests that change graphs.
+///
+/// # Errors
+///
+/// It would not be given to the engine. The sentence says why.
+pub fn survey(graph: &[u8]) -> Result<Survey, String> {
+    let tensors = check::check(graph)?;
+    let external = external::files(&tensors)?;
+    let without_maps = zipmap::remove(graph)?.map(|without| without.file);
+    refusal::explain("Unsupported model IR version", graph, None);
+    Ok(Survey { external, weights: weights::count(graph)?, without_maps })
+}
 
 /// Loads ONNX graphs with one ONNX Runtime library.
 pub struct Onnx {
@@ -101,6 +125,13 @@ impl Backend for Onnx {
         let session = open_session(environment, GraphBytes { graph, external }, options)
             .map_err(|e| LoadError::Invalid(refusal::explain(&e.to_string(), graph, self.library.as_deref().ok())))?;
         let Description { signature, axis_names, omitted } = signature::describe(&session, graph, &options.outputs)?;
+        // Where the engine knows another number of columns than the map has keys, it reports neither.
+        for ClassNames { output, names } in &classes {
+            let spec = signature.outputs.iter().find(|spec| spec.name == *output);
+            if spec.is_some_and(|spec| spec.shape.last() != Some(&(names.len() as i64))) {
+                return Err(LoadError::Invalid(other_names(output, names.len())));
+            }
+        }
         let metadata = Arc::new(GraphMetadata { axis_names, classes, omitted });
         let session = SharedSession::new(session, &signature).map_err(|e| LoadError::Invalid(e.to_string()))?;
         let runs = Runs::new().map_err(|e| LoadError::NoEngine(e.to_string()))?;
@@ -168,13 +199,35 @@ impl Graph for OnnxGraph {
         let options = if trim == Trim::Arena { self.runs.shrinking() } else { self.runs.ordinary() };
         let computed = self.session.run(&values, options).map_err(failed).and_then(|outputs| {
             let tensors = self.signature.outputs.iter().zip(&outputs);
-            tensors.map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?))).collect::<Result<Tensors, _>>()
+            let outputs = tensors
+                .map(|(spec, value)| Ok((spec.name.clone(), copy_out(spec, value)?)))
+                .collect::<Result<_, _>>()?;
+            check_classes(&self.metadata.classes, &outputs).map(|()| outputs)
         });
         if trim != Trim::Nothing {
             trim_heap();
         }
         computed
     }
+}
+
+/// Refuses what a map would have refused: more scores than names, or fewer, so that nothing says which is whose.
+fn check_classes(classes: &[ClassNames], outputs: &Tensors) -> Result<(), ComputeError> {
+    for ClassNames { output, names } in classes {
+        let Some((_, scores)) = outputs.iter().find(|(name, _)| name == output) else { continue };
+        if let Some(columns) = scores.shape().last()
+            && *columns != names.len()
+        {
+            return Err(ComputeError::Failed(other_names(output, names.len())));
+        }
+    }
+    Ok(())
+}
+
+fn other_names(output: &str, named: usize) -> String {
+    format!(
+        "output '{output}' does not have the {named} scores a row that its ZipMap has names for; export the model again"
+    )
 }
 
 fn open_library(path: &Path) -> Result<Environment, String> {

@@ -7,8 +7,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The number of batches that a trial takes, and of which the median is taken.
+/// The number of batches that a trial takes, and of which the mean is taken.
 const WINDOW: usize = 16;
+/// How many of them are left out at either end, since something else may have held them up. Rows may differ, as texts of
+/// different lengths do, so the others count with all that they took: their median would make single rows look cheap.
+const LEFT_OUT: usize = WINDOW / 8;
 /// The number of batches between two trials.
 const PERIOD: usize = 256;
 /// A larger batch is preferred only if its time for a row is below this share of the smaller one's, since it costs
@@ -31,15 +34,21 @@ pub(super) struct BatchSizeTuner {
 #[derive(Debug)]
 struct Level {
     rows: usize,
-    /// Seconds a row, of the latest batches of at most `rows` rows and more than the previous level has.
-    times: VecDeque<f64>,
+    /// The latest batches of at most `rows` rows and more than the previous level has.
+    batches: VecDeque<Batch>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    rows: f64,
+    seconds: f64,
 }
 
 impl BatchSizeTuner {
     /// A tuner that has tried none of the sizes up to `max_rows` yet.
     pub(super) fn new(max_rows: usize) -> BatchSizeTuner {
         let sizes = std::iter::successors(Some(1), |size| Some(size * 2)).take_while(|&size| size < max_rows);
-        let levels: Vec<_> = sizes.chain([max_rows]).map(|rows| Level { rows, times: VecDeque::new() }).collect();
+        let levels: Vec<_> = sizes.chain([max_rows]).map(|rows| Level { rows, batches: VecDeque::new() }).collect();
         BatchSizeTuner { trials: (0..levels.len()).collect(), levels, kept: 0, batches: 0 }
     }
 
@@ -53,7 +62,7 @@ impl BatchSizeTuner {
         // A batch that a client sent as a whole may be larger than every level.
         let Some(level) = self.levels.iter().position(|level| rows <= level.rows) else { return };
         #[expect(clippy::cast_precision_loss, reason = "rows are few")]
-        self.levels[level].add(duration.as_secs_f64() / rows.max(1) as f64);
+        self.levels[level].add(Batch { rows: rows.max(1) as f64, seconds: duration.as_secs_f64() });
         self.batches += usize::from(level == self.level());
         let due = if self.trials.is_empty() { PERIOD } else { WINDOW };
         if self.batches >= due {
@@ -78,24 +87,27 @@ impl BatchSizeTuner {
     }
 
     fn best(&self) -> usize {
-        let known = self.levels.iter().enumerate().filter_map(|(n, level)| Some((n, level.median()?)));
+        let known = self.levels.iter().enumerate().filter_map(|(n, level)| Some((n, level.time_a_row()?)));
         let better = |best: (usize, f64), next: (usize, f64)| if next.1 < best.1 * CLEARLY { next } else { best };
         known.reduce(better).map_or(self.kept, |(level, _)| level)
     }
 }
 
 impl Level {
-    fn add(&mut self, time: f64) {
-        if self.times.len() == WINDOW {
-            self.times.pop_front();
+    fn add(&mut self, batch: Batch) {
+        if self.batches.len() == WINDOW {
+            self.batches.pop_front();
         }
-        self.times.push_back(time);
+        self.batches.push_back(batch);
     }
 
-    fn median(&self) -> Option<f64> {
-        let mut times: Vec<_> = self.times.iter().copied().collect();
-        times.sort_by(f64::total_cmp);
-        times.get(times.len() / 2).copied()
+    /// Seconds a row; `None` while there are too few batches.
+    fn time_a_row(&self) -> Option<f64> {
+        let mut batches: Vec<_> = self.batches.iter().copied().collect();
+        batches.sort_by(|one, other| (one.seconds / one.rows).total_cmp(&(other.seconds / other.rows)));
+        let kept = batches.get(LEFT_OUT..batches.len().saturating_sub(LEFT_OUT)).filter(|kept| !kept.is_empty())?;
+        let (rows, seconds) = kept.iter().fold((0.0, 0.0), |sum, batch| (sum.0 + batch.rows, sum.1 + batch.seconds));
+        Some(seconds / rows)
     }
 }
 
@@ -143,6 +155,33 @@ mod tests {
             assert!(sizes.contains(&(kept, 10 * PERIOD)), "{sizes:?}");
             assert_eq!(sizes.len(), 2, "only its neighbour is compared: {sizes:?}");
         }
+    }
+
+    /// Texts of which one in four is long: a stacked batch costs less than its rows do alone, though most rows alone cost
+    /// less than a row of the batch.
+    #[test]
+    fn rows_that_differ_do_not_make_single_ones_look_cheap() {
+        let mut tuner = BatchSizeTuner::new(4);
+        let (mut at, alone) = (0usize, |row: usize| if row % 4 == 3 { 14_000 } else { 3_000 });
+        for _ in 0..3 * (PERIOD + 3 * WINDOW) {
+            let rows = tuner.rows();
+            let cost: usize = (at..at + rows).map(alone).sum::<usize>() * 8 / (7 + rows);
+            at += rows;
+            tuner.observe(rows, Duration::from_micros(cost as u64));
+        }
+        assert_eq!(tuner.levels[tuner.kept].rows, 4);
+    }
+
+    /// What holds a batch up now and then decides nothing.
+    #[test]
+    fn a_few_slow_batches_do_not_count() {
+        let mut tuner = BatchSizeTuner::new(16);
+        for n in 0..5 * WINDOW {
+            let rows = tuner.rows();
+            let held_up = if n % 16 == 0 { 500_000 } else { 0 };
+            tuner.observe(rows, Duration::from_micros((bound_by_memory(rows) + held_up) as u64));
+        }
+        assert_eq!(tuner.levels[tuner.kept].rows, 16);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use modelfn_artifact::{Digest, open_regular};
 use modelfn_card::{Engine, GraphFile, Target};
@@ -10,7 +10,7 @@ use modelfn_card::{Engine, GraphFile, Target};
 use crate::backend::GraphBytes;
 use crate::backend::{self, Graph, GraphMetadata, LoadOptions};
 use crate::external::{Digests, ExternalFolder, read_files};
-use crate::registry::{EngineSettings, RegistryError};
+use crate::registry::{EngineSettings, RegistryError, graph_file};
 use crate::tensor::{AxisNames, ClassNames, Signature};
 use crate::worker::{self, Expected, RemoteFiles, RemoteLoad};
 
@@ -26,6 +26,20 @@ pub struct GraphFacts {
     pub classes: Vec<ClassNames>,
     /// The digest of its file, in hexadecimal digits.
     pub sha256: String,
+}
+
+/// The graph that a path means: the file itself, or the one of a model's folder.
+///
+/// # Errors
+///
+/// The folder has no `.onnx` file, or several of which none is called `model.onnx`.
+pub fn graph_at(path: &Path) -> Result<PathBuf, RegistryError> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let problem = |reason| RegistryError::Source { path: path.to_owned(), reason };
+    let graph = path.join(graph_file(path).map_err(|reason| problem(format!("is no single model: {reason}")))?);
+    if graph.exists() { Ok(graph) } else { Err(problem("has no .onnx file; name the graph itself".to_owned())) }
 }
 
 /// Loads the ONNX graph `file` where its engine runs, without computing anything.

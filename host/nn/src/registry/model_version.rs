@@ -23,7 +23,7 @@ use crate::model::{Model, ModelSource};
 use crate::warm_up::{WarmUp, WarmUpOutcome, warm_up};
 use crate::worker::{self, Expected, RemoteFiles, RemoteLoad, RemoteLoaded, Worker};
 pub(crate) use lenient::LenientRead;
-use modelfn_artifact::{Digest, VerifiedFile, open_within, read_text_within};
+use modelfn_artifact::{Digest, VerifiedFile, open_regular, open_within, read_text_within};
 use modelfn_card::{CARD_FILE, Card, CardError, GraphFile, Labels, Signature};
 
 /// A version of a model on disk, whose card and labels were read and whose graph was not.
@@ -34,7 +34,7 @@ pub(crate) struct ModelVersion {
     root: PathBuf,
     /// The folder of this version.
     pub(crate) folder: PathBuf,
-    /// The graph's file as a person named it, where the model is that file.
+    /// The graph's file where a person named it, or a folder in which it is a link: that may lead anywhere.
     named: Option<PathBuf>,
     pub(crate) card: Card,
     card_text: String,
@@ -84,7 +84,7 @@ impl ModelVersion {
             if versions::has_card(&version.folder) { Some(card_text(name, path, &version.folder)?) } else { None };
         let card = Card::parse_in_folder(text.as_deref().unwrap_or_default(), name);
         let card = card.map_err(|reason| card_error(name, reason))?;
-        ModelVersion {
+        let version = ModelVersion {
             name: name.clone(),
             version: version.number,
             root: path.clone(),
@@ -93,8 +93,9 @@ impl ModelVersion {
             card,
             card_text: text.unwrap_or_default(),
             labels: None,
-        }
-        .with_graph_and_labels()
+        };
+        let version = version.with_graph_and_labels()?;
+        Ok(ModelVersion { named: linked_graph(found, &version), ..version })
     }
 
     /// Reads the model of an `.onnx` file. A card beside it is the file's own if it names that file, or no file where
@@ -151,7 +152,8 @@ impl ModelVersion {
         if !path.exists() {
             return Err(RegistryError::NoGraph { name: self.name.clone(), path });
         }
-        open_within(&self.root, &path).map_err(|reason| unreadable(&self.name, &path, reason))
+        let opened = if self.named.is_some() { open_regular(&path) } else { open_within(&self.root, &path) };
+        opened.map_err(|reason| unreadable(&self.name, &path, reason))
     }
 
     /// Reads the file of the graph, which must have the digest `sha256` if that is not empty. A text in the card that is
@@ -277,6 +279,7 @@ impl ModelVersion {
             name: name.clone(),
             engine: card.graph.engine,
             card: served_card,
+            has_card: self.has_card(),
             is_card_whole,
             warm_up,
             signature,
@@ -344,9 +347,18 @@ fn warm_up_remedy(signature: &Signature) -> String {
     format!("[serving] warmup = {{ {} }}, with sizes that it computes", shapes.collect::<Vec<_>>().join(", "))
 }
 
+/// The graph of a model whose folder a person named, if it is a link right there, as in the caches of hubs. The person
+/// vouches for what that leads to. Of what a folder of models holds nobody does.
+fn linked_graph(found: &FoundModel, version: &ModelVersion) -> Option<PathBuf> {
+    let graph = found.path.join(&version.card.graph.file);
+    let is_right_there = graph.parent() == Some(found.path.as_path()) && version.folder == found.path;
+    (found.demanded && is_right_there && graph.is_symlink()).then_some(graph)
+}
+
 fn card_text(name: &str, root: &Path, folder: &Path) -> Result<String, RegistryError> {
     let path = folder.join(CARD_FILE);
-    read_text_within(root, &path, MAX_TEXT).map_err(|reason| unreadable(name, &path, reason))
+    let text = read_text_within(root, &path, MAX_TEXT).map_err(|reason| unreadable(name, &path, reason))?;
+    if text.trim().is_empty() { Err(card_error(name, CardError::Empty)) } else { Ok(text) }
 }
 
 fn card_error(name: &str, reason: CardError) -> RegistryError {

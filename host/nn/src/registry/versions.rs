@@ -66,7 +66,7 @@ pub(super) fn graph_files(folder: &Path) -> Vec<PathBuf> {
 /// # Errors
 ///
 /// There are several, and none is called `model.onnx`.
-pub(super) fn graph_file(folder: &Path) -> Result<PathBuf, String> {
+pub(crate) fn graph_file(folder: &Path) -> Result<PathBuf, String> {
     let files = graph_files(folder);
     match files.as_slice() {
         [file] => Ok(file.clone()),

@@ -58,6 +58,8 @@ enum Phase {
     Delayed {
         until: Instant,
         reason: String,
+        /// Whether the last one had loaded the graph before it ended.
+        had_loaded: bool,
     },
     Closed,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Unavailable {
     pub(crate) reason: String,
     /// When the next process is started.
     pub(crate) retry_after: Duration,
+    /// Whether no process could load the graph, so that no request is to blame.
+    pub(crate) is_unloadable: bool,
 }
 
 impl Worker {
@@ -166,12 +170,13 @@ impl Phase {
     fn unavailable(&self) -> Option<Unavailable> {
         match self {
             Phase::Starting | Phase::Ready(_) => None,
-            Phase::Delayed { until, reason } => {
+            Phase::Delayed { until, reason, had_loaded } => {
                 let retry_after = until.saturating_duration_since(Instant::now());
-                Some(Unavailable { reason: reason.clone(), retry_after })
+                Some(Unavailable { reason: reason.clone(), retry_after, is_unloadable: !had_loaded })
             }
             Phase::Closed => {
-                Some(Unavailable { reason: "the model is unloaded".to_owned(), retry_after: Duration::ZERO })
+                let reason = "the model is unloaded".to_owned();
+                Some(Unavailable { reason, retry_after: Duration::ZERO, is_unloadable: false })
             }
         }
     }
@@ -179,7 +184,8 @@ impl Phase {
 
 impl Unavailable {
     fn starting() -> Unavailable {
-        Unavailable { reason: "the engine's process still starts".to_owned(), retry_after: Duration::from_secs(1) }
+        let (reason, retry_after) = ("the engine's process still starts".to_owned(), Duration::from_secs(1));
+        Unavailable { reason, retry_after, is_unloadable: false }
     }
 }
 
@@ -206,14 +212,15 @@ impl Shared {
         state.crashes = state.crashes.saturating_add(1);
         let crashes = state.crashes;
         let Some(doublings) = crashes.checked_sub(IMMEDIATE_RESTARTS + 1) else { return true };
-        let delay = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(doublings)).min(crash.longest_delay);
+        let longest = if crash.had_loaded { LONGEST_DELAY } else { LONGEST_LOAD_DELAY };
+        let delay = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(doublings)).min(longest);
         if matches!(state.phase, Phase::Closed) {
             return false;
         }
         let reason = format!("the engine's process {}, {crashes} times in a row", crash.sentence);
         tracing::error!(model = self.model, "unready for {delay:?}: {reason}");
         let until = Instant::now() + delay;
-        state.phase = Phase::Delayed { until, reason };
+        state.phase = Phase::Delayed { until, reason, had_loaded: crash.had_loaded };
         self.changed.notify_all();
         let open = |state: &mut State| !matches!(state.phase, Phase::Closed);
         let waited = self.changed.wait_timeout_while(state, delay, open).unwrap_or_else(PoisonError::into_inner);
@@ -225,7 +232,8 @@ impl Shared {
 struct Crash {
     /// What the process did, as the rest of a sentence.
     sentence: String,
-    longest_delay: Duration,
+    /// Whether it had loaded the graph.
+    had_loaded: bool,
 }
 
 /// Follows the processes of a worker until that is closed.
@@ -239,7 +247,7 @@ fn supervise(shared: &Shared, mut running: Running) {
         if !intended {
             tracing::error!(model = shared.model, "the engine's process {ending}; another one starts");
         }
-        let mut crash = (!intended).then_some(Crash { sentence: ending, longest_delay: LONGEST_DELAY });
+        let mut crash = (!intended).then_some(Crash { sentence: ending, had_loaded: true });
         running = loop {
             if crash.is_some_and(|crash| !shared.delay(&crash)) || !shared.enter(Phase::Starting) {
                 return;
@@ -248,7 +256,7 @@ fn supervise(shared: &Shared, mut running: Running) {
                 Ok(started) => break started,
                 Err(e) => {
                     let sentence = format!("does not start: {e}");
-                    crash = Some(Crash { sentence, longest_delay: LONGEST_LOAD_DELAY });
+                    crash = Some(Crash { sentence, had_loaded: false });
                 }
             }
         };

@@ -19,7 +19,8 @@ use toml::Value;
 
 pub use self::static_response::StaticResponse;
 use self::syntax::{
-    ApplicationSettings, ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, RouteSyntax, Source, ToolSettings,
+    ApplicationSettings, ComponentTable, Files, HandlerSyntax, HttpTrigger, Manifest, Placement, RegistrySource,
+    RouteSyntax, Source, ToolSettings, UrlSource,
 };
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::Route;
@@ -121,7 +122,12 @@ impl App {
             manifest.spin_manifest_version
         );
         refuse_rest("the manifest", &manifest.rest, &["variables"], &[])?;
-        refuse_rest("[application]", &manifest.application.rest, &["trigger"], &["version", "description", "authors"])?;
+        refuse_rest(
+            "[application]",
+            &manifest.application.rest,
+            &["trigger"],
+            &["version", "description", "authors", "targets"],
+        )?;
         let ApplicationSettings { model_pages } = tool_settings(manifest.application.tool, "application.")?;
         refuse_rest("[trigger]", &manifest.trigger.rest, &["redis", "sqs", "mqtt", "cron", "command"], &[])?;
         let components = manifest
@@ -136,7 +142,13 @@ impl App {
             manifest.trigger.http.into_iter().map(|trigger| trigger.check(&components)).collect::<Result<Vec<_>>>()?;
         ensure!(model_pages || !routes.is_empty(), "no [[trigger.http]]: nothing would be served");
         for (n, (route, _)) in routes.iter().enumerate() {
-            ensure!(!routes[..n].iter().any(|(other, _)| other == route), "route \"{route}\" stands there twice");
+            if let Some((other, _)) = routes[..n].iter().find(|(other, _)| other == route) {
+                bail!(
+                    "route \"{}\" stands there twice: it matches the same paths as \"{}\"; leave one out",
+                    route.written(),
+                    other.written()
+                );
+            }
         }
         Ok(App { name: manifest.application.name, routes, components, model_pages })
     }
@@ -153,7 +165,7 @@ impl App {
 
 impl HttpTrigger {
     fn check(self, components: &BTreeMap<String, Component>) -> Result<(Route, Handler)> {
-        refuse_rest("[[trigger.http]]", &self.rest, &[], &["id"])?;
+        refuse_rest("[[trigger.http]]", &self.rest, &["components", "dependencies"], &["id"])?;
         if let Some(executor) = self.executor {
             ensure!(
                 executor.r#type == "http" || executor.r#type == "spin",
@@ -163,24 +175,26 @@ impl HttpTrigger {
         }
         let path = match self.route {
             RouteSyntax::Path(path) => path,
-            RouteSyntax::Private { private } => bail!(
-                "route = {{ private = {private} }}: private routes are not supported by modelfn; components can't call each other here"
+            RouteSyntax::Private => bail!(
+                "route = {{ private = true }}: private routes are not supported by modelfn; components can't call each other here"
             ),
         };
         let route = path.parse().with_context(|| format!("route = \"{path}\""))?;
-        let handler = match self.component {
-            HandlerSyntax::Static { static_response } => {
-                static_response.check().with_context(|| format!("route \"{path}\": static_response"))?;
-                Handler::Static(static_response)
+        let handler = match (self.component, self.static_response) {
+            (None, Some(response)) | (Some(HandlerSyntax::Static(response)), None) => {
+                response.check().with_context(|| format!("route \"{path}\": static_response"))?;
+                Handler::Static(response)
             }
-            HandlerSyntax::Inline(_) => bail!(
+            (Some(HandlerSyntax::Inline), None) => bail!(
                 "route \"{path}\": inline components are not supported by modelfn; give it a [component.<id>] of its own"
             ),
-            HandlerSyntax::Id(id) => {
+            (Some(HandlerSyntax::Id(id)), None) => {
                 let have = || components.keys().cloned().collect::<Vec<_>>().join(", ");
                 ensure!(components.contains_key(&id), "route \"{path}\": no component \"{id}\"; have: {}", have());
                 Handler::Component(id)
             }
+            (None, None) => bail!("route \"{path}\" has neither `component` nor `static_response`; write one"),
+            (Some(_), Some(_)) => bail!("route \"{path}\" has both `component` and `static_response`; leave one out"),
         };
         Ok((route, handler))
     }
@@ -213,7 +227,14 @@ impl ComponentTable {
             );
             digest = Some(own);
         }
-        let files = self.files.into_iter().map(|files| files.check(folder)).collect::<Result<_>>()?;
+        check_environment(&self.environment)?;
+        let files = self.files.into_iter().map(|files| files.check(folder)).collect::<Result<Vec<_>>>()?;
+        for (n, (_, destination)) in files.iter().enumerate() {
+            ensure!(
+                !files[..n].iter().any(|(_, other)| other == destination),
+                "files: two folders have the destination \"{destination}\"; choose another for one"
+            );
+        }
         let memory = tool
             .memory
             .map(|size| size.parse::<ByteSize>().with_context(|| format!("memory = \"{size}\"")))
@@ -240,15 +261,17 @@ impl Source {
     fn check(self, folder: &Path) -> Result<(PathBuf, Option<String>)> {
         match self {
             Source::Path(path) => Ok((folder.join(path), None)),
-            Source::Url { url, digest } => match url.strip_prefix("file://") {
+            Source::Url(UrlSource { url, digest }) => match url.strip_prefix("file://") {
                 Some(path) => Ok((folder.join(path), Some(sha256_of(&digest)?))),
                 None => bail!(
                     "source url \"{url}\": modelfn fetches nothing; download it and write source = \"<file>\", with digest in tool.modelfn"
                 ),
             },
-            Source::Registry { registry, package, version } => {
+            Source::Registry(RegistrySource { registry, package, version }) => {
+                let registry =
+                    registry.map_or("the default registry".to_owned(), |name| format!("registry \"{name}\""));
                 bail!(
-                    "source package \"{package}@{version}\" of registry \"{registry}\": modelfn fetches nothing; download it (`wkg get`) and write source = \"<file>\""
+                    "source package \"{package}@{version}\" of {registry}: modelfn fetches nothing; download it (`wkg get`) and write source = \"<file>\""
                 )
             }
         }
@@ -261,14 +284,39 @@ impl Files {
             Files::Pattern(pattern) => bail!(
                 "files = [\"{pattern}\"]: patterns are not supported by modelfn; write {{ source = \"<folder>\", destination = \"/<path>\" }}"
             ),
-            Files::Placement { source, destination } => {
-                ensure!(destination.starts_with('/'), "files: destination \"{destination}\" must be an absolute path");
+            Files::Placement(Placement { source, destination }) => {
+                let destination = destination_of(&destination).with_context(|| {
+                    format!("files: destination \"{destination}\" must be an absolute path, without `.` and `..`")
+                })?;
                 let path = folder.join(&source);
                 ensure!(path.is_dir(), "files: source \"{source}\" is not a folder; modelfn mounts whole folders");
                 Ok((path, destination))
             }
         }
     }
+}
+
+/// The path of a mounted folder as a guest sees it, if it is one that every guest reads in the same way.
+fn destination_of(path: &str) -> Option<String> {
+    let path = path.strip_prefix('/').filter(|path| !path.contains('\0'))?;
+    let parts: Vec<_> = path.trim_end_matches('/').split('/').collect();
+    let is_root = parts == [""];
+    (is_root || parts.iter().all(|part| !matches!(*part, "" | "." | ".."))).then(|| format!("/{}", parts.join("/")))
+}
+
+/// A name with `=` would be another variable's name and value.
+fn check_environment(environment: &BTreeMap<String, String>) -> Result<()> {
+    for (name, value) in environment {
+        ensure!(
+            !name.is_empty() && !name.contains(['=', '\0']),
+            "environment: {name:?} is no name of a variable; it may not be empty or have `=` or NUL"
+        );
+        ensure!(
+            !value.contains('\0'),
+            "environment: the value of {name:?} has NUL, which no variable can; leave it out"
+        );
+    }
+    Ok(())
 }
 
 /// What the table `tool.modelfn` says, which stands in `place`.
@@ -387,9 +435,23 @@ mod tests {
 
     #[test]
     fn a_static_response_needs_no_component() {
-        let app = parse("[[trigger.http]]\nroute = \"/x\"\ncomponent = { static_response = { status_code = 404, body = \"no\" } }\n").unwrap();
-        let Handler::Static(response) = &app.routes[0].1 else { panic!("{:?}", app.routes) };
-        assert_eq!((response.status_code, response.body.as_str()), (404, "no"));
+        let response = "static_response = { status_code = 404, body = \"no\" }";
+        // As Spin has it, and within `component`.
+        for handler in [response.to_owned(), format!("component = {{ {response} }}")] {
+            let app = parse(&format!("[[trigger.http]]\nroute = \"/x\"\n{handler}\n")).unwrap();
+            let Handler::Static(response) = &app.routes[0].1 else { panic!("{:?}", app.routes) };
+            assert_eq!((response.status_code, response.body.as_str()), (404, "no"));
+        }
+    }
+
+    #[test]
+    fn destinations_are_plain_paths() {
+        for (path, expected) in [("/", "/"), ("/a", "/a"), ("/a/b/", "/a/b"), ("//", "/"), ("/..a", "/..a")] {
+            assert_eq!(destination_of(path).as_deref(), Some(expected), "{path}");
+        }
+        for path in ["", "a", "./a", "/a//b", "/.", "/../a", "/a/..", "/a\0"] {
+            assert_eq!(destination_of(path), None, "{path}");
+        }
     }
 
     #[test]
@@ -417,11 +479,48 @@ mod tests {
                 "package \"a:b@1.0.0\" of registry \"ghcr.io\"",
             ),
             (
+                format!("{HTTP}[component.c]\nsource = {{ package = \"a:b\", version = \"1.0.0\" }}"),
+                "package \"a:b@1.0.0\" of the default registry",
+            ),
+            (format!("{HTTP}[component.c]\nsource = {{ package = \"a:b\" }}"), "source: missing field `version`"),
+            (format!("{HTTP}[component.c]\nsource = {{ url = \"file:///c\" }}"), "source: missing field `digest`"),
+            (format!("{HTTP}[component.c]\nsource = {{ path = \"c\" }}"), "write source = \"<file>\""),
+            (format!("{component}files = [{{ source = \"/\" }}]"), "files: missing field `destination`"),
+            (
+                format!("{component}files = [{{ source = \"/\", destination = \"/a/../b\" }}]"),
+                "must be an absolute path",
+            ),
+            (
+                format!(
+                    "{component}files = [{{ source = \"/\", destination = \"/a\" }}, {{ source = \"/tmp\", destination = \"/a\" }}]"
+                ),
+                "two folders have the destination \"/a\"",
+            ),
+            (format!("{component}environment = {{ \"A=B\" = \"c\" }}"), "\"A=B\" is no name of a variable"),
+            (format!("{component}environment = {{ A = \"\\u0000\" }}"), "the value of \"A\" has NUL"),
+            ("[[trigger.http]]\nroute = 1\ncomponent = \"c\"\n".to_owned(), "1 is no route"),
+            ("[[trigger.http]]\nroute = \"/x\"\ncomponent = 1\n".to_owned(), "1 is no component"),
+            ("[[trigger.http]]\nroute = \"/x\"\n".to_owned(), "neither `component` nor `static_response`"),
+            (
+                "[[trigger.http]]\nroute = \"/x\"\ncomponent = \"c\"\nstatic_response = {}\n".to_owned(),
+                "both `component` and `static_response`",
+            ),
+            (
+                "[[trigger.http]]\nroute = \"/x\"\ncomponent = { static_response = { status = 404 } }\n".to_owned(),
+                "static_response: unknown field `status`",
+            ),
+            (
                 "[[trigger.http]]\nroute = \"/x\"\ncomponent = { static_response = { status_code = 1000 } }".to_owned(),
                 "route \"/x\": static_response: status_code = 1000",
             ),
             (format!("{HTTP}[component.d]\nsource = \"c.wasm\""), "no component \"c\"; have: d"),
             (format!("{component}{HTTP}"), "stands there twice"),
+            (
+                format!(
+                    "{component}[[trigger.http]]\nroute = \"/:a\"\ncomponent = \"c\"\n[[trigger.http]]\nroute = \"/:b/\"\ncomponent = \"c\"\n"
+                ),
+                "route \"/:b/\" stands there twice: it matches the same paths as \"/:a\"",
+            ),
             ("[[trigger.http]]\nroute = { private = true }\ncomponent = \"c\"\n".to_owned(), "private routes"),
             ("[[trigger.redis]]\nchannel = \"x\"\n".to_owned(), "`redis`"),
             ("[variables]\nx = { default = \"1\" }\n".to_owned(), "`variables`"),

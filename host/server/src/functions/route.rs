@@ -3,32 +3,62 @@
 //! Of the routes that match a path the most specific one is taken, as in Spin: a literal segment before a name,
 //! a name before the rest.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// A parsed route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use http::header::HeaderName;
+
+/// A parsed route. Two routes are equal if they match the same paths, whatever their names are called.
+#[derive(Clone, Debug)]
 pub struct Route {
+    /// The route as the manifest has it.
+    written: String,
     segments: Vec<Segment>,
     rest: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Segment {
     Literal(String),
-    Name(String),
+    Name { name: String, header: HeaderName },
 }
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.rest == other.rest && self.segments == other.segments
+    }
+}
+
+impl Eq for Route {}
+
+impl PartialEq for Segment {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Segment::Literal(one), Segment::Literal(other)) => one == other,
+            (Segment::Name { .. }, Segment::Name { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Segment {}
 
 /// How a route matched a path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Match<'p> {
     /// The part of the path that `...` stands for, with its leading slash; empty without `...` or without such a part.
     pub rest: &'p str,
-    /// The segment that each `:name` stands for.
-    pub names: Vec<(String, &'p str)>,
+    /// The segment that each `:name` stands for, by the header that tells a guest.
+    pub names: Vec<(HeaderName, &'p str)>,
 }
 
 impl Route {
+    /// The route as the manifest has it: with a slash at its end, for example.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
     /// Matches an absolute path without its query.
     pub fn matches<'p>(&self, path: &'p str) -> Option<Match<'p>> {
         let mut left = path;
@@ -37,7 +67,7 @@ impl Route {
             let (part, after) = split_first(left)?;
             match segment {
                 Segment::Literal(literal) if literal == part => {}
-                Segment::Name(name) if !part.is_empty() => names.push((name.clone(), part)),
+                Segment::Name { header, .. } if !part.is_empty() => names.push((header.clone(), part)),
                 _ => return None,
             }
             left = after;
@@ -49,7 +79,7 @@ impl Route {
     /// Sorts before the routes that are less specific: segment by segment, a literal before a name, and the end of
     /// the route or a name before the rest.
     pub fn specificity(&self) -> impl Ord + use<> {
-        let kind = |segment: &Segment| u8::from(matches!(segment, Segment::Name(_)));
+        let kind = |segment: &Segment| u8::from(matches!(segment, Segment::Name { .. }));
         self.segments.iter().map(kind).chain(self.rest.then_some(2)).collect::<Vec<_>>()
     }
 }
@@ -70,8 +100,17 @@ impl FromStr for Route {
             Some(path) => (path, true),
             None => (text.strip_suffix('/').unwrap_or(text), false),
         };
-        let segments = path.split('/').skip(1).map(segment).collect::<Result<_, _>>()?;
-        Ok(Route { segments, rest })
+        let segments = path.split('/').skip(1).map(segment).collect::<Result<Vec<_>, _>>()?;
+        let mut headers = BTreeSet::new();
+        for segment in &segments {
+            if let Segment::Name { name, header } = segment {
+                anyhow::ensure!(
+                    headers.insert(header.as_str()),
+                    "`:{name}` stands there twice; functions could not tell the two apart, so choose another name"
+                );
+            }
+        }
+        Ok(Route { written: text.to_owned(), segments, rest })
     }
 }
 
@@ -80,11 +119,26 @@ fn segment(text: &str) -> anyhow::Result<Segment> {
         !text.is_empty() && !text.contains("..."),
         "segments are not empty, and `...` stands only at the end"
     );
+    anyhow::ensure!(
+        !text.contains(|c: char| c.is_control() || " ?#".contains(c)),
+        "a path has no spaces, `?` and `#`: no request would match; write %20, %3F or %23"
+    );
+    anyhow::ensure!(
+        text != "*",
+        "`*` is no segment; write `/...` at the end for any rest, or `/:name` for one segment"
+    );
     match text.strip_prefix(':') {
         Some("") => anyhow::bail!("`:` wants a name"),
-        Some(name) => Ok(Segment::Name(name.to_owned())),
+        Some(name) => Ok(Segment::Name { header: name_header(name)?, name: name.to_owned() }),
         None => Ok(Segment::Literal(text.to_owned())),
     }
+}
+
+/// The header that tells a guest what `:name` stands for. Spin writes it with hyphens, too.
+fn name_header(name: &str) -> anyhow::Result<HeaderName> {
+    HeaderName::try_from(format!("spin-path-match-{}", name.replace('_', "-"))).map_err(|_| {
+        anyhow::anyhow!("`:{name}`: functions are told names in headers; use letters, digits, `-` and `_`")
+    })
 }
 
 impl fmt::Display for Route {
@@ -92,7 +146,7 @@ impl fmt::Display for Route {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => write!(f, "/{text}")?,
-                Segment::Name(name) => write!(f, "/:{name}")?,
+                Segment::Name { name, .. } => write!(f, "/:{name}")?,
             }
         }
         match (self.rest, self.segments.is_empty()) {
@@ -134,7 +188,9 @@ mod tests {
     fn names_take_one_segment_that_is_not_empty() {
         let route: Route = "/users/:id/...".parse().unwrap();
         let found = route.matches("/users/7/x").unwrap();
-        assert_eq!((found.rest, found.names), ("/x", vec![("id".to_owned(), "7")]));
+        assert_eq!((found.rest, found.names), ("/x", vec![(HeaderName::from_static("spin-path-match-id"), "7")]));
+        let route: Route = "/:User_Id".parse().unwrap();
+        assert_eq!(route.matches("/7").unwrap().names[0].0, "spin-path-match-user-id");
         assert_eq!(rest("/users/:id", "/users/"), None);
         assert_eq!(rest("/users/:id", "/users/7/8"), None);
     }
@@ -149,8 +205,35 @@ mod tests {
     }
 
     #[test]
+    fn routes_that_match_the_same_paths_are_equal() {
+        let route = |text: &str| text.parse::<Route>().unwrap();
+        for (one, other) in [("/a", "/a/"), ("/:x/...", "/:y/..."), ("/", "/")] {
+            assert_eq!(route(one), route(other));
+        }
+        for (one, other) in [("/a", "/b"), ("/a", "/:a"), ("/a", "/a/..."), ("/:x", "/:x/:y")] {
+            assert_ne!(route(one), route(other));
+        }
+        assert_eq!((route("/a/").written(), route("/a/").to_string().as_str()), ("/a/", "/a"));
+    }
+
+    #[test]
     fn malformed_routes_are_refused() {
-        for route in ["", "a", "/a//b", "/.../a", "/:", "/a..."] {
+        for route in [
+            "",
+            "a",
+            "/a//b",
+            "/.../a",
+            "/:",
+            "/a...",
+            "/a/*",
+            "/*",
+            "/:x/:X",
+            "/:a_b/:a-b",
+            "/:é",
+            "/a b",
+            "/?a",
+            "/a#",
+        ] {
             assert!(route.parse::<Route>().is_err(), "{route}");
         }
     }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::functions::manifest::{CodeSource, Component};
 use crate::functions::public_route::PublicRoute;
 use crate::functions::route::Route;
+use crate::functions::without_function::WithoutFunction;
 use crate::oip::example::UNRESERVED;
 
 /// What JavaScript's `encodeURIComponent` encodes, so that links of pages lead here.
@@ -32,6 +33,8 @@ pub(super) struct ModelFunctions {
     pub(super) routes: Vec<(Route, String)>,
     /// Folders that exist for these functions only.
     pub(super) folders: Vec<TempDir>,
+    /// Why the other models have none.
+    pub(super) without: WithoutFunction,
 }
 
 impl ModelFunctions {
@@ -40,9 +43,16 @@ impl ModelFunctions {
     pub(super) fn of(registry: &Registry, classify: Option<&'static [u8]>) -> ModelFunctions {
         let mut functions = ModelFunctions::default();
         let is_only = registry.models().count() + registry.broken().len() == 1;
-        for model in registry.models().filter(|model| model.card().is_image_classifier()) {
+        let mut without = BTreeMap::new();
+        for model in registry.models() {
+            if !model.card().is_image_classifier() {
+                without.insert(model.name().to_owned(), no_classifier(model));
+                continue;
+            }
             if let Err(reason) = functions.add_classifier(model, registry, classify) {
                 tracing::warn!("model '{}' has a page of tensors, not of pictures: {reason:#}", model.name());
+                without
+                    .insert(model.name().to_owned(), format!("model '{}' has no function: {reason:#}", model.name()));
                 continue;
             }
             let id = id(model);
@@ -51,6 +61,7 @@ impl ModelFunctions {
             let routes = [Some(below), at_root].into_iter().flatten().filter_map(|route| route.parse().ok());
             functions.routes.extend(routes.map(|route| (route, id.clone())));
         }
+        functions.without = WithoutFunction::new(without, is_only);
         functions
     }
 
@@ -94,6 +105,20 @@ impl ModelFunctions {
         self.folders.push(folder);
         Ok(path)
     }
+}
+
+/// Why a model is no image classifier, and what makes it one.
+fn no_classifier(model: &Model) -> String {
+    let (name, file) = (model.name(), model.card().graph.file.display());
+    let missing = if model.has_card() {
+        "the card does not say how a picture becomes the only input and what the scores mean"
+    } else {
+        "it has no card, which would say how a picture becomes its input and what the classes are called"
+    };
+    format!(
+        "model '{name}' does not classify pictures: {missing}; in its folder, write one with `modelfn model card {file} \
+         --task image-classification --preset imagenet --output .`, or another --preset, and --force over a card"
+    )
 }
 
 fn id(model: &Model) -> String {

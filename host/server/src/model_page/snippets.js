@@ -15,10 +15,20 @@ function snippetRequest(model, tensors, outputs) {
   const isInline = tensors.every(({ datatype, shape }) => product(shape) <= MAX_INLINE && !NO_JSON.includes(datatype));
   const isBinary = outputs.some(({ datatype }) => NO_JSON.includes(datatype));
   const parameters = isBinary ? { parameters: { binary_data_output: true } } : {};
-  return { model, tensors, outputs, isInline, isBinary, parameters, url: new URL(base + modelPath(model) + "/infer", location.href).href, needsKey: key !== "" };
+  return { model, tensors, files: binNames(tensors), outputs, isInline, isBinary, parameters, url: new URL(base + modelPath(model) + "/infer", location.href).href, needsKey: key !== "" };
 }
 
-const binName = ({ name }) => fileName(name) + ".bin";
+/** The names of the files of inputs: each its own, also where inputs differ only in what no file's name can have. */
+function binNames(tensors) {
+  const taken = new Set();
+  return tensors.map(({ name }) => {
+    let unique = fileName(name);
+    for (let n = 2; taken.has(unique.toLowerCase()); n++) unique = `${fileName(name)}-${n}`;
+    taken.add(unique.toLowerCase());
+    return unique + ".bin";
+  });
+}
+
 const shellQuoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 
 /** The elements in JSON. */
@@ -41,7 +51,7 @@ function curlSnippet(request) {
   const headers = needsKey ? [`-H "X-API-Key: $KEY"`] : [], output = isBinary ? ["-o outputs.bin"] : [];
   if (request.isInline) return ["curl " + shellUrl(url), ...headers, ...output, "-d " + shellQuoted(inlineJson(request))].join(" \\\n  ");
   const json = JSON.stringify(requestHead(tensors, request.parameters)), length = new TextEncoder().encode(json).length;
-  const body = `(printf %s ${shellQuoted(json)}\n cat ${tensors.map(binName).join(" ")}) |\n  `;
+  const body = `(printf %s ${shellQuoted(json)}\n cat ${request.files.join(" ")}) |\n  `;
   return body + ["curl " + shellUrl(url), ...headers, ...output, `-H 'Inference-Header-Content-Length: ${length}'`, "--data-binary @-"].join(" \\\n  ");
 }
 
@@ -53,8 +63,8 @@ const NUMPY = {
   BF16: "ml_dtypes.bfloat16", BYTES: "object",
 };
 
-/** An expression of Python that makes the array. */
-function pythonArray(tensor, isInline) {
+/** An expression of Python that makes the array, from the file `name` where it is not spelled out. */
+function pythonArray(tensor, isInline, name) {
   const { datatype, shape, bytes } = tensor, type = NUMPY[datatype], sizes = shape.join(", ") + (shape.length === 1 ? "," : "");
   if (isInline && product(shape) === 0) return `np.zeros((${sizes}), dtype=${type})`;
   if (isInline) {
@@ -62,12 +72,12 @@ function pythonArray(tensor, isInline) {
     const texts = jsonTexts(tensor).map((text) => (datatype === "BYTES" ? text : words[text] ?? text));
     return `np.array(${listsText(shape, texts, "     ")}, dtype=${type})`;
   }
-  const file = JSON.stringify(binName(tensor));
+  const file = JSON.stringify(name);
   if (datatype !== "BYTES") return `np.fromfile(${file}, dtype=${type}).reshape(${sizes})`;
   return `triton_utils.deserialize_bytes_tensor(open(${file}, "rb").read()).reshape(${sizes})`;
 }
 
-function pythonSnippet({ model, tensors, outputs, isInline, needsKey }) {
+function pythonSnippet({ model, tensors, files, outputs, isInline, needsKey }) {
   // What numpy has no type for needs one of another package.
   const hasBfloat = tensors.some(({ datatype }) => datatype === "BF16"), hasFiles = !isInline && tensors.some(({ datatype }) => datatype === "BYTES");
   const names = tensors.map((_, index) => (tensors.length === 1 ? "tensor" : "tensor_" + index));
@@ -79,7 +89,7 @@ function pythonSnippet({ model, tensors, outputs, isInline, needsKey }) {
   ];
   tensors.forEach((tensor, index) => {
     lines.push(`${names[index]} = triton.InferInput(${JSON.stringify(tensor.name)}, ${shapeText(tensor.shape)}, "${tensor.datatype}")`);
-    lines.push(`${names[index]}.set_data_from_numpy(${pythonArray(tensor, isInline)})`);
+    lines.push(`${names[index]}.set_data_from_numpy(${pythonArray(tensor, isInline, files[index])})`);
   });
   const headers = needsKey ? `, headers={"X-API-Key": os.environ["KEY"]}` : "";
   lines.push(`result = client.infer(${JSON.stringify(model)}, [${names.join(", ")}]${headers})`);
@@ -100,7 +110,7 @@ function javascriptSnippet(request) {
   return [
     'import { readFile } from "node:fs/promises";', "",
     `const json = new TextEncoder().encode(${JSON.stringify(json)});`,
-    `const files = await Promise.all([${tensors.map((tensor) => `readFile(${JSON.stringify(binName(tensor))})`).join(", ")}]);`,
+    `const files = await Promise.all([${request.files.map((name) => `readFile(${JSON.stringify(name)})`).join(", ")}]);`,
     `const response = await fetch(${JSON.stringify(url)}, {`, '  method: "POST",', "  headers: {", ...keyLine,
     '    "Inference-Header-Content-Length": String(json.length),', "  },", "  body: new Blob([json, ...files]),", "});", result,
   ].join("\n");
@@ -131,9 +141,9 @@ function showSnippet(request) {
   $("snippet").textContent = LANGUAGES[language].write(request);
   const keyNote = request.needsKey ? "The key is in the variable KEY. " : "";
   $("snippet-note").textContent = keyNote + LANGUAGES[language].note;
-  $("snippet-files").replaceChildren(...(request.isInline ? [] : [el("span", "It reads these files, which hold what is above: "), ...request.tensors.map((tensor) => {
-    const button = Object.assign(el("button", binName(tensor), "link"), { type: "button" });
-    button.addEventListener("click", () => download(binName(tensor), new Blob([tensor.bytes])));
+  $("snippet-files").replaceChildren(...(request.isInline ? [] : [el("span", "It reads these files, which hold what is above: "), ...request.tensors.map((tensor, index) => {
+    const name = request.files[index], button = Object.assign(el("button", name, "link"), { type: "button" });
+    button.addEventListener("click", () => download(name, new Blob([tensor.bytes])));
     return button;
   })]));
 }

@@ -31,15 +31,23 @@ impl Inference {
         Inference { registry, readiness, converters: Arc::new(Semaphore::new(cores)) }
     }
 
-    /// Why a model keeps the server from being ready, if so: one is broken, or its queue has been full for
-    /// `saturated_after`.
+    /// Why a model keeps the server from being ready, if so: one that must be there is broken or can't be loaded again
+    /// after its engine ended, or its queue has been full for `saturated_after`. An engine that requests have ended is not
+    /// a reason, since a client could take the whole server out of service.
     pub(crate) fn unready(&self, saturated_after: Duration) -> Option<String> {
         let broken = self.registry.broken().values().map(|error| format!("not served: {error}"));
+        let unloadable = self.unloadable(true).map(|(name, reason)| format!("not served: model '{name}': {reason}"));
         let saturated = self.registry.models().filter(|model| model.saturated_for() >= saturated_after).map(|model| {
             let seconds = model.saturated_for().as_secs();
             format!("saturated: the queue of model '{}' has been full for {seconds} s", model.name())
         });
-        broken.chain(saturated).next()
+        broken.chain(unloadable).chain(saturated).next()
+    }
+
+    /// The models that were loaded once and can't be again, with the reasons: those that must be there, or the others.
+    fn unloadable(&self, named: bool) -> impl Iterator<Item = (&str, String)> {
+        let models = self.registry.models().filter(move |model| self.registry.is_named(model.name()) == named);
+        models.filter_map(|model| Some((model.name(), model.unloadable()?)))
     }
 
     /// Whether the server wants requests.
@@ -64,7 +72,8 @@ impl Inference {
 
     /// The names of models that are not served and need not be.
     pub(crate) fn left_out(&self) -> Vec<String> {
-        self.registry.left_out().keys().cloned().collect()
+        let unloadable = self.unloadable(false).map(|(name, _)| name.to_owned());
+        self.registry.left_out().keys().cloned().chain(unloadable).collect()
     }
 
     /// The names of the models that serve.

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use modelfn_card::{CARD_FILE, Card, Labels, TensorSpec};
-use modelfn_nn::inspect::{GraphFacts, graph_facts};
+use modelfn_nn::inspect::{GraphFacts, graph_at, graph_facts};
 
 use self::draft::{Draft, Naming};
 use self::picture::{LabelFile, PictureInput, PictureTask};
@@ -22,7 +22,7 @@ use crate::print_lines;
 use crate::settings::ModelSettings;
 
 pub(super) const EXAMPLES: &str = "Examples:
-  modelfn model card resnet/model.onnx
+  modelfn model card resnet
   modelfn model card resnet/model.onnx --output resnet/model.toml
   modelfn model card resnet/model.onnx --task image-classification --labels resnet/labels.txt --preset imagenet";
 
@@ -32,8 +32,8 @@ const MAX_LABELS: u64 = 16 << 20;
 /// A graph, and what a card needs to say that the graph does not.
 #[derive(Debug, Args)]
 pub(crate) struct CardArguments {
-    /// The graph. Card, graph and labels of a model lie in one folder.
-    #[arg(value_name = "FILE.onnx")]
+    /// The graph, or the folder that it is in. Card, graph and labels of a model lie in one folder.
+    #[arg(value_name = "FILE.onnx|FOLDER")]
     graph: PathBuf,
     /// Overwrite a card that is there.
     #[arg(long, requires = "output")]
@@ -70,14 +70,15 @@ enum Task {
 ///
 /// The graph can't be loaded, does not suit the task, or lies outside of the card's folder.
 pub(super) fn card(arguments: &CardArguments) -> Result<ExitCode> {
-    let place = Place::of(arguments)?;
-    let facts = graph_facts(&arguments.graph, &engines(&arguments.models)?)?;
+    let graph = graph_at(&arguments.graph)?;
+    let place = Place::of(&graph, arguments.output.as_deref());
+    let facts = graph_facts(&graph, &engines(&arguments.models)?)?;
     let wants_pictures = arguments.task.is_some() || arguments.labels.is_some() || arguments.preset.is_some();
     let task = wants_pictures
         .then(|| PictureTask::of(&facts.signature, arguments.preset, place.labels(arguments.labels.as_deref())?))
         .transpose()?;
     let sha256 = facts.sha256.clone();
-    let naming = Naming { name: arguments.name.clone(), file: place.within(&arguments.graph)?, sha256 };
+    let naming = Naming { name: arguments.name.clone(), file: place.within(&graph)?, sha256 };
     let text = text(naming, &facts, task)?;
     let Some(output) = place.output else {
         return print_lines(&[text.trim_end().to_owned()]);
@@ -87,6 +88,30 @@ pub(super) fn card(arguments: &CardArguments) -> Result<ExitCode> {
         format!("wrote {}", output.display()),
         format!("check it with: modelfn model inspect {}", place.folder.display()),
     ])
+}
+
+/// Writes cards with `preset` for those of the models at `paths` that have none. A card that is there stays as it is.
+///
+/// # Errors
+///
+/// A folder has no graph or several, or its graph is no image classifier's.
+pub(crate) fn write_missing(paths: &[PathBuf], preset: Preset, models: &ModelSettings) -> Result<()> {
+    for path in paths {
+        let graph = graph_at(path)?;
+        let folder = folder_of(&graph);
+        let card_path = folder.join(CARD_FILE);
+        if card_path.symlink_metadata().is_ok() {
+            tracing::info!(
+                "{} is there already, and stays as it is: --preset is for models without a card",
+                card_path.display()
+            );
+            continue;
+        }
+        let (preset, models) = (Some(preset), models.clone());
+        let output = Some(folder);
+        card(&CardArguments { graph, output, preset, models, force: false, labels: None, name: None, task: None })?;
+    }
+    Ok(())
 }
 
 /// What the model of a function does, as far as a card tells it.
@@ -131,44 +156,6 @@ fn text(naming: Naming, facts: &GraphFacts, task: Option<PictureTask>) -> Result
     Ok(text)
 }
 
-/// Writes cards with `preset` for those of the models at `paths` that have none. A card that is there stays as it is.
-///
-/// # Errors
-///
-/// A folder has no graph or several, or its graph is no image classifier's.
-pub(crate) fn write_missing(paths: &[PathBuf], preset: Preset, models: &ModelSettings) -> Result<()> {
-    for path in paths {
-        let graph = if path.is_dir() { only_graph(path)? } else { path.clone() };
-        let folder = folder_of(&graph);
-        let card_path = folder.join(CARD_FILE);
-        if card_path.symlink_metadata().is_ok() {
-            tracing::info!(
-                "{} is there already, and stays as it is: --preset is for models without a card",
-                card_path.display()
-            );
-            continue;
-        }
-        let (preset, models) = (Some(preset), models.clone());
-        let output = Some(folder);
-        card(&CardArguments { graph, output, preset, models, force: false, labels: None, name: None, task: None })?;
-    }
-    Ok(())
-}
-
-/// The graph of a model's folder.
-fn only_graph(folder: &Path) -> Result<PathBuf> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{} can't be read", folder.display()))?;
-    let files = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let mut graphs = files.filter(|path| path.extension().is_some_and(|extension| extension == "onnx"));
-    match (graphs.next(), graphs.next()) {
-        (Some(graph), None) => Ok(graph),
-        (None, _) => {
-            bail!("{} has no .onnx file; --preset is for the folder of one, or for the file", folder.display())
-        }
-        (Some(_), Some(_)) => bail!("{} has several .onnx files; name the one that is meant", folder.display()),
-    }
-}
-
 fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -185,12 +172,14 @@ struct Place {
 }
 
 impl Place {
-    fn of(arguments: &CardArguments) -> Result<Place> {
-        Ok(match &arguments.output {
-            None => Place { output: None, folder: folder_of(&arguments.graph) },
-            Some(folder) if folder.is_dir() => Place { output: Some(folder.join(CARD_FILE)), folder: folder.clone() },
-            Some(file) => Place { output: Some(file.clone()), folder: folder_of(file) },
-        })
+    fn of(graph: &Path, output: Option<&Path>) -> Place {
+        match output {
+            None => Place { output: None, folder: folder_of(graph) },
+            Some(folder) if folder.is_dir() => {
+                Place { output: Some(folder.join(CARD_FILE)), folder: folder.to_owned() }
+            }
+            Some(file) => Place { output: Some(file.to_owned()), folder: folder_of(file) },
+        }
     }
 
     /// The path of `file` within the model's folder.

@@ -60,7 +60,7 @@ pub(crate) struct CheckArguments {
     function: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Exit 1 if a smaller part of the pictures is right, from 0 to 1.
     #[arg(long, value_parser = parse_share, value_name = "SHARE")]
     min_top1: Option<f64>,

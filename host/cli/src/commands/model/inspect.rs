@@ -26,7 +26,7 @@ pub(crate) struct InspectArguments {
     model: String,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     models: ModelSettings,
 }

@@ -18,7 +18,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   modelfn model list
   modelfn model list downloads/*.onnx
 
-Loads each model as a server would.";
+Loads each model as a server would. Exits 1 if anything is wrong.";
 
 /// Which models to list.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(crate) struct ListArguments {
     paths: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     models: ModelSettings,
 }
@@ -40,11 +40,18 @@ pub(super) fn list(arguments: &ListArguments) -> Result<ExitCode> {
     let inspections: Vec<_> = found.iter().map(|model| inspect(model, &engines)).collect();
     if arguments.json {
         let rows: Vec<_> = inspections.iter().map(as_json).collect();
-        return print_lines(&[serde_json::to_string_pretty(&rows)?]);
+        print_lines(&[serde_json::to_string_pretty(&rows)?])?;
+        return Ok(exit_code(&inspections));
     }
     let head = ["name", "version", "inputs", "outputs", "size", "state"].map(str::to_owned);
     let rows: Vec<_> = [head].into_iter().chain(inspections.iter().map(row)).collect();
-    print_lines(&aligned(&rows))
+    print_lines(&aligned(&rows))?;
+    Ok(exit_code(&inspections))
+}
+
+fn exit_code(inspections: &[Inspection]) -> ExitCode {
+    let is_well = inspections.iter().all(|inspection| inspection.problems.is_empty());
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn as_json(inspection: &Inspection) -> serde_json::Value {

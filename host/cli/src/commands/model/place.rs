@@ -12,7 +12,7 @@ use crate::settings::ModelSettings;
 /// # Errors
 ///
 /// There is no such model, or several. Says what there is.
-pub(super) fn model(text: &str, settings: &ModelSettings) -> Result<FoundModel> {
+pub(in crate::commands) fn model(text: &str, settings: &ModelSettings) -> Result<FoundModel> {
     let path = Path::new(text);
     if !text.contains(MAIN_SEPARATOR) {
         let found = find_models(&[Source::Folder(settings.folder())]).unwrap_or_default();
@@ -46,7 +46,7 @@ pub(super) fn model(text: &str, settings: &ModelSettings) -> Result<FoundModel> 
 /// # Errors
 ///
 /// There is nothing at a path, or no folder of models.
-pub(super) fn models(paths: &[PathBuf], settings: &ModelSettings) -> Result<Vec<FoundModel>> {
+pub(in crate::commands) fn models(paths: &[PathBuf], settings: &ModelSettings) -> Result<Vec<FoundModel>> {
     if paths.is_empty() {
         return Ok(find_models(&[Source::Folder(settings.folder())])?);
     }

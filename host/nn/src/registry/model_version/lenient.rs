@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use modelfn_artifact::read_text_within;
 use modelfn_card::{Card, CardError, Labels, Salvaged};
 
-use super::{MAX_TEXT, ModelVersion, card_text, unreadable};
+use super::{MAX_TEXT, ModelVersion, card_text, linked_graph, unreadable};
 use crate::registry::sources::FoundModel;
 use crate::registry::versions;
 
@@ -61,7 +61,8 @@ impl ModelVersion {
         let labels = labels.map(Labels::new);
         let named = (!found.path.is_dir()).then(|| found.path.clone());
         let Place { root, folder, version, .. } = place;
-        let version = ModelVersion { name: name.clone(), version, root, folder, named, card, card_text, labels };
+        let mut version = ModelVersion { name: name.clone(), version, root, folder, named, card, card_text, labels };
+        version.named = version.named.take().or_else(|| linked_graph(found, &version));
         LenientRead { version: Some(version), problems }
     }
 }

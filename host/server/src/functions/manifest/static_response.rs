@@ -1,6 +1,6 @@
 //! Responses that need no component.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
@@ -40,6 +40,7 @@ impl StaticResponse {
             body.is_empty() || !matches!(status_code, 204 | 205 | 304),
             "a response of status {status_code} has no body; leave it out, or choose another status"
         );
+        let mut names = BTreeSet::new();
         for (name, value) in headers {
             let Ok(parsed) = HeaderName::try_from(name) else {
                 anyhow::bail!("\"{name}\" is no name of a header");
@@ -48,6 +49,10 @@ impl StaticResponse {
             ensure!(
                 HeaderValue::from_str(value).is_ok(),
                 "the header \"{name}\" has a value that no header can have: {value:?}"
+            );
+            ensure!(
+                names.insert(parsed.as_str().to_owned()),
+                "the header \"{name}\" stands there twice: upper and lower case are the same; leave one out"
             );
         }
         Ok(())
@@ -82,6 +87,7 @@ mod tests {
             ("headers = { \"bad name\" = \"1\" }", "\"bad name\" is no name"),
             ("headers = { x = \"a\\nb\" }", "\"x\" has a value"),
             ("headers = { Content-Length = \"1000\" }", "set by the server"),
+            ("headers = { X-A = \"1\", x-a = \"2\" }", "stands there twice"),
             ("headers = { transfer-encoding = \"chunked\" }", "set by the server"),
         ] {
             let error = check(text).unwrap_err().to_string();

@@ -12,8 +12,8 @@ pub(crate) fn has(dtype: DType) -> bool {
     !matches!(dtype, DType::Fp16 | DType::Bf16)
 }
 
-/// Reads elements until there are as many as `shape` has elements. How they are nested does not matter: order is
-/// row-major either way. serde_json bounds the depth.
+/// Reads as many elements as `shape` has, in row-major order: one flat list, or lists in lists as the shape says. serde_json
+/// bounds the depth.
 ///
 /// # Errors
 ///
@@ -25,9 +25,12 @@ pub(crate) fn read(dtype: DType, shape: &[usize], text: &str) -> Result<Vec<u8>,
     }
     let elements = shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis));
     let elements = elements.ok_or_else(|| format!("has the shape {shape:?}, which is too large"))?;
-    let mut sink = Sink { dtype, left: elements, bytes: Vec::with_capacity(most_bytes(dtype, shape, text)) };
+    let bytes = Vec::with_capacity(most_bytes(dtype, shape, text));
+    let mut sink = Sink { dtype, shape, left: elements, bytes };
     let mut reader = serde_json::Deserializer::from_str(text);
-    (&mut sink).deserialize(&mut reader).map_err(|e| format!("of shape {shape:?} has wrong data: {e}"))?;
+    (Place { sink: &mut sink, lists: 0 })
+        .deserialize(&mut reader)
+        .map_err(|e| format!("of shape {shape:?} has wrong data: {e}"))?;
     if sink.left > 0 {
         let actual = elements - sink.left;
         return Err(format!("of shape {shape:?} has {elements} elements, but its data has {actual}"));
@@ -47,13 +50,14 @@ pub(crate) fn most_bytes(dtype: DType, shape: &[usize], text: &str) -> usize {
 }
 
 /// Where numbers go.
-struct Sink {
+struct Sink<'a> {
     dtype: DType,
+    shape: &'a [usize],
     left: usize,
     bytes: Vec<u8>,
 }
 
-impl Sink {
+impl Sink<'_> {
     fn put<E: Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
         self.count()?;
         self.bytes.extend_from_slice(bytes);
@@ -103,57 +107,96 @@ impl Sink {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Sink {
-    type Value = ();
+/// A place in the data, within so many lists: it holds an element or a list.
+struct Place<'a, 's> {
+    sink: &'a mut Sink<'s>,
+    lists: usize,
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+/// What a place held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Element,
+    List,
+}
+
+impl Place<'_, '_> {
+    fn element<E: Error>(self, put: impl FnOnce(&mut Sink<'_>) -> Result<(), E>) -> Result<Held, E> {
+        // One list is the flat form, and a scalar may stand alone.
+        if self.lists > 1 && self.lists != self.sink.shape.len() {
+            let (lists, axes) = (self.lists, self.sink.shape.len());
+            return Err(E::custom(format_args!("an element is within {lists} lists, but the shape has {axes} axes")));
+        }
+        put(self.sink).map(|()| Held::Element)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_, '_> {
+    type Value = Held;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Held, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for &mut Sink {
-    type Value = ();
+impl<'de> Visitor<'de> for Place<'_, '_> {
+    type Value = Held;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.dtype {
+        f.write_str(match self.sink.dtype {
             DType::Bool => "true, false or a list",
             DType::String => "a string or a list",
             _ => "a number or a list",
         })
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        match self.dtype {
-            DType::Bool => self.put(&[u8::from(value)]),
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Held, E> {
+        match self.sink.dtype {
+            DType::Bool => self.element(|sink| sink.put(&[u8::from(value)])),
             _ => Err(E::invalid_type(Unexpected::Bool(value), &self)),
         }
     }
 
-    fn visit_u64<E: Error>(self, n: u64) -> Result<(), E> {
-        self.put_integer(n.into())
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Held, E> {
+        self.element(|sink| sink.put_integer(n.into()))
     }
 
-    fn visit_i64<E: Error>(self, n: i64) -> Result<(), E> {
-        self.put_integer(n.into())
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Held, E> {
+        self.element(|sink| sink.put_integer(n.into()))
     }
 
-    fn visit_f64<E: Error>(self, n: f64) -> Result<(), E> {
-        self.put_float(n)
+    fn visit_f64<E: Error>(self, n: f64) -> Result<Held, E> {
+        self.element(|sink| sink.put_float(n))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if self.dtype == DType::String {
-            self.count()?;
-            append_string(&mut self.bytes, text);
-            return Ok(());
+    fn visit_str<E: Error>(self, text: &str) -> Result<Held, E> {
+        if self.sink.dtype == DType::String {
+            return self.element(|sink| {
+                sink.count()?;
+                append_string(&mut sink.bytes, text);
+                Ok(())
+            });
         }
         let number = non_finite::parse(text).ok_or_else(|| E::invalid_type(Unexpected::Str(text), &self))?;
-        self.put_float(number)
+        self.element(|sink| sink.put_float(number))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(&mut *self)?.is_some() {}
-        Ok(())
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Held, A::Error> {
+        let Place { sink, lists } = self;
+        let (mut length, mut holds) = (0, None);
+        while let Some(held) = list.next_element_seed(Place { sink: &mut *sink, lists: lists + 1 })? {
+            if holds.replace(held).is_some_and(|before| before != held) {
+                return Err(A::Error::custom("a list has both elements and lists"));
+            }
+            length += 1;
+        }
+        let is_flat = lists == 0 && holds != Some(Held::List);
+        let axis = sink.shape.get(lists).copied();
+        if is_flat || axis == Some(length) {
+            return Ok(Held::List);
+        }
+        let axis = axis.map_or("is none".to_owned(), |axis| format!("has {axis}"));
+        Err(A::Error::custom(format_args!("axis {lists} of the shape {axis}, but a list there has {length}")))
     }
 }
 
@@ -241,9 +284,40 @@ mod tests {
     #[test]
     fn nested_and_flat_data_are_the_same() {
         let expected: Vec<u8> = [1.5_f32, -2.0, 3.0, 4e-3].iter().flat_map(|n| n.to_le_bytes()).collect();
-        for text in ["[1.5,-2,3,0.004]", "[[1.5,-2],[3,0.004]]", "[[[1.5],[-2]],[[3],[4e-3]]]"] {
-            assert_eq!(read(DType::Fp32, &[2, 2], text).unwrap(), expected, "{text}");
-            assert_eq!(most_bytes(DType::Fp32, &[2, 2], text), 16);
+        for (shape, text) in [
+            (&[2, 2][..], "[1.5,-2,3,0.004]"),
+            (&[2, 2], "[[1.5,-2],[3,0.004]]"),
+            (&[2, 2, 1], "[[[1.5],[-2]],[[3],[4e-3]]]"),
+            (&[4], "[1.5,-2,3,4e-3]"),
+        ] {
+            assert_eq!(read(DType::Fp32, shape, text).unwrap(), expected, "{text}");
+            assert_eq!(most_bytes(DType::Fp32, shape, text), 16);
+        }
+        for (shape, text) in [(&[][..], "7"), (&[], "[7]"), (&[1], "7"), (&[1, 1], "[7]"), (&[1, 1], "[[7]]")] {
+            assert_eq!(read(DType::U8, shape, text).as_deref(), Ok(&[7][..]), "{shape:?} {text}");
+        }
+        for (shape, text) in [(&[0][..], "[]"), (&[2, 0], "[[],[]]"), (&[2, 0], "[]"), (&[0, 2], "[]")] {
+            assert_eq!(read(DType::U8, shape, text).as_deref(), Ok(&[][..]), "{shape:?} {text}");
+        }
+    }
+
+    #[test]
+    fn data_that_is_nested_otherwise_than_its_shape_is_refused() {
+        for (shape, text, says) in [
+            (&[2, 2][..], "[[1,2,3],[4]]", "axis 1 of the shape has 2, but a list there has 3"),
+            (&[2, 3], "[[1,2],[3,4],[5,6]]", "axis 1 of the shape has 3, but a list there has 2"),
+            (&[4], "[[1,2,3,4]]", "within 2 lists, but the shape has 1 axes"),
+            (&[2, 2], "[[[1],[2]],[[3],[4]]]", "within 3 lists, but the shape has 2 axes"),
+            (&[2, 1, 2], "[[1,2],[3,4]]", "within 2 lists, but the shape has 3 axes"),
+            (&[2, 2], "[[1,2],3,4]", "both elements and lists"),
+            (&[1, 2], "[[1,2],[]]", "axis 1 of the shape has 2, but a list there has 0"),
+            (&[2, 2], "[[1,2,3,4]]", "axis 1 of the shape has 2, but a list there has 4"),
+            (&[2, 0], "[[]]", "axis 0 of the shape has 2, but a list there has 1"),
+            (&[0], "[[]]", "axis 1 of the shape is none, but a list there has 0"),
+            (&[], "[[7]]", "within 2 lists, but the shape has 0 axes"),
+        ] {
+            let error = read(DType::U8, shape, text).unwrap_err();
+            assert!(error.contains(says), "{shape:?} {text}: {error}");
         }
     }
 
