@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -134,6 +134,6 @@ fn dependencies(table: &Table, names: &mut BTreeSet<String>) {
 }
 
 fn read(manifest: &Path) -> io::Result<Table> {
-    let shown = PathBuf::from(manifest);
-    fs::read_to_string(manifest)?.parse().map_err(|error| io::Error::other(format!("{}: {error}", shown.display())))
+    let text = fs::read_to_string(manifest)?;
+    text.parse().map_err(|error| io::Error::other(format!("{}: {error}", manifest.display())))
 }

@@ -43,11 +43,10 @@ pub(crate) fn environment(components: &[&ComponentBuild], install: Install) -> R
 
 /// The tools that a command names.
 fn tools(command: &str) -> Vec<Tool> {
-    let mut words = command.split(|c: char| c.is_whitespace() || ";&|()'\"".contains(c));
+    let words = command.split(|c: char| c.is_whitespace() || ";&|()'\"".contains(c));
     let names = |word: &str, tool: &str| Path::new(word).file_name().is_some_and(|name| name == tool);
     let is_for_wasm = command.contains(rust_tools::TARGET);
     words
-        .by_ref()
         .filter_map(|word| match word {
             word if names(word, "cargo") && is_for_wasm => Some(Tool::CargoForWasm),
             word if names(word, "cargo") => Some(Tool::Cargo),
