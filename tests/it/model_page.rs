@@ -527,7 +527,7 @@ async fn a_preset_makes_a_classifier_of_graph_and_labels() {
     for file in ["model.onnx", "labels.txt"] {
         place(&original.join(file), &folder.join(file));
     }
-    let setup = || Setup::of_models(&[folder.clone()]).args(&["--preset", "imagenet"]);
+    let setup = || Setup::of_models(std::slice::from_ref(&folder)).args(&["--preset", "imagenet"]);
     let answer = setup().start().post("/classify", picture("coffee.png")).await;
     assert_eq!(answer.json()["class"], "espresso");
 
