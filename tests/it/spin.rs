@@ -23,7 +23,8 @@ async fn header(server: &Server, client: &reqwest::Client, (path, name): (&str, 
 #[tokio::test]
 async fn a_guest_is_told_what_spin_tells_it() {
     // Route and path; then the header's names without `spin-`, and their values.
-    let cases: [(&str, &str, &[(&str, &str)]); 5] = [
+    type Headers = &'static [(&'static str, &'static str)];
+    let cases: [(&str, &str, Headers); 5] = [
         (
             "/:User_Id/...",
             "/header",
