@@ -32,9 +32,16 @@ pub(super) fn componentize_py(environment: &mut Environment, install: Install) -
     environment.prepend("PATH", &folder.join("bin"))?;
     // A folder that pip was given is no place where Python looks by itself.
     environment.set("PYTHONPATH", &folder);
-    // What is installed for other programs would become a part of the component; no such environment has nothing.
-    environment.set("VIRTUAL_ENV", folder.join("none"));
+    environment.set("VIRTUAL_ENV", empty_environment(&folder)?);
     Ok(())
+}
+
+/// An environment without packages: what is installed for other programs would become a part of the component.
+fn empty_environment(folder: &Path) -> Result<PathBuf> {
+    let environment = folder.join("empty");
+    let packages = environment.join("lib/python3/site-packages");
+    std::fs::create_dir_all(&packages).with_context(|| format!("{} can't be made", packages.display()))?;
+    Ok(environment)
 }
 
 /// Installs packages into a folder of their own, beside its place and renamed, so that an interrupted installation is not
