@@ -2,9 +2,9 @@
 //!
 //! | in the archive | what it is |
 //! |---|---|
-//! | `sdk/` | the crates of `guest/` that functions use, as a workspace of their own, the WIT, and the Python package |
+//! | `sdk/` | the crates of `guest/` that functions use, as a workspace of their own, and the Python package |
 //! | `templates/` | the templates of `modelfn new` |
-//! | `Cargo.lock` | the versions with which the crates were tested |
+//! | `Cargo.lock` | the versions with which the crates were tested, and those of what they use |
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,10 @@ use toml::{Table, Value};
 
 /// The crates that functions may name, and the other folders that their builds read.
 const CRATES: [&str; 4] = ["guest/sdk", "guest/imaging", "guest/wordpiece", "models/card"];
-const FOLDERS: [&str; 2] = ["guest/wit", "guest/python"];
+const FOLDERS: [&str; 1] = ["guest/python"];
+
+/// What makes the templates' models, which is no template.
+const MAKER: &str = "make.py";
 
 /// What is left out of the SDK: what was built, and what only tests of this repository read.
 const LEFT_OUT: [&str; 5] = ["target", "__pycache__", "fixtures", "tests", "tests.rs"];
@@ -33,7 +36,7 @@ pub(crate) fn write(root: &Path, file: &Path) -> io::Result<()> {
     }
     archive.folder(&root.join("host/cli"), Path::new("templates"), "")?;
     archive.text("sdk/Cargo.toml", &workspace(root)?)?;
-    archive.file(&root.join("Cargo.lock"), Path::new("Cargo.lock"))?;
+    archive.text("Cargo.lock", &lock(root)?)?;
     archive.0.into_inner()?.finish()?;
     Ok(())
 }
@@ -54,7 +57,7 @@ impl Archive {
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let (name, inner) = (entry.file_name(), path.join(entry.file_name()));
-            if place == "sdk" && LEFT_OUT.iter().any(|left_out| name == *left_out) {
+            if name == MAKER || place == "sdk" && LEFT_OUT.iter().any(|left_out| name == *left_out) {
                 continue;
             }
             // Also of what a link leads to.
@@ -118,6 +121,39 @@ fn workspace(root: &Path) -> io::Result<String> {
         workspace.remove(key);
     }
     Ok(Table::from_iter([("workspace".to_owned(), Value::Table(workspace))]).to_string())
+}
+
+/// The `Cargo.lock` of the packed crates: this repository's, with what they use.
+fn lock(root: &Path) -> io::Result<String> {
+    let file = root.join("Cargo.lock");
+    println!("cargo::rerun-if-changed={}", file.display());
+    let mut table = read(&file)?;
+    let mut wanted = CRATES.iter().map(|path| package_name(&root.join(path))).collect::<io::Result<Vec<_>>>()?;
+    let Some(Value::Array(packages)) = table.get_mut("package") else {
+        return Err(io::Error::other("Cargo.lock has no packages"));
+    };
+    let mut used = BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        for package in packages.iter().filter(|package| name_of(package) == name && !used.contains(&name)) {
+            let uses = package.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+            // A version follows where there are several of one name. All of these are kept.
+            wanted.extend(uses.filter_map(|used| used.as_str()?.split(' ').next().map(str::to_owned)));
+        }
+        used.insert(name);
+    }
+    packages.retain(|package| used.contains(name_of(package)));
+    Ok(table.to_string())
+}
+
+fn name_of(package: &Value) -> &str {
+    package.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The name of the crate in a folder.
+fn package_name(folder: &Path) -> io::Result<String> {
+    let manifest = read(&folder.join("Cargo.toml"))?;
+    let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
+    name.map(str::to_owned).ok_or_else(|| io::Error::other(format!("{} has no name", folder.display())))
 }
 
 /// Collects the names of all dependencies that a manifest names, but for tests.

@@ -136,7 +136,7 @@ mod tests {
         let project = scratch();
         assert_eq!(unpack_sdk(&project).unwrap(), Unpacked::Written);
         assert_eq!(unpack_sdk(&project).unwrap(), Unpacked::Kept);
-        for file in ["Cargo.toml", "guest/sdk/src/lib.rs", "guest/imaging/Cargo.toml", "guest/wit/function.wit"] {
+        for file in ["Cargo.toml", "guest/sdk/src/lib.rs", "guest/imaging/Cargo.toml", "guest/sdk/wit/function.wit"] {
             assert!(project.join(SDK_FOLDER).join(file).is_file(), "{file}");
         }
         for stamp in [Some("0.0.0 00000000\n"), None] {
