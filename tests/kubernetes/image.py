@@ -23,7 +23,7 @@ ENGINE_ARCHIVE = ROOT / "target/image/modelfn-0.1.0-engine.tar"
 BUILD = ROOT / "image/build.sh"
 MEMORY = 768 << 20  # as in k8s/base/deployment.yaml
 # Bound of the image with zstd layers, in MB of 1,000,000 bytes. docs/deploy.md lists its parts.
-MOST_MEGABYTES = 22
+MOST_MEGABYTES = 22.5
 
 
 def test_size_is_bounded(_):
