@@ -139,9 +139,13 @@ async fn a_manifest_that_is_wrong_is_shown_and_one_that_is_mended_is_served() {
     let dev = app.start();
     let manifest = app.0.path().join("spin.toml");
     let good = fs::read_to_string(&manifest).unwrap();
-    for wrong in [good.replace("spin_manifest_version", "\nspin"), good.replace("command", "comand")] {
+    for (wrong, says) in [
+        (good.replace("spin_manifest_version = 2", "spin_manifest_version = ["), "TOML parse error"),
+        (good.replace("command", "comand"), "comand"),
+    ] {
         fs::write(&manifest, &wrong).unwrap();
         dev.wait_for(("/hello", BROWSER), |answer| answer.status == 500).await;
+        dev.program.wait_for_line(says);
         assert_eq!(dev.get("/hello", "*/*").await.status, 200);
         fs::write(&manifest, &good).unwrap();
         dev.wait_for(("/hello", BROWSER), |answer| answer.status == 200).await;
@@ -276,6 +280,7 @@ async fn a_function_in_rust_is_built_again_when_it_is_saved() {
     assert!(page.text().contains("cannot find value `values` in this scope"), "{}", page.text());
     assert!(!page.text().contains('\u{1b}'), "the page has no colors of terminals");
     assert_eq!(ask().await, 43, "programs are served by the last build");
+    fs::remove_dir_all(function.folder.join(".modelfn")).unwrap();
     function.edit("src/lib.rs", "|value| values", "|value| -value");
     dev.wait_for(("/", BROWSER), |answer| answer.status == 405).await;
     assert_eq!(ask().await, -3);

@@ -187,6 +187,7 @@ fn what_can_not_be_made_is_refused_with_a_remedy_and_leaves_nothing() {
         (&["My_Fn"], "such as my-fn"),
         (&["test"], "try my-test"),
         (&["f", "--model", "no-such.onnx"], "no-such.onnx: no such file; export a model to ONNX"),
+        (&["f", "--model", "full"], "full is a folder; name the .onnx file in it"),
         (&["f", "--model", "broken.onnx"], "broken.onnx"),
         (&["f", "--model", &strings], "'city' STRING"),
         (&["f", "--model", &words], "modelfn serve FILE.onnx"),

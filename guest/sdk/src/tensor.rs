@@ -81,7 +81,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// # Errors
     ///
-    /// 400 where the rows differ in length, since rows come from a request.
+    /// 400 where there is no row, or where rows differ in length, since rows come from a request.
     pub fn from_rows<R: AsRef<[T]>>(rows: impl IntoIterator<Item = R>) -> Result<Self, Problem> {
         let (mut data, mut count, mut columns) = (Vec::new(), 0, 0);
         for row in rows {
@@ -93,6 +93,9 @@ impl<T: Element> Tensor<T> {
             columns = row.len();
             data.extend_from_slice(row);
             count += 1;
+        }
+        if count == 0 {
+            return Err(Problem::bad_request("there are no rows; send at least one"));
         }
         Ok(Self { shape: vec![count, columns], data })
     }

@@ -44,15 +44,24 @@ pub(super) fn for_wasm(environment: &mut Environment, folder: &Path, install: In
     if has_std(folder) && cargo().is_ok() {
         return Ok(());
     }
-    if has_debian_packages() {
+    let (rustup, has_debian) = (surroundings::program("rustup"), has_debian_packages());
+    if has_debian && (rustup.is_none() || component_ld()?.is_some()) {
         return with_debian(environment, install);
     }
     cargo()?;
-    let Some(rustup) = surroundings::program("rustup") else { return without_rustup(environment, install) };
+    let Some(rustup) = rustup else { return without_rustup(environment, install) };
     if install == Install::Never {
         bail!("Rust's standard library for {TARGET} is missing; run: rustup target add {TARGET}");
     }
-    surroundings::run(Command::new(rustup).args(["target", "add", TARGET]).current_dir(folder))
+    let added = surroundings::run(Command::new(rustup).args(["target", "add", TARGET]).current_dir(folder));
+    // Where no target can be downloaded.
+    if added.is_err() && has_debian { with_debian(environment, install) } else { added }
+}
+
+/// The linker for components that Debian's compiler needs, if it is there.
+fn component_ld() -> Result<Option<PathBuf>> {
+    let own = surroundings::folder()?.join("bin").join(COMPONENT_LD);
+    Ok(surroundings::program(COMPONENT_LD).or_else(|| own.is_file().then_some(own)))
 }
 
 /// Whether the compiler that cargo uses in `folder` has the standard library for components.
@@ -93,7 +102,7 @@ fn without_rustup(environment: &mut Environment, install: Install) -> Result<()>
 /// Debian's is a stable compiler: `RUSTC_BOOTSTRAP` lets it build the standard library from its source.
 fn with_debian(environment: &mut Environment, install: Install) -> Result<()> {
     let own = surroundings::folder()?;
-    if surroundings::program(COMPONENT_LD).is_none() && !own.join("bin").join(COMPONENT_LD).is_file() {
+    if component_ld()?.is_none() {
         let package = format!("{COMPONENT_LD}@{COMPONENT_LD_VERSION}");
         if install == Install::Never {
             bail!("{COMPONENT_LD} is missing; run: cargo install --locked {package}");

@@ -1,6 +1,7 @@
 //! What runs beside a server in development: it waits for changes, builds, and asks for a reload.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,7 +95,10 @@ impl Workshop {
             let outcome = match self.note(changes) {
                 Ok(()) => self.build(),
                 Err(error) => {
-                    Outcome::Failed(Failure { what: "the manifest is wrong".to_owned(), output: format!("{error:#}") })
+                    let (what, output) = ("the manifest is wrong".to_owned(), format!("{error:#}"));
+                    // Unlike the output of a build, this was not on the terminal yet.
+                    tracing::error!("{output}");
+                    Outcome::Failed(Failure { what, output })
                 }
             };
             if let Some(code) = code {
@@ -136,7 +140,7 @@ impl Workshop {
         project.restore_sdk()?;
         let builds = project.builds(&[])?;
         self.builder.environment = tools::environment(&builds, Install::Never)?;
-        if log::format() == LogFormat::Human {
+        if log::format() == LogFormat::Human && std::io::stderr().is_terminal() {
             // It would not show colors on a pipe by itself.
             self.builder.environment.set("CARGO_TERM_COLOR", "always");
         }
@@ -147,6 +151,10 @@ impl Workshop {
     /// Builds what is outdated. A change meanwhile ends that, and what runs for it.
     fn build(&mut self) -> Outcome {
         let Some(project) = &self.project else { return Outcome::Built };
+        if let Err(error) = project.restore_sdk() {
+            let (what, output) = ("the SDK can't be written".to_owned(), format!("{error:#}"));
+            return Outcome::Failed(Failure { what, output });
+        }
         for component in project.components.iter().filter(|component| !component.commands.is_empty()) {
             if !self.outdated.contains(&component.id) {
                 continue;

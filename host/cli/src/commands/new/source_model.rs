@@ -30,6 +30,7 @@ const MAX_GRAPH: u64 = 2 << 30;
 /// A file can't be read or written, or its weights lie outside of its folder.
 pub(super) fn copy(graph: &Path, model: &Path, engines: &EngineSettings) -> Result<()> {
     let unreadable = || format!("--model {}: it can't be read", graph.display());
+    ensure!(!graph.is_dir(), "--model {} is a folder; name the .onnx file in it", graph.display());
     ensure!(graph.is_file(), "--model {}: no such file; export a model to ONNX, and name its file", graph.display());
     let mut bytes = Vec::new();
     let length = std::fs::File::open(graph).and_then(|file| file.take(MAX_GRAPH).read_to_end(&mut bytes));
